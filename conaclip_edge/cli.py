@@ -1,0 +1,207 @@
+"""The command line: parse, call one function, print. Nothing heavy is imported before a command runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from conaclip_edge import __version__
+from conaclip_edge.errors import ConaclipError, Interrupted
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Distil a CLIP-like dual encoder for phones, export it in int8, prove what the files can do.\n\n"
+    "Start here: conaclip-edge demo",
+)
+
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, everything else on stderr.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe; repeatable.")
+]
+
+
+def main() -> None:
+    """Run the command line; errors a user can meet end in one line and an exit code, never in a traceback."""
+    try:
+        app()
+    except ConaclipError as error:
+        print(f"conaclip-edge: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except Exception as error:
+        if os.environ.get("CONACLIP_EDGE_DEBUG"):
+            raise
+        reason = " ".join(str(error).split())
+        print(
+            f"conaclip-edge: internal error: {type(error).__name__}: {reason}. "
+            "Please report it; CONACLIP_EDGE_DEBUG=1 shows where.",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+
+
+@contextmanager
+def results(as_json: bool) -> Iterator[Any]:
+    """Yield a function that prints the result: JSON or text alone on stdout, whatever libraries print there."""
+    stdout = os.dup(1)
+    os.dup2(2, 1)  # libraries print to stdout while they work
+    try:
+
+        def show(value: Any, text: str) -> None:
+            if os.environ.get("RANK", "0") != "0":
+                return  # one process of several speaks
+            content = json.dumps(value, indent=2, ensure_ascii=False) if as_json else text
+            os.write(stdout, (content + "\n").encode("utf-8", "replace"))
+
+        yield show
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted; what was saved is kept.") from None
+    finally:
+        sys.stdout.flush()
+        os.dup2(stdout, 1)
+        os.close(stdout)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"conaclip-edge {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def distill(
+    recipe: Annotated[Path | None, typer.Argument(help="YAML recipe; left out: the demo's.")] = None,
+    settings: SetOption = None,
+    out: Annotated[Path | None, typer.Option(help="Checkpoint folder; default runs/<name of the recipe>.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on after an interruption.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Distil a student from a teacher by the interaction graph.
+
+    Example: conaclip-edge distill distill/recipes/demo.yaml --set train.steps=100 --out runs/mine
+    """
+    from conaclip_edge.recipes import distill_recipe, point_latest
+
+    with results(as_json) as show:
+        config = distill_recipe(recipe, settings or [])
+        from conaclip_edge.distill.trainer import distill as run
+
+        target = out or Path("runs") / config.name
+        record = run(config, target, resume)
+        point_latest(target)
+        show(
+            {"checkpoint": str(target), **record},
+            f"student in {target}: mean recall on val {record['val']['mean_recall']:.1f} % "
+            f"({record['parameters']['all']:,} parameters). Next: conaclip-edge export {target} --target all",
+        )
+
+
+@app.command("train-teacher")
+def train_teacher(
+    recipe: Annotated[Path | None, typer.Argument(help="YAML recipe; left out: the demo's.")] = None,
+    settings: SetOption = None,
+    out: Annotated[Path | None, typer.Option(help="Teacher folder; default runs/<name of the recipe>.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Join two pretrained towers into a teacher by a head trained on your pairs.
+
+    Example: conaclip-edge train-teacher distill/recipes/demo-teacher.yaml --out runs/demo/teacher
+    """
+    from conaclip_edge.recipes import teacher_recipe
+
+    with results(as_json) as show:
+        config = teacher_recipe(recipe, settings or [])
+        from conaclip_edge.distill.join import train_teacher as run
+
+        target = out or Path("runs") / config.name
+        record = run(config, target)
+        show(
+            {"teacher": str(target), **record},
+            f"teacher in {target}: mean recall on val {record['val']['mean_recall']:.1f} %",
+        )
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="Folder of a teacher, a checkpoint or a bundle.")],
+    data: Annotated[
+        Path | None, typer.Option(help="Recipe or picture folder; default: what the model was trained on.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    target: Annotated[str, typer.Option(help="Of a bundle: onnx, executorch or coreml.")] = "onnx",
+    as_json: JsonOption = False,
+) -> None:
+    """Measure recall of a teacher, a checkpoint or a bundle, both ways, with intervals.
+
+    Example: conaclip-edge evaluate runs/demo/student --split test --json
+    """
+    with results(as_json) as show:
+        from conaclip_edge.retrieval.evaluate import evaluate as run
+        from conaclip_edge.retrieval.evaluate import table
+
+        outcome = run(model, data, split, target)
+        show(outcome, table(outcome))
+
+
+@app.command()
+def compare(
+    recipe: Annotated[Path | None, typer.Argument(help="YAML recipe; left out: the demo's.")] = None,
+    settings: SetOption = None,
+    graphs: Annotated[str, typer.Option(help="Graph presets, by comma.")] = "infonce,motis,conaclip",
+    seeds: Annotated[int, typer.Option(min=1, help="Runs a graph.")] = 3,
+    split: Annotated[str, typer.Option(help="Split of the table: choose on val, report on test.")] = "val",
+    out: Annotated[Path, typer.Option(help="Folder of the runs; finished ones are kept.")] = Path("runs/compare"),
+    as_json: JsonOption = False,
+) -> None:
+    """Train the same recipe with several graphs and seeds and put their recall side by side.
+
+    Example: conaclip-edge compare distill/recipes/demo.yaml --graphs infonce,conaclip --seeds 3
+    """
+    from conaclip_edge.recipes import distill_recipe
+
+    with results(as_json) as show:
+        config = distill_recipe(recipe, settings or [])
+        from conaclip_edge.distill.compare import compare as run
+        from conaclip_edge.distill.compare import recall_table
+
+        outcome = run(config, graphs.split(","), list(range(seeds)), out, split)
+        show(outcome, recall_table(outcome["rows"], outcome["n"], outcome["split"]))
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder of teacher, students, bundle and report.")] = Path("runs/demo"),
+    as_json: JsonOption = False,
+) -> None:
+    """Do everything on the embedded default: OpenMoji pictures, a teacher of packaged weights.
+
+    Example: conaclip-edge demo
+    """
+    with results(as_json) as show:
+        from conaclip_edge.demo import demo as run
+        from conaclip_edge.demo import demo_table
+
+        comparison = run(out)
+        show(comparison, demo_table(comparison))
+
+
+if __name__ == "__main__":
+    main()

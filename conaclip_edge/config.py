@@ -1,0 +1,252 @@
+"""Typed recipes, targets and suites, and the YAML loader: unknown keys are refused with the nearest known one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from conaclip_edge.errors import UserError, unknown
+
+C = TypeVar("C", bound="Config")
+
+DataFormat = Literal["openmoji", "imagefolder", "parquet", "webdataset", "karpathy", "coco", "easynlp"]
+EDGES = ("SI-TI", "ST-TT", "SI-TT", "ST-TI", "SI-SI", "ST-ST", "SI-ST", "intra-ts", "inter-ts", "intra-ss", "inter-ss")
+LOSSES = ("infonce", "fd", "sd", "kl", "sym-sd", "sym-kl")
+
+
+class Config(BaseModel):
+    """Base of all configs: frozen, and no key is ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataConfig(Config):
+    """Where the pictures and captions are."""
+
+    format: DataFormat = "openmoji"
+    path: Path | None = None
+    images: Path | None = Field(None, description="picture folder, for formats that keep it apart (karpathy, coco)")
+    split: Literal["family", "random"] = Field("family", description="openmoji only: keep near-twins together, or not")
+    val_fraction: float = Field(
+        0.1, ge=0, lt=1, description="share of train held out where the source has no val split"
+    )
+    test_fraction: float = Field(0.1, ge=0, lt=1, description="the same for test")
+    max_bad: float = Field(0.01, ge=0, le=1, description="share of broken pictures that ends the run")
+    max_pixels: int = Field(64_000_000, gt=0, description="larger pictures are refused before decoding")
+    picture_size: int = Field(224, gt=0, description="openmoji only: rendered size in pixels")
+    labelled: float = Field(1.0, gt=0, le=1, description="share of train pictures whose captions the student may pair")
+
+
+class ImageTowerConfig(Config):
+    """A student's (or the joined teacher's) image tower.
+
+    `vit` is transformers' CLIP vision tower. `mobile` is a chain of inverted residual blocks with batch norm and ReLU6
+    (no squeeze-excite), whose stages are (expand, channels, repeats, kernel, stride).
+    """
+
+    kind: Literal["vit", "mobile"] = "vit"
+    size: int = 224
+    mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
+    std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
+    width: int = Field(384, description="vit: hidden width; mobile: channels of the stem")
+    layers: int = 12
+    heads: int = 6
+    mlp: int = 1536
+    patch: int = 16
+    activation: str = "gelu"
+    layer_norm_eps: float = 1e-5
+    stages: tuple[tuple[int, int, int, int, int], ...] = ()
+    head_width: int = Field(0, description="mobile: channels of the last 1x1 convolution; 0 leaves it out")
+
+
+class TextTowerConfig(Config):
+    """A student's text tower: transformers' CLIP text tower, causal, pooled at the first EOS."""
+
+    width: int = 512
+    layers: int = 4
+    heads: int = 8
+    mlp: int = 2048
+    context: int = 77
+    activation: str = "quick_gelu"
+    layer_norm_eps: float = 1e-5
+    vocab_size: int = 49408
+    eos_id: int = 49407
+    pad_id: int = 49407
+
+
+class ModelConfig(Config):
+    """The shape of a dual encoder: everything needed to build it before its weights are loaded."""
+
+    image: ImageTowerConfig = ImageTowerConfig()
+    text: TextTowerConfig = TextTowerConfig()
+    embed_dim: int = 512
+
+
+class VocabConfig(Config):
+    """Vocabulary pruning: which rows of the teacher's token table the student keeps."""
+
+    keep: Literal["all", "corpus"] = "all"
+    frequent: int = Field(0, ge=0, description="also keep the first so many ids (lists are ordered by frequency)")
+
+
+class StudentConfig(Config):
+    """A student preset and what to change in it."""
+
+    preset: str = "demo"
+    image: dict[str, Any] = Field(default_factory=dict, description="keys of ImageTowerConfig to change")
+    text: dict[str, Any] = Field(default_factory=dict, description="keys of TextTowerConfig to change")
+    embed_dim: int | None = Field(None, description="must equal the teacher's; the default is the teacher's")
+    init_image: str = Field("auto", description="'auto' (what the preset names), 'none', or a folder of weights")
+    init_text: Literal["auto", "none"] = Field(
+        "auto", description="'auto': token table and first layers of the teacher"
+    )
+    freeze_blocks: int = Field(0, ge=0, description="mobile: stem and first blocks that keep their pretrained weights")
+    vocab: VocabConfig = VocabConfig()
+
+
+class Term(Config):
+    """One term of the interaction graph: an edge or learning type, its supervision, weight and temperature."""
+
+    edge: str
+    loss: str
+    weight: float = Field(1.0, ge=0)
+    temperature: float | None = Field(None, gt=0, description="fixed; left out: the student's learnable logit scale")
+
+
+class GraphConfig(Config):
+    """The interaction graph: a preset, or the list of its terms."""
+
+    preset: str | None = "conaclip"
+    terms: tuple[Term, ...] = ()
+    queue: int = Field(0, ge=0, description="past teacher embeddings kept as extra negatives of teacher-student terms")
+
+
+class TrainConfig(Config):
+    """Budget and optimiser."""
+
+    steps: int = Field(400, gt=0)
+    batch_size: int = Field(128, gt=1, description="pictures (and texts) a step over all processes")
+    unpaired: float = Field(0.5, ge=0, lt=1, description="share of a batch drawn from unpaired data where there is any")
+    lr: float = Field(1e-3, gt=0)
+    lr_pretrained: float = Field(1.0, gt=0, description="factor on lr for weights that start from a pretrained tower")
+    weight_decay: float = Field(0.05, ge=0)
+    warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps")
+    clip: float = Field(1.0, gt=0, description="largest gradient norm")
+    accumulate: int = Field(1, gt=0)
+    ema: float = Field(0.0, ge=0, lt=1, description="decay of the weights' moving average; 0 turns it off")
+    bf16: bool = False
+    teacher_views: int = Field(1, gt=0, description="seeded augmentations a picture; 1 means the plain picture only")
+    eval_every: int = Field(100, gt=0, description="steps between recall on val (and checkpoints)")
+    threads: int = Field(0, ge=0, description="torch threads; 0 leaves torch's own choice")
+
+
+class DistillConfig(Config):
+    """A distillation recipe."""
+
+    name: str = "student"
+    seed: int = 0
+    data: DataConfig = DataConfig()
+    teacher: str = Field("runs/demo/teacher", description="folder of a teacher, or a hub name")
+    student: StudentConfig = StudentConfig()
+    graph: GraphConfig = GraphConfig()
+    train: TrainConfig = TrainConfig()
+    cache: Path = Field(Path("runs/cache"), description="teacher embeddings and resized pictures")
+
+
+class TeacherConfig(Config):
+    """A recipe that joins EfficientNet-Lite0 and MiniLM into a teacher by an image head trained on the train split."""
+
+    name: str = "teacher"
+    seed: int = 0
+    data: DataConfig = DataConfig()
+    hidden: int = Field(1024, gt=0, description="width of the head")
+    views: int = Field(1, gt=0, description="seeded augmentations a picture")
+    steps: int = Field(1500, gt=0)
+    batch_size: int = Field(256, gt=1)
+    lr: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.1, ge=0)
+    dropout: float = Field(0.5, ge=0, lt=1)
+    temperature: float = Field(0.07, gt=0)
+    cache: Path = Path("runs/cache")
+
+
+def parse(kind: type[C], values: object, where: str) -> C:
+    """Validate plain values as a config; the error names the file, the key and the nearest known key."""
+    if not isinstance(values, dict):
+        raise UserError(f"{where} must hold keys and values, not {type(values).__name__}.")
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = [str(part) for part in first["loc"]]
+        if first["type"] == "extra_forbidden":
+            raise unknown("key", path[-1], _known_keys(kind, path[:-1]), where=f"{where} ({'.'.join(path)})") from None
+        given = "" if first["type"] == "missing" else f", got {first['input']!r}"
+        raise UserError(f"{where}: '{'.'.join(path)}': {first['msg']}{given}.") from None
+
+
+def _known_keys(kind: type[BaseModel], path: list[str]) -> list[str]:
+    """Keys of the model at a path of field names (list positions in the path are passed over)."""
+    for name in path:
+        if name.isdigit():
+            continue
+        annotation: Any = kind.model_fields[name].annotation
+        options = [annotation, *getattr(annotation, "__args__", ())]
+        kind = next(option for option in options if isinstance(option, type) and issubclass(option, BaseModel))
+    return list(kind.model_fields)
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file of plain values (no tags)."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"no recipe at {path}.") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        raise UserError(f"cannot read {path}: {' '.join(str(error).split())}.") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path} must hold keys and values, not {type(values).__name__}.")
+    return values
+
+
+def override(values: dict[str, Any], settings: list[str]) -> dict[str, Any]:
+    """Apply `--set key.sub=value` settings to plain values; each value is read as YAML."""
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or not key:
+            raise UserError(f"--set takes key=value, got '{setting}'. Example: --set train.steps=100")
+        *parents, last = key.split(".")
+        place = values
+        for parent in parents:
+            child = place.setdefault(parent, {})
+            if not isinstance(child, dict):
+                raise UserError(f"--set {setting}: '{parent}' is a value, not a group of keys.")
+            place = child
+        try:
+            place[last] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise UserError(f"--set {setting}: cannot read the value '{text}'.") from None
+    return values
+
+
+class ExportConfig(Config):
+    """What to export and what the files must keep: an export target file."""
+
+    target: Literal["onnx", "executorch", "coreml"] = "onnx"
+    precision: Literal["int8", "fp16", "fp32"] = "int8"
+    backend: Literal["xnnpack", "coreml"] = Field("xnnpack", description="executorch only: the delegate")
+    opset: int = Field(20, description="onnx only")
+    deployment: Literal["iOS17", "iOS18"] = Field("iOS17", description="coreml only: minimum deployment target")
+    activations: Literal["float", "int8"] = Field("float", description="coreml int8 only: W8 or W8A8")
+    text_lengths: tuple[int, ...] = Field((8, 16, 32), description="coreml: enumerated lengths beside the context")
+    text_shape: Literal["enumerated", "range"] = Field("enumerated", description="coreml only")
+    image_input: Literal["tensor", "image"] = Field("tensor", description="coreml only: float tensor or image type")
+    smoothing: float = Field(0.5, ge=0, le=1, description="SmoothQuant's alpha for int8; 0 turns it off")
+    float_layers: int = Field(0, ge=0, description="keep so many of the most sensitive layers in float")
+    calibration_pairs: int = Field(320, ge=300, description="train pairs that calibration sees")
+    gate_pairs: int = Field(1000, gt=0, description="held-out pictures that the gate runs the file on, at most")
+    min_cosine: float = Field(0.999, description="gate: mean cosine to the float student, each tower")
+    min_retention: float = Field(0.99, description="gate: share of the float student's mean recall, each direction")

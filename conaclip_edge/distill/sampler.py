@@ -1,0 +1,92 @@
+"""The rows of every batch: a pure function of (seed, step), so that a resumed run goes on alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from conaclip_edge.errors import UserError
+
+
+@dataclass(frozen=True)
+class BatchRows:
+    """One step's rows; the first `pairs` pictures and texts belong together.
+
+    Attributes:
+        pictures: positions in the data set [P].
+        views: augmentation of each picture [P].
+        texts: positions among all captions [C].
+        owners: picture position of each text [C]; -1 for an unpaired one.
+        pairs: number of leading pairs.
+    """
+
+    pictures: np.ndarray
+    views: np.ndarray
+    texts: np.ndarray
+    owners: np.ndarray
+    pairs: int
+
+
+class Sampler:
+    """Deals batches of labelled pairs and, where there are any, unpaired pictures and texts.
+
+    Args:
+        labelled: pictures whose captions may be paired.
+        unlabelled: pictures that are seen without their captions; their captions are dealt as texts of nobody.
+        first_text: [n + 1], from the teacher cache.
+        batch_size: pictures a step.
+        unpaired: share of a batch that is unpaired, if there is unpaired data.
+        views: number of augmentations.
+        seed: of the whole run.
+        processes: pairs and unpaired rows are dealt in multiples of it, so that processes get equal shares.
+    """
+
+    def __init__(
+        self,
+        labelled: np.ndarray,
+        unlabelled: np.ndarray,
+        first_text: np.ndarray,
+        batch_size: int,
+        unpaired: float,
+        views: int,
+        seed: int,
+        processes: int = 1,
+    ):
+        self.labelled, self.unlabelled, self.first_text = labelled, unlabelled, first_text
+        self.loose_texts = np.concatenate(
+            [np.arange(first_text[row], first_text[row + 1]) for row in unlabelled] or [np.zeros(0, np.int64)]
+        ).astype(np.int64)
+        loose = min(round(batch_size * unpaired), len(unlabelled), len(self.loose_texts))
+        self.loose = loose // processes * processes
+        self.pairs = min(batch_size - self.loose, len(labelled)) // processes * processes
+        if not self.pairs:
+            raise UserError(
+                f"a batch of {batch_size} pictures for {processes} processes, {self.loose} of them unpaired, holds no "
+                f"pair of the {len(labelled)} there are. Raise train.batch_size, or lower train.unpaired."
+            )
+        self.views, self.seed = views, seed
+        self._orders: dict[int, tuple[int, np.ndarray]] = {}  # stream -> (epoch, its shuffle)
+
+    def rows(self, step: int) -> BatchRows:
+        """Return the rows of a step; no picture stands in a batch twice."""
+        random = np.random.default_rng((self.seed, step, 0))
+        pictures = self._deal(self.labelled, self.pairs, step, 1)
+        counts = self.first_text[pictures + 1] - self.first_text[pictures]
+        texts = self.first_text[pictures] + (random.random(len(pictures)) * counts).astype(np.int64)
+        owners = pictures
+        if self.loose:
+            pictures = np.concatenate([pictures, self._deal(self.unlabelled, self.loose, step, 2)])
+            texts = np.concatenate([texts, self._deal(self.loose_texts, self.loose, step, 3)])
+            owners = np.concatenate([owners, np.full(self.loose, -1)])
+        views = random.integers(self.views, size=len(pictures))
+        return BatchRows(pictures, views, texts, owners, self.pairs)
+
+    def _deal(self, items: np.ndarray, count: int, step: int, stream: int) -> np.ndarray:
+        """Deal `count` items a step from a fresh shuffle every epoch; the epoch's odd rest is left out."""
+        per_epoch = len(items) // count
+        epoch, place = divmod(step, per_epoch)
+        if self._orders.get(stream, (-1,))[0] != epoch:
+            self._orders[stream] = (epoch, np.random.default_rng((self.seed, epoch, stream)).permutation(items))
+        dealt: np.ndarray = self._orders[stream][1][place * count : (place + 1) * count]
+        return dealt

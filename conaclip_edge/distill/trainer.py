@@ -1,0 +1,317 @@
+"""Distillation, from a recipe to a checkpoint folder."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from torch import Tensor
+
+from conaclip_edge import __version__
+from conaclip_edge.config import DistillConfig, Term
+from conaclip_edge.data.pairs import Pairs
+from conaclip_edge.data.pixels import Reader, pixel_reader
+from conaclip_edge.data.read import read_pairs
+from conaclip_edge.distill import interaction
+from conaclip_edge.distill.curves import draw_curves
+from conaclip_edge.distill.interrupt import held_interrupt
+from conaclip_edge.distill.optimizer import make_optimizer
+from conaclip_edge.distill.frozen import Pictures, picture_input
+from conaclip_edge.distill.parallel import gather
+from conaclip_edge.distill.queue import TeacherQueue
+from conaclip_edge.distill.run_folder import RunFolder
+from conaclip_edge.distill.sampler import BatchRows, Sampler
+from conaclip_edge.distill.schedule import lr_factor
+from conaclip_edge.errors import Interrupted, UserError
+from conaclip_edge.files import atomic_folder
+from conaclip_edge.models.checkpoint import parameter_counts, write_student
+from conaclip_edge.models.dual_encoder import DualEncoder
+from conaclip_edge.models.embeddings import TeacherCache, teacher_cache
+from conaclip_edge.models.presets import student_shape
+from conaclip_edge.models.student import build_student
+from conaclip_edge.models.teacher import Teacher, load_teacher
+from conaclip_edge.models.tokenizer import TextTokenizer
+from conaclip_edge.progress import Meter
+from conaclip_edge.retrieval.recall import Ranks, ranks
+
+
+@dataclass
+class Run:
+    """Everything that stands still while the student trains."""
+
+    config: DistillConfig
+    terms: tuple[Term, ...]
+    pairs: Pairs
+    cache: TeacherCache
+    pixels: Reader
+    pictures: Pictures  # the model's picture input, from the pixels
+    ids: list[list[int]]  # token ids of every caption
+    text_numbers: np.ndarray  # equal numbers are equal texts
+    pad_id: int
+    sampler: Sampler
+
+
+def distill(config: DistillConfig, out: Path, resume: bool = False) -> dict[str, Any]:
+    """Distil a student by a recipe and write its checkpoint folder.
+
+    Args:
+        config: the recipe.
+        out: the checkpoint folder; until it is finished, everything is kept in `<out>.run` beside it.
+        resume: go on from the last saved step of `<out>.run`; the result equals an uninterrupted run's.
+
+    Returns:
+        What `training.json` holds.
+    """
+    torch.manual_seed(config.seed)
+    if config.train.threads:
+        torch.set_num_threads(config.train.threads)
+    terms = interaction.expand(config.graph)
+    student_shape(config.student)  # a wrong name is told before the teacher has worked for long
+    teacher = load_teacher(config.teacher)
+    pairs = read_pairs(config.data)
+    # a graph without the teacher reads no embedding, but which pictures decode is known from the same pass
+    cache = teacher_cache(
+        pairs, teacher, config.cache, config.train.teacher_views, config.data.max_bad, config.data.max_pixels
+    )
+    labelled, unlabelled = labelled_rows(config, pairs, cache)
+    captioned_rows(pairs, cache, "val")
+    corpus = [text for row in pairs.rows("train") for text in pairs.captions[row]]
+    student, tokenizer_json, pretrained = build_student(config.student, teacher, corpus)
+    accelerator = Accelerator(
+        mixed_precision="bf16" if config.train.bf16 else "no",
+        # a graph of fixed temperatures leaves the logit scale without a gradient
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+    )
+    folder = RunFolder(out, config, resume, accelerator.is_main_process)
+    folder.write_json("tokenizer.json", tokenizer_json)
+    accelerator.wait_for_everyone()
+    tokenizer = TextTokenizer(folder.path / "tokenizer.json", student.config.text.context)
+    used = np.flatnonzero(cache.usable)
+    ids = [tokenizer.ids(text) for texts in pairs.captions for text in texts]
+    views = config.train.teacher_views
+    pixels = pixel_reader(pairs, used, student.config.image.size, views, config.cache, config.data.max_pixels)
+    run = Run(
+        config,
+        terms,
+        pairs,
+        cache,
+        pixels,
+        picture_input(student.image, pixels, used, len(pairs), views, folder.path),
+        ids,
+        numbered(ids),
+        tokenizer.pad_id,
+        Sampler(
+            labelled,
+            unlabelled if interaction.uses_teacher(terms) else unlabelled[:0],
+            cache.first_text,
+            config.train.batch_size,
+            config.train.unpaired,
+            views,
+            config.seed,
+            accelerator.num_processes,
+        ),
+    )
+    seconds = train(run, student, accelerator, folder)
+    record = training_record(run, teacher, student, pretrained, labelled, seconds)
+    if accelerator.is_main_process:
+        with atomic_folder(out) as target:
+            write_student(student, tokenizer_json, record, target)
+            folder.move_logs(target)
+            draw_curves(target / "training.jsonl", target / "curves.svg")
+        folder.remove()
+    accelerator.wait_for_everyone()
+    return record
+
+
+def numbered(texts: list[list[int]]) -> np.ndarray:
+    """Number texts so that equal ones have equal numbers."""
+    numbers: dict[tuple[int, ...], int] = {}
+    return np.array([numbers.setdefault(tuple(text), len(numbers)) for text in texts], dtype=np.int64)
+
+
+def captioned_rows(pairs: Pairs, cache: TeacherCache, split: str) -> np.ndarray:
+    """Return the usable pictures of a split, with or without captions; an error if no caption is among them."""
+    rows = pairs.rows(split)
+    rows = np.asarray(rows[cache.usable[rows]])
+    if not np.diff(cache.first_text)[rows].any():
+        raise UserError(f"split '{split}' of data set '{pairs.name}' has no usable picture with a caption.")
+    return rows
+
+
+def labelled_rows(config: DistillConfig, pairs: Pairs, cache: TeacherCache) -> tuple[np.ndarray, np.ndarray]:
+    """Divide the usable train pictures into those whose captions may be paired and the rest."""
+    train = captioned_rows(pairs, cache, "train")
+    captioned = np.diff(cache.first_text)[train] > 0
+    # the same pictures stay labelled whatever the run's seed, so that runs with other seeds compare
+    order = np.random.default_rng(29).permutation(train[captioned])
+    count = max(2, round(len(order) * config.data.labelled))
+    if len(order) < 2:
+        raise UserError(f"data set '{pairs.name}' has {len(order)} usable train pictures with captions; 2 are needed.")
+    return np.sort(order[:count]), np.sort(np.concatenate([order[count:], train[~captioned]]))
+
+
+def train(run: Run, student: DualEncoder, accelerator: Accelerator, folder: RunFolder) -> float:
+    """Train in place from the last saved step; returns the seconds of this process's training."""
+    settings = run.config.train
+    model, optimizer = accelerator.prepare(student, make_optimizer(student, run.config))
+    average = (
+        torch.optim.swa_utils.AveragedModel(
+            student, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(settings.ema), use_buffers=True
+        )
+        if settings.ema
+        else None
+    )
+    queue = TeacherQueue(run.config.graph.queue, student.config.embed_dim)
+    first = folder.load_state(student, optimizer, queue, average)
+    started = time.monotonic()
+    with Meter("distil", settings.steps, first) as meter, held_interrupt() as interrupted:
+        for step in range(first, settings.steps):
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak_lr"] * lr_factor(step, settings.steps, settings.warmup)
+            model.train()
+            losses: dict[str, float] = {}
+            for part in range(settings.accumulate):
+                rows = run.sampler.rows(step * settings.accumulate + part)
+                batch, scale = embed(run, model, rows, accelerator, queue)
+                terms = interaction.compute(run.terms, batch, scale)
+                loss = torch.stack([term.weight * terms[f"{term.edge}/{term.loss}"] for term in run.terms]).sum()
+                losses = {name: float(value.detach()) for name, value in terms.items()}
+                check_finite(losses, step)
+                if step % settings.eval_every == 0 and part == 0:
+                    folder.log({"step": step, "gradient_norms": gradient_norms(run.terms, terms, batch)})
+                accelerator.backward(loss / settings.accumulate)
+                queue.push(batch)
+            norm = accelerator.clip_grad_norm_(model.parameters(), settings.clip)
+            optimizer.step()
+            optimizer.zero_grad()
+            student.clamp_logit_scale()
+            if average is not None:
+                average.update_parameters(student)
+            folder.log(
+                {
+                    "step": step,
+                    "loss": float(loss.detach()),
+                    "lr": optimizer.param_groups[0]["lr"],
+                    "gradient_norm": float(norm),
+                    "logit_scale": float(scale.detach()),
+                    "terms": losses,
+                }
+            )
+            done = step + 1
+            if accelerator.is_main_process and (done % settings.eval_every == 0 or done == settings.steps):
+                shown = student if average is None else cast(DualEncoder, average.module)
+                recall = evaluate(run, shown, "val").mean_recall()
+                folder.log({"step": step, "val_mean_recall": recall})
+                meter.note(val=recall)
+                folder.save_state(student, optimizer, queue, average, done)
+            if interrupted() and done < settings.steps:
+                folder.save_state(student, optimizer, queue, average, done)
+                raise Interrupted(f"interrupted after step {done}, which is saved. Go on with --resume.")
+            meter.advance(loss=float(loss.detach()), pictures=len(rows.pictures))
+    if average is not None:
+        student.load_state_dict(average.module.state_dict())
+    return time.monotonic() - started
+
+
+def embed(
+    run: Run, model: torch.nn.Module, rows: BatchRows, accelerator: Accelerator, queue: TeacherQueue
+) -> tuple[interaction.Embeddings, Tensor]:
+    """Encode this process's share of a batch and gather all of it, gradients included."""
+    device = accelerator.device
+    mine = slice(accelerator.process_index, None, accelerator.num_processes)
+    pictures = run.pictures(rows.pictures[mine], rows.views[mine]).to(device)
+    si, st, scale = model(pictures, pad([run.ids[text] for text in rows.texts[mine]], run.pad_id).to(device))
+    batch = interaction.Embeddings(
+        si=gather(si.float(), accelerator.num_processes),
+        ti=torch.from_numpy(run.cache.pictures(rows.pictures, rows.views)).to(device),
+        st=gather(st.float(), accelerator.num_processes),
+        tt=torch.from_numpy(run.cache.texts(rows.texts)).to(device),
+        picture_ids=torch.from_numpy(rows.pictures).to(device),
+        text_ids=torch.from_numpy(run.text_numbers[rows.texts]).to(device),
+        owners=torch.from_numpy(rows.owners).to(device),
+        pairs=rows.pairs,
+        queue=queue.content(device),
+    )
+    return batch, scale
+
+
+def pad(rows: Sequence[list[int]], pad_id: int) -> Tensor:
+    """Stack id lists to [n, longest]; what stands after EOS cannot change a causal tower's embedding."""
+    longest = max(len(row) for row in rows)
+    return torch.tensor([row + [pad_id] * (longest - len(row)) for row in rows], dtype=torch.int32)
+
+
+def gradient_norms(terms: Sequence[Term], values: dict[str, Tensor], batch: interaction.Embeddings) -> dict[str, float]:
+    """Norm of each weighted term's gradient at the student's embeddings: who pulls how hard."""
+    norms = {}
+    for term in terms:
+        name = f"{term.edge}/{term.loss}"
+        gradients = torch.autograd.grad(
+            term.weight * values[name], [batch.si, batch.st], retain_graph=True, allow_unused=True
+        )
+        norms[name] = math.sqrt(sum(float(part.square().sum()) for part in gradients if part is not None))
+    return norms
+
+
+def check_finite(losses: dict[str, float], step: int) -> None:
+    """Stop at the first loss that is no number, naming step and term."""
+    for name, value in losses.items():
+        if not math.isfinite(value):
+            raise UserError(
+                f"loss {name} became {value} at step {step}. Lower train.lr or raise that term's temperature; the last "
+                "saved step is kept, go on with --resume."
+            )
+
+
+@torch.no_grad()
+def evaluate(run: Run, student: DualEncoder, split: str) -> Ranks:
+    """Rank all usable pictures and captions of a split by the student's embeddings."""
+    was_training = student.training
+    student.eval()
+    rows = captioned_rows(run.pairs, run.cache, split)
+    device = student.logit_scale.device
+    pictures = [
+        student.encode_image(torch.from_numpy(run.pixels(part, np.zeros_like(part))).to(device).float() / 255).cpu()
+        for part in np.array_split(rows, math.ceil(len(rows) / 64))
+    ]
+    texts = np.concatenate([np.arange(run.cache.first_text[row], run.cache.first_text[row + 1]) for row in rows])
+    owners = np.repeat(np.arange(len(rows)), np.diff(run.cache.first_text)[rows])
+    encoded = [
+        student.encode_text(pad([run.ids[text] for text in part], run.pad_id).to(device)).cpu()
+        for part in np.array_split(texts, math.ceil(len(texts) / 256))
+    ]
+    student.train(was_training)
+    return ranks(torch.cat(pictures).numpy(), torch.cat(encoded).numpy(), owners)
+
+
+def training_record(
+    run: Run, teacher: Teacher, student: DualEncoder, pretrained: int, labelled: np.ndarray, seconds: float
+) -> dict[str, Any]:
+    """Make the content of `training.json`: what was trained on what, and how well it does on val."""
+    result = evaluate(run, student, "val")
+    return {
+        "recipe": run.config.model_dump(mode="json"),
+        "graph": [term.model_dump() for term in run.terms],
+        "data": {
+            "name": run.pairs.name,
+            "fingerprint": run.pairs.fingerprint,
+            "licence": run.pairs.licence,
+            "train_pictures": len(run.pairs.rows("train")),
+            "labelled_pictures": len(labelled),
+            "left_out": run.cache.bad,
+        },
+        "teacher": {"name": teacher.name, "fingerprint": teacher.fingerprint},
+        "parameters": parameter_counts(student) | {"started_from_pretrained": pretrained},
+        "seconds": round(seconds, 1),
+        "versions": {name: version(name) for name in ("torch", "transformers", "accelerate")}
+        | {"conaclip-edge": __version__},
+        "val": {"recall": result.recall(), "median_rank": result.median_rank(), "mean_recall": result.mean_recall()},
+    }

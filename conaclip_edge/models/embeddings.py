@@ -1,0 +1,239 @@
+"""The teacher's embeddings of a whole data set, computed once and memory-mapped ever after."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL.Image import Image
+
+from conaclip_edge.data.pairs import Pairs
+from conaclip_edge.data.preprocess import AUGMENTATION, BadPicture, augment, decode
+from conaclip_edge.errors import UserError
+from conaclip_edge.files import atomic_file, sha256_text
+from conaclip_edge.models.teacher import Teacher
+from conaclip_edge.progress import say, track
+
+SHARD_ROWS = 4096
+BATCH_ROWS = 32
+MAX_PIXELS = 64_000_000
+SCHEMA = "conaclip-edge/embeddings/2"
+
+Shard = tuple[dict[str, np.ndarray], dict[str, str]]  # columns, and what the header says about them
+
+
+@dataclass(frozen=True)
+class TeacherCache:
+    """A finished cache.
+
+    Attributes:
+        folder: where its shards are.
+        views: number of augmentations a picture; view 0 is the plain picture.
+        usable: bool [n], false for pictures that could not be decoded.
+        first_text: [n + 1]; captions of picture i are the texts first_text[i] .. first_text[i + 1] - 1.
+        bad: reasons of the pictures left out, "key: reason".
+    """
+
+    folder: Path
+    views: int
+    usable: np.ndarray
+    first_text: np.ndarray
+    bad: list[str]
+    _pictures: list[list[np.ndarray]]  # by view, then by shard
+    _texts: list[np.ndarray]
+
+    def pictures(self, rows: np.ndarray, views: np.ndarray | int = 0) -> np.ndarray:
+        """Return the teacher's unit vectors [len(rows), d] of pictures, each of its view."""
+        views = np.broadcast_to(np.asarray(views), rows.shape)
+        found = [
+            self._pictures[view][row // SHARD_ROWS][row % SHARD_ROWS]
+            for row, view in zip(rows.tolist(), views.tolist(), strict=True)
+        ]
+        return np.stack(found)
+
+    def texts(self, rows: np.ndarray) -> np.ndarray:
+        """Return the teacher's unit vectors [len(rows), d] of texts, counted over all captions in order."""
+        return np.stack([self._texts[row // SHARD_ROWS][row % SHARD_ROWS] for row in rows.tolist()])
+
+
+def cache_key(pairs: Pairs, teacher: Teacher, views: int, max_pixels: int = MAX_PIXELS) -> str:
+    """Name a cache by everything its content depends on."""
+    parts = (pairs.content, teacher.fingerprint, str(views), str(max_pixels), AUGMENTATION)
+    return sha256_text(SCHEMA, *parts)[:32]
+
+
+def teacher_cache(
+    pairs: Pairs, teacher: Teacher, folder: Path, views: int = 1, max_bad: float = 0.01, max_pixels: int = MAX_PIXELS
+) -> TeacherCache:
+    """Open the cache of a data set and teacher, computing what is missing; a killed run goes on at its last shard.
+
+    Args:
+        pairs: all splits.
+        teacher: frozen.
+        folder: parent of all caches.
+        views: augmentations a picture; 1 means the plain picture only.
+        max_bad: share of undecodable pictures above which the data set is refused.
+        max_pixels: a larger picture counts as undecodable and is never decoded.
+    """
+    home = folder / cache_key(pairs, teacher, views, max_pixels)
+    captions = [text for texts in pairs.captions for text in texts]
+    first_text = np.concatenate([[0], np.cumsum([len(texts) for texts in pairs.captions])])
+
+    def embed_pictures(view: int) -> Callable[[range], Shard]:
+        return lambda rows: _picture_shard(pairs, teacher, rows, view, max_pixels)
+
+    for view in range(views):
+        _complete(home, f"pictures-{view}", len(pairs), embed_pictures(view), "teacher embeds pictures")
+    _complete(home, "texts", len(captions), lambda rows: _text_shard(teacher, captions, rows), "teacher embeds texts")
+    usable = np.concatenate([part.astype(bool) for part in _columns(home, "pictures-0", "usable", len(pairs))])
+    bad = [*pairs.skipped, *_reasons(home, len(pairs))]
+    check_bad(bad, len(pairs) + len(pairs.skipped), max_bad, pairs.name)
+    pictures = [_columns(home, f"pictures-{view}", "embedding", len(pairs)) for view in range(views)]
+    return TeacherCache(
+        home, views, usable, first_text, bad, pictures, _columns(home, "texts", "embedding", len(captions))
+    )
+
+
+def write_cache(
+    pairs: Pairs,
+    teacher: Teacher,
+    folder: Path,
+    pictures: np.ndarray,
+    texts: np.ndarray,
+    source: TeacherCache,
+    max_pixels: int = MAX_PIXELS,
+) -> None:
+    """Write the one-view cache of a teacher whose embeddings are at hand already (its towers ran elsewhere).
+
+    Args:
+        pairs: all splits.
+        teacher: whose cache it becomes.
+        folder: parent of all caches.
+        pictures: its unit vectors [n, d].
+        texts: its unit vectors of all captions in order.
+        source: the cache that they were computed from: the same pictures are left out, for the same reasons.
+        max_pixels: as in `teacher_cache`.
+    """
+    home = folder / cache_key(pairs, teacher, 1, max_pixels)
+
+    def picture_part(rows: range) -> Shard:
+        part = slice(rows.start, rows.stop)
+        columns = {"embedding": pictures[part], "usable": source.usable[part].astype(np.uint8)}
+        return columns, _notes(_shard(source.folder, "pictures-0", rows.start))
+
+    def text_part(rows: range) -> Shard:
+        return {"embedding": texts[rows.start : rows.stop]}, {}
+
+    _complete(home, "pictures-0", len(pictures), picture_part, "writing the teacher cache")
+    _complete(home, "texts", len(texts), text_part, "writing the teacher cache")
+
+
+def check_bad(bad: list[str], total: int, max_bad: float, name: str) -> None:
+    """Name the pictures that are left out, and refuse the data set if they are too many."""
+    if not bad:
+        return
+    shown = "; ".join(bad[:5]) + (f"; and {len(bad) - 5} more" if len(bad) > 5 else "")
+    if len(bad) > max_bad * total:
+        raise UserError(
+            f"data set '{name}': {len(bad)} of {total} pictures cannot be used, more than max_bad = {max_bad:.1%}: "
+            f"{shown}. Mend them, or raise data.max_bad."
+        )
+    say(f"{len(bad)} of {total} pictures left out: {shown}")
+
+
+def _picture_shard(pairs: Pairs, teacher: Teacher, rows: range, view: int, max_pixels: int) -> Shard:
+    """Embed one view of some pictures; the header keeps why some are not usable, so that a killed run still knows."""
+    reasons: dict[str, str] = {}
+    embedding = np.zeros((len(rows), teacher.embed_dim), dtype=np.float32)
+    usable = np.zeros(len(rows), dtype=np.uint8)
+    for batch in _batches(rows):
+        pictures: list[Image] = []
+        places: list[int] = []
+        for row in batch:
+            try:
+                picture = decode(pairs.read(row), max_pixels)
+            except (BadPicture, OSError) as error:
+                reasons[pairs.keys[row]] = str(error)
+                continue
+            pictures.append(augment(picture, (view, row)) if view else picture)
+            places.append(row - rows.start)
+        if pictures:
+            embedding[places] = teacher.embed_pictures(pictures).numpy()
+            usable[places] = 1
+    return {"embedding": embedding, "usable": usable}, {"bad": json.dumps(reasons)}
+
+
+def _text_shard(teacher: Teacher, captions: list[str], rows: range) -> Shard:
+    parts = [teacher.embed_texts([captions[row] for row in batch]).numpy() for batch in _batches(rows)]
+    return {"embedding": np.concatenate(parts).astype(np.float32)}, {}
+
+
+def _batches(rows: range) -> Iterator[range]:
+    for start in range(rows.start, rows.stop, BATCH_ROWS):
+        yield range(start, min(start + BATCH_ROWS, rows.stop))
+
+
+def _complete(home: Path, name: str, count: int, compute: Callable[[range], Shard], label: str) -> None:
+    """Write the shards of a table that are not there yet, each atomically."""
+    from safetensors.numpy import save_file
+
+    missing = [start for start in range(0, count, SHARD_ROWS) if not _shard(home, name, start).exists()]
+    for start in track(missing, label):
+        with torch.inference_mode():
+            columns, notes = compute(range(start, min(start + SHARD_ROWS, count)))
+        with atomic_file(_shard(home, name, start)) as temporary:
+            save_file(columns, temporary, notes)
+
+
+def _shard(home: Path, name: str, start: int) -> Path:
+    return home / f"{name}-{start // SHARD_ROWS:05d}.safetensors"
+
+
+def _columns(home: Path, name: str, tensor: str, count: int) -> list[np.ndarray]:
+    """Return one column of all shards, each memory-mapped."""
+    return [map_tensor(_shard(home, name, start), tensor) for start in range(0, count, SHARD_ROWS)]
+
+
+def _reasons(home: Path, count: int) -> list[str]:
+    """Return "key: reason" of every picture that was left out."""
+    notes = (_notes(_shard(home, "pictures-0", start)) for start in range(0, count, SHARD_ROWS))
+    found = [json.loads(note.get("bad", "{}")) for note in notes]
+    return [f"{key}: {reason}" for reasons in found for key, reason in reasons.items()]
+
+
+def map_tensor(path: Path, name: str) -> np.ndarray:
+    """Memory-map one tensor of a safetensors file: an 8-byte length, a JSON header, raw little-endian data."""
+    kinds = {"F32": np.float32, "U8": np.uint8}
+    header, first = _header(path)
+    entry = header[name]
+    start, end = (first + offset for offset in entry["data_offsets"])
+    if end > os.path.getsize(path):
+        raise _damaged(path)
+    return np.asarray(np.memmap(path, kinds[entry["dtype"]], "r", start, tuple(entry["shape"])))
+
+
+def _notes(path: Path) -> dict[str, str]:
+    """Return what the header of a shard says about it."""
+    notes: dict[str, str] = _header(path)[0].get("__metadata__", {})
+    return notes
+
+
+def _header(path: Path) -> tuple[dict[str, Any], int]:
+    """Read the header of a safetensors file, and where its data begin."""
+    try:
+        with open(path, "rb") as handle:
+            length = int.from_bytes(handle.read(8), "little")
+            header: dict[str, Any] = json.loads(handle.read(min(length, os.path.getsize(path))))
+    except ValueError:
+        raise _damaged(path) from None
+    return header, 8 + length
+
+
+def _damaged(path: Path) -> UserError:
+    return UserError(f"cache shard {path} is damaged. Delete it; it is made again.")

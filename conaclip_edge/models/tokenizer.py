@@ -1,0 +1,73 @@
+"""Tokenising for a text tower: `tokenizer.json`, cut to the context, always with an EOS."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from conaclip_edge.errors import UserError
+
+# What ends a text in the tokenizers of CLIP, BERT-like and T5-like teachers, in the order of trust.
+_EOS_NAMES = ("<|endoftext|>", "[SEP]", "</s>", "<eos>")
+_PAD_NAMES = ("[PAD]", "<pad>", "<|endoftext|>", "</s>", "<eos>")
+
+
+def whole_text(text: str) -> str:
+    """Replace what UTF-8 cannot hold, which the tokenizers library refuses, by U+FFFD.
+
+    Such halves of surrogate pairs come from bytes on a command line that are not in the terminal's encoding.
+    """
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+class TextTokenizer:
+    """Maps texts to int32 ids with the first EOS where the tower pools.
+
+    Args:
+        file: a `tokenizer.json`.
+        context: the largest number of ids of a text, special tokens included.
+    """
+
+    def __init__(self, file: Path, context: int):
+        try:
+            self.tokenizer = Tokenizer.from_str(file.read_text("utf-8"))
+        except FileNotFoundError:
+            raise UserError(f"no tokenizer at {file}: a fast tokenizer (tokenizer.json) is needed.") from None
+        except Exception as error:  # the tokenizers library raises bare Exception on a bad file
+            raise UserError(f"cannot read tokenizer {file}: {error}.") from error
+        self.tokenizer.no_padding()
+        self.tokenizer.enable_truncation(context)
+        self.context = context
+        # A vocabulary may hold several of the names (Gemma's has '</s>' as HTML): what ends every text goes first.
+        ends = self.tokenizer.encode("").tokens[-1:]
+        self.eos_id = self._first_known(tuple(sorted(_EOS_NAMES, key=lambda name: name not in ends)), file)
+        self.pad_id = self._first_known(_PAD_NAMES, file)
+
+    def _first_known(self, names: tuple[str, ...], file: Path) -> int:
+        for name in names:
+            found = self.tokenizer.token_to_id(name)
+            if found is not None:
+                return int(found)
+        raise UserError(f"tokenizer {file} has none of the tokens {', '.join(names)}; one of them must end a text.")
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of rows that a token table needs."""
+        return max(self.tokenizer.get_vocab().values()) + 1
+
+    def ids(self, text: str) -> list[int]:
+        """Tokenise one text: 2..context ids, the last one EOS."""
+        ids: list[int] = self.tokenizer.encode(whole_text(text)).ids
+        if ids[-1:] != [self.eos_id]:
+            ids = [*ids[: self.context - 1], self.eos_id]
+        return ids if len(ids) > 1 else [*ids, self.eos_id]
+
+    def __call__(self, texts: list[str]) -> np.ndarray:
+        """Tokenise texts to int32 ids [n, longest], padded after EOS."""
+        rows = [self.ids(text) for text in texts]
+        padded = np.full((len(rows), max(map(len, rows), default=2)), self.pad_id, dtype=np.int32)
+        for row, ids in zip(padded, rows, strict=True):
+            row[: len(ids)] = ids
+        return padded

@@ -1,0 +1,53 @@
+"""From a recipe file and --set to a config; without a file, the defaults, which are the demo's."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from conaclip_edge.config import DataConfig, DistillConfig, TeacherConfig, load_yaml, override, parse
+from conaclip_edge.errors import UserError
+
+LATEST = Path("runs/latest")
+_FILES = {"metadata.jsonl": "imagefolder", "metadata.csv": "imagefolder", "*.tar": "webdataset", "*.parquet": "parquet"}
+
+
+def distill_recipe(path: Path | None, settings: list[str]) -> DistillConfig:
+    """Read a distillation recipe."""
+    return parse(DistillConfig, override(load_yaml(path) if path else {}, settings), str(path or "the default recipe"))
+
+
+def teacher_recipe(path: Path | None, settings: list[str]) -> TeacherConfig:
+    """Read a teacher recipe."""
+    return parse(TeacherConfig, override(load_yaml(path) if path else {}, settings), str(path or "the default recipe"))
+
+
+def data_config(source: Path) -> DataConfig:
+    """Read the data section of a recipe, or guess the format of a folder by what lies in it."""
+    if source.is_file():
+        return parse(DataConfig, load_yaml(source).get("data", {}), f"{source} (data)")
+    for pattern, kind in _FILES.items():
+        if any(source.rglob(pattern)):
+            return parse(DataConfig, {"format": kind, "path": source}, str(source))
+    raise UserError(
+        f"no data set at {source}: a recipe (YAML with a data section) is needed, or a folder with one of "
+        f"{', '.join(_FILES)}."
+    )
+
+
+def point_latest(run: Path) -> None:
+    """Let `runs/latest` point to a finished run, for commands that are given none."""
+    LATEST.parent.mkdir(exist_ok=True)
+    temporary = LATEST.with_name(f".latest.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(os.path.relpath(run, LATEST.parent))
+    if LATEST.is_dir() and not LATEST.is_symlink():
+        raise UserError(f"{LATEST} is a folder; it is reserved for the newest run. Move it away.")
+    os.replace(temporary, LATEST)
+
+
+def latest_run() -> Path:
+    """Return the newest distilled checkpoint."""
+    if not (LATEST / "config.json").exists():
+        raise UserError("no checkpoint was given and runs/latest does not exist. Make one: conaclip-edge demo")
+    return LATEST.resolve()
