@@ -1,9 +1,47 @@
-"""What all tests share: one core a process, no network, helpers of this folder importable."""
+"""What all tests share: one core a process, no network, one tiny data set with its teacher."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from conaclip_edge.config import DistillConfig
 
 # libraries read these when they are imported
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with data/, teacher/, cache/ and datasets/; tests may add to the last two, nothing else."""
+    import tiny
+    import torch
+
+    torch.set_num_threads(1)
+    home = tmp_path_factory.mktemp("world")
+    tiny.image_folder(home / "data")
+    tiny.teacher_folder(home / "teacher")
+    return home
+
+
+@pytest.fixture(scope="session")
+def settings(world: Path) -> Callable[..., DistillConfig]:
+    """A function that makes a tiny recipe: sections as dicts by name, keys of `train` by their own."""
+    import tiny
+
+    from conaclip_edge.config import DistillConfig, parse
+
+    def make(**changes: Any) -> DistillConfig:
+        sections = {name: changes.pop(name) for name in ("data", "student", "graph", "seed") if name in changes}
+        values = tiny.recipe(world / "data", world / "teacher", world / "cache", **changes)
+        for name, section in sections.items():
+            values[name] = values.get(name, {}) | section if isinstance(section, dict) else section
+        return parse(DistillConfig, values, "the test")
+
+    return make
