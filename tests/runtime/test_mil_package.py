@@ -10,10 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from coreml_programs import (
-    edited,
-    package,
-)
+from coreml_programs import edited, package
 
 from conaclip_edge.errors import UserError
 from conaclip_edge.runtime import mil_ops
