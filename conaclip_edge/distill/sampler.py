@@ -57,9 +57,9 @@ class Sampler:
         self.loose_texts = np.concatenate(
             [np.arange(first_text[row], first_text[row + 1]) for row in unlabelled] or [np.zeros(0, np.int64)]
         ).astype(np.int64)
-        loose = min(round(batch_size * unpaired), len(unlabelled), len(self.loose_texts))
-        self.loose = loose // processes * processes
-        self.pairs = min(batch_size - self.loose, len(labelled)) // processes * processes
+        wanted = round(batch_size * unpaired)
+        self.loose = [min(wanted, len(items)) // processes * processes for items in (unlabelled, self.loose_texts)]
+        self.pairs = min(batch_size - self.loose[0], len(labelled)) // processes * processes
         if not self.pairs:
             raise UserError(
                 f"a batch of {batch_size} pictures for {processes} processes, {self.loose} of them unpaired, holds no "
@@ -75,10 +75,12 @@ class Sampler:
         counts = self.first_text[pictures + 1] - self.first_text[pictures]
         texts = self.first_text[pictures] + (random.random(len(pictures)) * counts).astype(np.int64)
         owners = pictures
-        if self.loose:
-            pictures = np.concatenate([pictures, self._deal(self.unlabelled, self.loose, step, 2)])
-            texts = np.concatenate([texts, self._deal(self.loose_texts, self.loose, step, 3)])
-            owners = np.concatenate([owners, np.full(self.loose, -1)])
+        loose_pictures, loose_texts = self.loose
+        if loose_pictures:
+            pictures = np.concatenate([pictures, self._deal(self.unlabelled, loose_pictures, step, 2)])
+        if loose_texts:
+            texts = np.concatenate([texts, self._deal(self.loose_texts, loose_texts, step, 3)])
+            owners = np.concatenate([owners, np.full(loose_texts, -1)])
         views = random.integers(self.views, size=len(pictures))
         return BatchRows(pictures, views, texts, owners, self.pairs)
 

@@ -22,9 +22,9 @@ from conaclip_edge.data.pixels import Reader, pixel_reader
 from conaclip_edge.data.read import read_pairs
 from conaclip_edge.distill import interaction
 from conaclip_edge.distill.curves import draw_curves
+from conaclip_edge.distill.frozen import Pictures, picture_input
 from conaclip_edge.distill.interrupt import held_interrupt
 from conaclip_edge.distill.optimizer import make_optimizer
-from conaclip_edge.distill.frozen import Pictures, picture_input
 from conaclip_edge.distill.parallel import gather
 from conaclip_edge.distill.queue import TeacherQueue
 from conaclip_edge.distill.run_folder import RunFolder
@@ -84,7 +84,7 @@ def distill(config: DistillConfig, out: Path, resume: bool = False) -> dict[str,
     labelled, unlabelled = labelled_rows(config, pairs, cache)
     captioned_rows(pairs, cache, "val")
     corpus = [text for row in pairs.rows("train") for text in pairs.captions[row]]
-    student, tokenizer_json, pretrained = build_student(config.student, teacher, corpus)
+    student, tokenizer_json, pretrained = build_student(config.student, teacher, corpus, config.cache)
     accelerator = Accelerator(
         mixed_precision="bf16" if config.train.bf16 else "no",
         # a graph of fixed temperatures leaves the logit scale without a gradient

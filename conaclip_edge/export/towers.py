@@ -30,6 +30,7 @@ class Towers:
         vocab_size: ids are below it.
         eos_id: the id that ends a text; the tower reads its first place.
         name: what to call the student in files and reports.
+        float_layers: layers that int8 leaves in float, by tower and place ("image.blocks.3.fc1").
     """
 
     image: nn.Module
@@ -40,6 +41,7 @@ class Towers:
     vocab_size: int
     eos_id: int
     name: str
+    float_layers: frozenset[str] = frozenset()
 
     def __getitem__(self, tower: str) -> nn.Module:
         """Return the tower named "image" or "text"."""

@@ -134,6 +134,15 @@ def write_cache(
     _complete(home, "texts", len(texts), text_part, "writing the teacher cache")
 
 
+def piece_embeddings(teacher: Teacher, pieces: list[str], folder: Path) -> np.ndarray:
+    """Return the teacher's unit vectors [len(pieces), d] of vocabulary pieces, each taken as a text of its own."""
+    home = folder / sha256_text(SCHEMA, teacher.fingerprint, "pieces", *pieces)[:32]
+    _complete(
+        home, "texts", len(pieces), lambda rows: _text_shard(teacher, pieces, rows), "teacher embeds its vocabulary"
+    )
+    return np.concatenate(_columns(home, "texts", "embedding", len(pieces)))
+
+
 def check_bad(bad: list[str], total: int, max_bad: float, name: str) -> None:
     """Name the pictures that are left out, and refuse the data set if they are too many."""
     if not bad:

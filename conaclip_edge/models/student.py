@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from conaclip_edge.config import ImageTowerConfig, ModelConfig, StudentConfig
 from conaclip_edge.errors import UserError
 from conaclip_edge.models.dual_encoder import DualEncoder
+from conaclip_edge.models.embeddings import piece_embeddings
 from conaclip_edge.models.presets import student_shape
 from conaclip_edge.models.teacher import Teacher
 from conaclip_edge.models.tokenizer import TextTokenizer
@@ -21,7 +23,7 @@ from conaclip_edge.models.vocab import prune
 
 
 def build_student(
-    config: StudentConfig, teacher: Teacher, corpus: list[str]
+    config: StudentConfig, teacher: Teacher, corpus: list[str], cache: Path
 ) -> tuple[DualEncoder, dict[str, Any], int]:
     """Build a student with the teacher's tokenizer (pruned on wish) and start its towers from pretrained weights.
 
@@ -29,6 +31,7 @@ def build_student(
         config: preset, changes, vocabulary and where the first weights come from.
         teacher: gives tokenizer, token table, and text layers where the shapes match.
         corpus: train captions, for vocabulary pruning.
+        cache: where what the teacher says of its vocabulary is kept.
 
     Returns:
         The student, the content of its tokenizer.json, and how many parameters started from pretrained weights.
@@ -43,12 +46,14 @@ def build_student(
     kept = np.arange(len(teacher.token_table()))
     if config.vocab.keep == "corpus":
         tokenizer_json, kept = prune(tokenizer_json, corpus, config.vocab.frequent)
-    eos_id, pad_id = special_ids(tokenizer_json, shape.text.context)
-    text = shape.text.model_copy(update={"vocab_size": len(kept), "eos_id": eos_id, "pad_id": pad_id})
+    tokenizer = tokenizer_of(tokenizer_json, shape.text.context)
+    text = shape.text.model_copy(
+        update={"vocab_size": len(kept), "eos_id": tokenizer.eos_id, "pad_id": tokenizer.pad_id}
+    )
     student = DualEncoder(ModelConfig(image=shape.image, text=text, embed_dim=teacher.embed_dim))
     taken = 0
     if config.init_text == "auto":
-        taken += start_text(student, teacher, torch.from_numpy(kept))
+        taken += start_text(student, teacher, torch.from_numpy(kept), surface(tokenizer), tokenizer.special_ids, cache)
     if config.init_image != "none":
         taken += start_image(student, shape.image, config.init_image)
     if config.freeze_blocks:
@@ -58,43 +63,83 @@ def build_student(
     return student, tokenizer_json, taken
 
 
-def special_ids(tokenizer_json: dict[str, Any], context: int) -> tuple[int, int]:
-    """Return the ids of EOS and padding in a tokenizer.json's content."""
+def tokenizer_of(tokenizer_json: dict[str, Any], context: int) -> TextTokenizer:
+    """Make the tokenizer of a tokenizer.json's content."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "tokenizer.json"
         file.write_text(json.dumps(tokenizer_json), "utf-8")
-        tokenizer = TextTokenizer(file, context)
-    return tokenizer.eos_id, tokenizer.pad_id
+        return TextTokenizer(file, context)
 
 
 @torch.no_grad()
-def start_text(student: DualEncoder, teacher: Teacher, kept: Tensor) -> int:
-    """Copy the teacher's first text layers if it is a CLIP of that width, and its token table; returns the count."""
-    target = student.text.clip.state_dict()
+def start_text(
+    student: DualEncoder, teacher: Teacher, kept: Tensor, pieces: list[str], special: list[int], cache: Path
+) -> int:
+    """Start the text tower from the teacher; returns the number of weights taken.
+
+    A CLIP teacher of the same width gives its first layers and its token table. No other teacher's layers fit, so the
+    tower starts as a static embedding of the teacher: see `start_static`.
+    """
+    clip = student.text.clip
+    table = clip.text_model.embeddings.token_embedding.weight
+    target = clip.state_dict()
     layers = {
         name: value
         for name, value in teacher.text_layers().items()
         if name in target and value.shape == target[name].shape and "token_embedding" not in name
     }
-    student.text.clip.load_state_dict(layers, strict=False)
-    table = student.text.clip.text_model.embeddings.token_embedding.weight
-    table.copy_(fit_width(teacher.token_table()[kept], table.shape[1]))
-    return sum(value.numel() for value in layers.values()) + int(table.numel())
+    if layers and teacher.token_table().shape[1] == table.shape[1]:
+        clip.load_state_dict(layers, strict=False)
+        table.copy_(teacher.token_table()[kept])
+        return sum(value.numel() for value in layers.values()) + int(table.numel())
+    start_static(clip, torch.from_numpy(piece_embeddings(teacher, pieces, cache)), special)
+    return int(table.numel())
 
 
-def fit_width(table: Tensor, width: int) -> Tensor:
-    """Bring a token table [V, w] to another width: its principal components if narrower, zero-padded if wider.
+@torch.no_grad()
+def start_static(clip: Any, vectors: Tensor, special: list[int]) -> None:
+    """Make a CLIP text tower begin as the mean of its tokens, each a row of what the teacher says of that piece alone.
 
-    A narrower table is scaled to the spread that CLIP's tables start with, since layers from scratch follow it.
+    The rows are the principal components of the teacher's vectors (as model2vec distils static embeddings); the first
+    attention passes the mean of all rows to EOS, what follows hardly changes it, and the projection turns components
+    back into the teacher's space. Training then adds order and context to a tower that can retrieve from step 0.
+
+    Args:
+        clip: transformers' CLIPTextModelWithProjection.
+        vectors: the teacher's unit vectors of the vocabulary [V, d].
+        special: ids that say nothing by themselves (begin, end, padding).
     """
-    if width == table.shape[1]:
-        return table
-    if width > table.shape[1]:
-        return torch.nn.functional.pad(table, (0, width - table.shape[1]))
-    centred = table.double() - table.double().mean(dim=0)
-    _, vectors = torch.linalg.eigh(centred.T @ centred)
-    narrow: Tensor = centred @ vectors.flip(1)[:, :width]
-    return (narrow * (0.02 / narrow.std())).float()
+    text = clip.text_model
+    width = text.embeddings.token_embedding.weight.shape[1]
+    kept = min(width, vectors.shape[1])
+    centred = vectors.double() - vectors.double().mean(dim=0)
+    components = torch.linalg.eigh(centred.T @ centred)[1].flip(1)[:, :kept]
+    rows = centred @ components
+    rows = rows * (0.02 / rows.std())  # the spread that CLIP's tables start with
+    rows[special] = 0
+    text.embeddings.token_embedding.weight.copy_(F.pad(rows, (0, width - kept)))
+    text.embeddings.position_embedding.weight.zero_()
+    clip.text_projection.weight.copy_(F.pad(components, (0, width - kept)))
+    for index, layer in enumerate(text.encoder.layers):
+        attention = layer.self_attn
+        if index == 0:
+            attention.v_proj.weight.copy_(torch.eye(width))
+            attention.out_proj.weight.copy_(torch.eye(width))
+            attention.q_proj.weight.mul_(0.3)  # nearly the same weight for every token
+            attention.k_proj.weight.mul_(0.3)
+        else:
+            attention.out_proj.weight.mul_(0.1)
+        layer.mlp.fc2.weight.mul_(0.1)
+
+
+def surface(tokenizer: TextTokenizer) -> list[str]:
+    """Return every vocabulary piece as the text it stands for, without the marks of its tokenizer."""
+    pieces = {index: piece for piece, index in tokenizer.tokenizer.get_vocab().items()}
+    texts = []
+    for index in range(tokenizer.vocab_size):
+        text = tokenizer.tokenizer.decode([index], skip_special_tokens=False)
+        texts.append((text or pieces.get(index, "")).removeprefix("##").strip())
+    return texts
 
 
 @torch.no_grad()

@@ -57,6 +57,12 @@ class TextTokenizer:
         """Number of rows that a token table needs."""
         return max(self.tokenizer.get_vocab().values()) + 1
 
+    @property
+    def special_ids(self) -> list[int]:
+        """Ids that mark begin, end or padding and say nothing by themselves."""
+        frame = self.tokenizer.encode("").ids
+        return sorted({*frame, self.eos_id, self.pad_id})
+
     def ids(self, text: str) -> list[int]:
         """Tokenise one text: 2..context ids, the last one EOS."""
         ids: list[int] = self.tokenizer.encode(whole_text(text)).ids

@@ -25,6 +25,7 @@ from tokenizers import Tokenizer
 from conaclip_edge.errors import UserError, unknown
 
 MODEL_TYPES = ("BPE", "Unigram", "WordPiece")
+_UNUSED = re.compile(r"\[unused\d+\]")  # BERT's spare rows, which no text reaches
 _BYTE_PIECE = re.compile(r"<0x[0-9A-F]{2}>")
 
 
@@ -59,7 +60,11 @@ def prune(tokenizer_json: dict[str, Any], texts: Iterable[str], frequent: int) -
 
     vocab = _model_vocab(model)
     added = {token["content"]: int(token["id"]) for token in content["added_tokens"]}
-    kept = {index for piece, index in vocab.items() if index < frequent or _is_single(piece, model)}
+    kept = {
+        index
+        for piece, index in vocab.items()
+        if (index < frequent and not _UNUSED.fullmatch(piece)) or _is_single(piece, model)
+    }
     kept.update(added.values(), _referred_ids(content))
     for text in texts:
         encoding = tokenizer.encode(text)

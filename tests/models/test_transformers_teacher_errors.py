@@ -77,6 +77,14 @@ def test_pickled_weights_beside_good_ones_are_not_opened(copy: Path, tmp_path: P
     assert not (tmp_path / "exploded").exists()
 
 
+def test_pickled_weights_do_not_stand_in_for_a_lost_index(copy: Path, tmp_path: Path) -> None:
+    (copy / "model.safetensors").rename(copy / "model-00001-of-00002.safetensors")
+    torch.save({"weight": Bomb(tmp_path / "exploded")}, copy / "pytorch_model.bin")
+    message = refusal(copy)
+    assert "cannot use its weights: OSError: Error no file named model.safetensors found" in message
+    assert not (tmp_path / "exploded").exists()
+
+
 def test_the_advised_conversion_of_pickled_weights_works(copy: Path, tmp_path: Path) -> None:
     expected = TransformersTeacher(str(copy)).embed_texts(["a cat"])
     torch.save(load_file(copy / "model.safetensors"), copy / "pytorch_model.bin")
@@ -220,7 +228,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 def _served(family_folder: Folder) -> Iterator[tuple[str, list[str]]]:
     """A hub on this machine that has one model, `lab/clip`; gives its address and the files that were fetched."""
     files = {path.name: path.read_bytes() for path in family_folder("clip").iterdir()}
-    files |= {"pytorch_model.bin": b"bad", "code.py": b"bad", "onnx/config.json": b"bad"}
+    files |= {"pytorch_model.bin": b"bad", "code.py": b"bad", "onnx/spiece.model": b"bad"}
     fetched: list[str] = []
 
     class Hub(BaseHTTPRequestHandler):

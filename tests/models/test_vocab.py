@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny_tokenizers import CAPTIONS, clip_json, english_words, minilm_json, unigram_json
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -19,8 +19,21 @@ from conaclip_edge.errors import UserError
 from conaclip_edge.models.vocab import prune
 
 KINDS = {"wordpiece": minilm_json, "bpe": clip_json, "unigram": unigram_json}
-STRANGE = ("", " ", "\x00", "a\x00b", "日本の猫", "🎉🏳️‍🌈👨‍👩‍👧", "e\u0301", "ﬁ Ⅷ ½", "\u202e\u200b", "x" * 300)
-STRANGE = (*STRANGE, "[UNK] </s> <unk> <|endoftext|>")
+# The same examples every time, however busy the machine is.
+STEADY: dict[str, Any] = {"deadline": None, "derandomize": True, "suppress_health_check": [HealthCheck.too_slow]}
+STRANGE = (
+    "",
+    " ",
+    "\x00",
+    "a\x00b",
+    "日本の猫",
+    "🎉🏳️‍🌈👨‍👩‍👧",
+    "e\u0301",
+    "ﬁ Ⅷ ½",
+    "\u202e\u200b",
+    "x" * 300,
+    "[UNK] </s> <unk>",
+)
 
 
 def load(content: dict[str, Any]) -> Tokenizer:
@@ -51,7 +64,7 @@ texts = st.one_of(
 
 
 @pytest.mark.parametrize("kind", ["bpe", "unigram"])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, **STEADY)
 @given(seen=st.lists(texts, max_size=4), frequent=st.sampled_from([0, 1, 300, 10**6]))
 def test_seen_texts_keep_their_pieces(kind: str, seen: list[str], frequent: int) -> None:
     content = json.loads(KINDS[kind]())
@@ -62,7 +75,7 @@ def test_seen_texts_keep_their_pieces(kind: str, seen: list[str], frequent: int)
     assert set(range(min(frequent, before.get_vocab_size()))) <= set(kept.tolist())
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8, **STEADY)
 @given(seen=st.lists(texts, min_size=1, max_size=20), frequent=st.sampled_from([0, 2000]))
 def test_seen_texts_keep_their_pieces_in_minilm(seen: list[str], frequent: int) -> None:
     content = json.loads(minilm_json())
@@ -70,11 +83,13 @@ def test_seen_texts_keep_their_pieces_in_minilm(seen: list[str], frequent: int) 
     before, after = load(content), load(smaller)
     for text in seen:
         assert_same_pieces(before, after, kept, text)
-    assert set(range(frequent)) <= set(kept.tolist())
+    first = {index for index in range(frequent) if "[unused" not in before.id_to_token(index)}
+    assert first <= set(kept.tolist())
+    assert after.token_to_id("[unused7]") is None
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, **STEADY)
 @given(text=st.one_of(st.text(max_size=60), st.sampled_from(STRANGE), texts))
 def test_any_text_still_tokenises_within_the_table(kind: str, text: str) -> None:
     _, after, kept = pruned(kind)
@@ -185,10 +200,14 @@ def test_bpe_with_marked_word_insides_keeps_its_pieces() -> None:
         {piece: index for index, piece in enumerate(vocab)}, merges, unk_token="<unk>", continuing_subword_prefix="##"
     )
     content = json.loads(Tokenizer(model).to_str())
-    smaller, kept = prune(content, ["abc"], frequent=0)
-    assert load(content).encode("abc").tokens == ["abc"]
-    assert_same_pieces(load(content), load(smaller), kept, "abc")
-    assert smaller["model"]["merges"] == [["##b", "##c"], ["a", "##bc"]]
+    for text, pieces, used in (
+        ("abc", ["abc"], [["##b", "##c"], ["a", "##bc"]]),
+        ("bbc", ["b", "##bc"], [["##b", "##c"]]),
+    ):
+        smaller, kept = prune(content, [text], frequent=0)
+        assert load(content).encode(text).tokens == pieces
+        assert_same_pieces(load(content), load(smaller), kept, text)
+        assert smaller["model"]["merges"] == used
 
 
 def test_wordpiece_gives_up_on_the_same_words() -> None:
@@ -206,13 +225,21 @@ def test_wordpiece_gives_up_on_the_same_words() -> None:
 
 def test_unigram_keeps_the_price_of_unknown_characters() -> None:
     """Unknown characters cost ten more than the worst piece: were it dropped, 'a' as unknown + 'bcd' would win."""
-    vocab = [("<unk>", 0.0), ("ab", -30.0), ("cd", -30.0), ("bcd", -1.0), ("zz", -100.0), ("yy", -50.0)]
-    content = json.loads(Tokenizer(models.Unigram(vocab, unk_id=0)).to_str())
-    seen = ["abcd", "bcd"]
+    vocab = [("ab", -30.0), ("cd", -30.0), ("yy", -50.0), ("bcd", -1.0), ("zz", -100.0), ("<unk>", 0.0)]
+    content = json.loads(Tokenizer(models.Unigram(vocab, unk_id=5)).to_str())
+    seen = ["abcd", "bcd", "é"]
     smaller, kept = prune(content, seen, frequent=0)
     for text in seen:
         assert_same_pieces(load(content), load(smaller), kept, text)
     assert smaller["model"]["vocab"] == [[piece, score] for piece, score in vocab if piece != "yy"]
+
+
+def test_scores_stay_to_the_last_bit() -> None:
+    """The tokenizers library reads this score one bit off."""
+    score = -7.6218383032671335
+    read = json.loads(Tokenizer(models.Unigram([("<unk>", 0.0), ("cat", score)], unk_id=0)).to_str())
+    assert json.loads(Tokenizer.from_str(json.dumps(read)).to_str())["model"]["vocab"][1][1] != score
+    assert prune(read, ["cat"], 0)[0]["model"]["vocab"][1] == ["cat", score]
 
 
 def test_byte_pieces_stay() -> None:

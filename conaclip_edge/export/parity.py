@@ -1,0 +1,212 @@
+"""Parity: exported files, run by themselves, against the float32 student on held-out pairs."""
+
+from __future__ import annotations
+
+import platform
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from conaclip_edge.config import ExportConfig
+from conaclip_edge.export.golden import Golden
+from conaclip_edge.export.held_out import SPLIT, HeldOut
+from conaclip_edge.export.manifest import Cosines, Gate
+from conaclip_edge.progress import track
+from conaclip_edge.retrieval.recall import Ranks, ranks
+from conaclip_edge.runtime.tower import Executed, Tower
+
+NORM_ERROR = 5e-3  # what float16 arithmetic may leave; a forgotten normalisation is far above
+# A float file has no rounding to be excused by, so its bar does not come from the settings.
+FLOAT_COSINE = {"fp32": 0.99999, "fp16": 0.9999, "int8": 0.0}
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What one exported file gave.
+
+    Attributes:
+        executed: "native" or "reference".
+        held_out: embeddings [n, d] of the held-out pictures or captions.
+        golden: embeddings of the golden pictures or texts.
+    """
+
+    executed: Executed
+    held_out: np.ndarray
+    golden: np.ndarray
+
+
+def run_file(tower: Tower, name: str, held: HeldOut, golden: Golden, pad_id: int, label: str) -> Outputs:
+    """Run an exported tower over held-out and golden inputs, one at a time as an app does.
+
+    Dynamic int8 takes its scales from the whole batch, so a batch would give other embeddings than the device.
+
+    Args:
+        tower: the loaded file.
+        name: "image" or "text".
+        held: the held-out pairs.
+        golden: the golden vectors.
+        pad_id: fills texts up where the file takes certain lengths only.
+        label: for the progress.
+    """
+    if name == "image":
+        return Outputs(
+            tower.executed, embed_pixels(tower, held.pixels, label), embed_pixels(tower, golden.pixels, label)
+        )
+    return Outputs(
+        tower.executed, embed_ids(tower, held.ids, pad_id, label), embed_ids(tower, golden.ids, pad_id, label)
+    )
+
+
+def embed_pixels(tower: Tower, pixels: np.ndarray, label: str) -> np.ndarray:
+    """Embed uint8 pictures [n, 3, H, W] to [n, d]."""
+    rows = [tower(picture[None].astype(np.float32) / 255) for picture in track(list(pixels), label)]
+    return np.concatenate(rows)
+
+
+def embed_ids(tower: Tower, rows: tuple[np.ndarray, ...], pad_id: int, label: str) -> np.ndarray:
+    """Embed rows of int32 ids to [n, d], each at the shortest length that the file takes."""
+    return np.concatenate([tower(padded(row, tower.lengths, pad_id)[None]) for row in track(rows, label)])
+
+
+def padded(ids: np.ndarray, lengths: tuple[int, ...] | None, pad_id: int) -> np.ndarray:
+    """Fill ids up, behind their EOS, to the shortest of the lengths that holds them."""
+    room = len(ids) if lengths is None else next(length for length in lengths if length >= len(ids))
+    return np.concatenate([ids, np.full(room - len(ids), pad_id, dtype=np.int32)])
+
+
+def cosines(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Return the cosine of each row [n]; a row that holds NaN or infinity, or has no length, gives 0."""
+    a, b = finite(found).astype(np.float64), expected.astype(np.float64)
+    length = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    return np.asarray((a * b).sum(axis=1) / np.where(length > 0, length, 1))
+
+
+def finite(embeddings: np.ndarray) -> np.ndarray:
+    """Replace rows that hold NaN or infinity by zeros."""
+    return np.where(np.isfinite(embeddings).all(axis=1, keepdims=True), embeddings, 0)
+
+
+def summary(values: np.ndarray) -> Cosines:
+    """Summarise cosines."""
+    return Cosines(mean=float(values.mean()), p1=float(np.percentile(values, 1)), min=float(values.min()))
+
+
+def norm_error(embeddings: np.ndarray) -> float:
+    """Return the largest distance of a finite embedding's length from 1."""
+    kept = embeddings[np.isfinite(embeddings).all(axis=1)].astype(np.float64)
+    return float(np.abs(np.linalg.norm(kept, axis=1) - 1).max(initial=0))
+
+
+def measure(outputs: dict[str, Outputs], held: HeldOut, golden: Golden) -> dict[str, Gate]:
+    """Measure the two files of a target, each with the float32 student's other tower and both together.
+
+    Args:
+        outputs: of the files "image" and "text".
+        held: the held-out pairs that they ran on.
+        golden: the golden vectors that they ran on.
+    """
+    found = {tower: finite(run.held_out) for tower, run in outputs.items()}
+    pair = ranks(found["image"], found["text"], held.owners)
+    alone = {
+        "image": ranks(found["image"], held.texts, held.owners),
+        "text": ranks(held.pictures, found["text"], held.owners),
+    }
+    expected = {"image": held.pictures, "text": held.texts}
+    return {
+        tower: Gate(
+            dataset=held.dataset,
+            fingerprint=held.fingerprint,
+            split=SPLIT,
+            pictures=len(held.pictures),
+            captions=len(held.texts),
+            executed=run.executed,
+            host=host(),
+            cosine=summary(cosines(run.held_out, expected[tower])),
+            norm_error=max(norm_error(run.held_out), norm_error(run.golden)),
+            not_finite=len(run.held_out) - int(np.isfinite(run.held_out).all(axis=1).sum()),
+            recall_student=held.recall,
+            recall_file=alone[tower].recall(),
+            recall_pair=pair.recall(),
+            retention=retention(alone[tower], held.recall),
+            retention_pair=retention(pair, held.recall),
+            golden=summary(cosines(run.golden, golden.embeddings(tower))),
+        )
+        for tower, run in outputs.items()
+    }
+
+
+def retention(found: Ranks, student: dict[str, dict[str, float]]) -> dict[str, float]:
+    """Return the share of the student's mean recall that is left, for each direction.
+
+    A student that finds nothing has nothing to lose: its share is 1.
+    """
+    means = {way: float(np.mean(list(values.values()))) for way, values in student.items()}
+    left = {way: float(np.mean(list(values.values()))) for way, values in found.recall().items()}
+    return {way: left[way] / means[way] if means[way] else 1.0 for way in means}
+
+
+def shortfalls(gate: Gate, config: ExportConfig, golden: Golden) -> list[str]:
+    """Say what keeps a file from passing; nothing if it passes."""
+    bar = max(config.min_cosine if config.precision == "int8" else 0, FLOAT_COSINE[config.precision])
+    least = golden.min_cosine[config.precision]
+    missed = []
+    if gate.not_finite:
+        missed.append(f"{gate.not_finite} embeddings are NaN or infinite")
+    if gate.norm_error > NORM_ERROR:
+        missed.append(f"embeddings are not normalised (a length is off by {gate.norm_error:.3g})")
+    if gate.cosine.mean < bar:
+        missed.append(f"mean cosine {gate.cosine.mean:.5f} is below {bar}")
+    if gate.golden.min < least:
+        missed.append(f"least golden cosine {gate.golden.min:.5f} is below {least}")
+    return missed + _lost(gate.retention, config)
+
+
+def pair_shortfalls(gate: Gate, config: ExportConfig) -> list[str]:
+    """Say what keeps the two files of a target from passing together; nothing if they pass."""
+    return _lost(gate.retention_pair, config)
+
+
+def _lost(retention: dict[str, float], config: ExportConfig) -> list[str]:
+    return [
+        f"{way} recall is {100 * value:.1f} % of the student's, below {100 * config.min_retention:g} %"
+        for way, value in retention.items()
+        if value < config.min_retention
+    ]
+
+
+def blame(damage: dict[str, float], tower: str, lost: float) -> str:
+    """Say which groups of layers a tower's loss comes from.
+
+    Args:
+        damage: layer, e.g. "image.blocks.3.fc1" -> 1 - cosine when it alone is int8.
+        tower: "image" or "text".
+        lost: 1 - mean cosine of the exported file.
+
+    Returns:
+        The groups with their shares; or that rounding is not to blame, where it explains less than a tenth of the loss.
+    """
+    groups: dict[str, float] = {}
+    for layer, value in damage.items():
+        if layer.startswith(f"{tower}."):
+            group = re.sub(r"^(\w+\.blocks\.\d+).*", r"\1", layer)
+            groups[group] = groups.get(group, 0.0) + max(value, 0.0)
+    total = sum(groups.values())
+    if total < lost / 10:
+        return (
+            f"int8 rounding of its layers explains {total:.2g} of the loss of {lost:.2g}: look at the graph itself "
+            "(mask, pooling, normalisation, activation ranges)"
+        )
+    worst = sorted(groups.items(), key=lambda item: -item[1])[:3]
+    return "most damage in " + ", ".join(f"{group} ({100 * value / total:.0f} %)" for group, value in worst)
+
+
+def host() -> str:
+    """Name the machine and the instruction sets that decide which int8 kernels run."""
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text("utf-8").split())
+    except OSError:
+        flags = set()
+    known = ("avx2", "avx_vnni", "avx512_vnni", "amx_int8", "asimddp", "i8mm")
+    return " ".join([platform.system(), platform.machine(), *(name for name in known if name in flags)])

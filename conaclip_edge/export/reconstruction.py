@@ -1,0 +1,137 @@
+"""Rounding a convolutional tower to int8 weights without losing what it computes.
+
+Rounding each weight to the nearest int8 value leaves errors that add up over tens of layers without a norm between
+them. Here the layers are rounded one after the other; each is first fitted again, in closed form, to give the float
+tower's outputs from the inputs that the layers rounded before it deliver, and then rounded column by column, the error
+of each column moved onto those not yet rounded (GPTQ, Frantar et al., arXiv 2210.17323). The weights stay float
+tensors but lie on the int8 grid: the largest of each output channel is 127 steps, so every exporter's own rounding
+returns them as they are.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from conaclip_edge.export.calibration import Calibration, require_calibration
+from conaclip_edge.export.layers import Conv
+from conaclip_edge.export.sensitivity import weight_scale
+from conaclip_edge.export.towers import MobileTower, Towers
+
+ROWS = 30  # places that a layer is fitted to, for each weight of an output channel; 2,000 at least
+PIXELS = 128 * 224 * 224  # pictures are left out beyond so many pixels in all: memory grows with them
+RIDGE = 1e-3  # pull towards the trained weights, as a share of the inputs' mean power
+
+
+@torch.no_grad()
+def reconstruct(towers: Towers, calibration: Calibration) -> Towers:
+    """Return the towers with the image tower's weights on the int8 grid if it is convolutional, else as they are.
+
+    Layers in `towers.float_layers` keep their weights.
+    """
+    if not isinstance(towers.image, MobileTower):
+        return towers
+    require_calibration(calibration)
+    exact, rounded = towers.image, copy.deepcopy(towers.image)
+    count = max(1, PIXELS // towers.image_size**2)
+    pixels = torch.cat(list(calibration.images(count=count)))
+    names = {layer: f"image.{name}" for name, layer in rounded.named_modules()}
+
+    def pass_through(
+        layer: Conv, target: Conv, x: Tensor, y: Tensor, shift: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        wanted = _before_activation(layer, x)
+        if names[target.conv] not in towers.float_layers:
+            _fit_conv(target, y, wanted if shift is None else wanted + shift)
+        return (F.relu6(wanted) if layer.active else wanted), target(y)
+
+    # x runs through the float tower, y through the rounded one
+    x = y = pixels - exact.mean
+    x, y = pass_through(exact.stem, rounded.stem, x, y)
+    for block, target in zip(exact.blocks, rounded.blocks, strict=True):
+        inputs = x, y
+        for name in ("expand", "depthwise"):
+            if getattr(block, name) is not None:
+                x, y = pass_through(getattr(block, name), getattr(target, name), x, y)
+        # the projection also makes up for what the residual it is added to has lost
+        lost = inputs[0] - inputs[1] if block.residual else None
+        x, y = pass_through(block.project, target.project, x, y, lost)
+        if block.residual:
+            x, y = x + inputs[0], y + inputs[1]
+    if exact.head is not None and rounded.head is not None:
+        x, y = pass_through(exact.head, rounded.head, x, y)
+    if "image.projection" not in towers.float_layers:
+        _fit_projection(rounded.projection, y.mean(dim=(2, 3)), exact.projection(x.mean(dim=(2, 3))))
+    return replace(towers, image=rounded.requires_grad_(False))
+
+
+def _before_activation(layer: Conv, x: Tensor) -> Tensor:
+    y: Tensor = layer.conv(F.pad(x, layer.pad) if layer.pad else x)
+    return y
+
+
+def _fit_projection(layer: nn.Linear, inputs: Tensor, outputs: Tensor) -> None:
+    weight, bias = _fit(layer.weight[None], inputs[None], outputs[None])
+    layer.weight.copy_(weight[0])
+    layer.bias = nn.Parameter(bias[0])
+
+
+def _fit_conv(layer: Conv, x: Tensor, outputs: Tensor) -> None:
+    """Fit and round a convolution that maps x [B, inputs, H, W] to outputs [B, outputs, H', W']."""
+    conv = layer.conv
+    x = F.pad(x, layer.pad) if layer.pad else x
+    kernel, groups = conv.kernel_size[0], conv.groups
+    batch, channels, height, width = outputs.shape
+    places = max(2000, ROWS * conv.weight[0].numel())
+    pictures = min(batch, places // (height * width) + 1)
+    chosen = torch.linspace(0, batch - 1, pictures).long()
+    x, outputs = x[chosen], outputs[chosen]
+    patches = F.unfold(x, kernel, padding=conv.padding[0], stride=conv.stride[0]) if kernel > 1 else x.flatten(2)
+    rows = patches.view(pictures, groups, -1, height * width).permute(1, 0, 3, 2).flatten(1, 2)
+    wanted = outputs.view(pictures, groups, -1, height * width).permute(1, 0, 3, 2).flatten(1, 2)
+    weight, bias = _fit(conv.weight.view(groups, channels // groups, -1), rows, wanted)
+    conv.weight.copy_(weight.view_as(conv.weight))
+    assert conv.bias is not None
+    conv.bias.copy_(bias.flatten())
+
+
+def _fit(weight: Tensor, inputs: Tensor, outputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Return weights [G, O, K] on the int8 grid and biases [G, O] that map inputs [G, N, K] to outputs [G, N, O]."""
+    middle_in, middle_out = inputs.mean(dim=1, keepdim=True), outputs.mean(dim=1, keepdim=True)
+    inputs, outputs = inputs - middle_in, outputs - middle_out
+    power = (inputs.transpose(1, 2) @ inputs).double()
+    mean_power = power.diagonal(dim1=1, dim2=2).mean(dim=1).clamp(min=1e-9)
+    power = power + RIDGE * mean_power[:, None, None] * torch.eye(power.shape[1], dtype=power.dtype)
+    missing = outputs - inputs @ weight.transpose(1, 2)
+    cross = (inputs.transpose(1, 2) @ missing).double()
+    fitted = weight.double() + torch.linalg.solve(power, cross).transpose(1, 2)
+    rounded = round_columns(fitted, power)
+    bias = middle_out[:, 0].double() - (rounded @ middle_in.double().transpose(1, 2))[..., 0]
+    return rounded.float(), bias.float()
+
+
+def round_columns(weight: Tensor, power: Tensor) -> Tensor:
+    """Round weights [G, O, K] to the int8 grid of each output channel, minding the inputs' power matrix [G, K, K].
+
+    The squared error of the outputs is what is kept small, not that of the weights.
+    """
+    order = power.diagonal(dim1=1, dim2=2).mean(dim=0).argsort(descending=True)
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(power[:, order][:, :, order]))
+    factor = torch.linalg.cholesky(inverse, upper=True)
+    left = weight[:, :, order].clone()
+    scale = weight_scale(left.flatten(0, 1)).view(*left.shape[:2])
+    largest = left.abs().argmax(dim=2)
+    rounded = torch.zeros_like(left)
+    for column in range(left.shape[2]):
+        value = left[:, :, column]
+        steps = torch.round(value / scale).clamp(-127, 127)
+        # a channel's scale is found again by its largest weight, which therefore keeps its 127 steps
+        steps = torch.where(largest == column, 127 * torch.sign(value), steps)
+        rounded[:, :, column] = steps * scale
+        error = (value - rounded[:, :, column]) / factor[:, None, column, column]
+        left[:, :, column + 1 :] -= error[..., None] * factor[:, None, column, column + 1 :]
+    return rounded[:, :, order.argsort()]

@@ -1,0 +1,159 @@
+"""Verify: is a bundle whole, unchanged, and does every file that this host can run still give the golden embeddings?"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from conaclip_edge.data.preprocess import BadPicture, describe, pixel_values
+from conaclip_edge.errors import ConaclipError, GateFailed, UserError
+from conaclip_edge.export.golden import FOLDER, PIXEL_LEVELS, Golden, read_golden
+from conaclip_edge.export.manifest import ExportedFile, Manifest, read_manifest
+from conaclip_edge.export.members import MANIFEST, Problem, member_problems
+from conaclip_edge.export.parity import NORM_ERROR, cosines, embed_ids, embed_pixels, host, norm_error
+from conaclip_edge.files import read_json
+from conaclip_edge.models.tokenizer import TextTokenizer
+from conaclip_edge.runtime.tower import open_tower
+
+
+def verify_bundle(bundle: Path, threads: int = 1) -> dict[str, Any]:
+    """Check a bundle: manifest, members, golden ids and pixels, golden embeddings of every file that can run here.
+
+    Files are run only if every member is what the manifest says.
+
+    Args:
+        bundle: the folder.
+        threads: CPU threads of the runtimes.
+
+    Returns:
+        {"bundle", "ok", "embedding_space", "host", "members": count, "problems": [{"kind", "member", "detail"}],
+        "files": [{"path", "executed": "native" | "reference" | "not run", "reason", "cosine_min", "cosine_mean"}]}.
+
+    Raises:
+        UserError: there is no bundle.
+    """
+    if not (bundle / MANIFEST).exists():
+        raise UserError(f"no bundle at {bundle}: it has no {MANIFEST}. Make one: conaclip-edge export")
+    report: dict[str, Any] = {"bundle": str(bundle), "host": host(), "files": []}
+    try:
+        if (bundle / MANIFEST).is_symlink():
+            raise UserError("is a symbolic link; a bundle holds plain files only")
+        manifest = read_manifest(bundle)
+    except UserError as error:
+        return _closed(report, [Problem("manifest", MANIFEST, str(error))])
+    report |= {"embedding_space": manifest.embedding_space, "members": len(manifest.members)}
+    problems = member_problems(bundle, manifest.members) + _row_problems(manifest)
+    if problems:
+        report["files"] = [_not_run(file, "the bundle is not what its manifest says") for file in manifest.files]
+        return _closed(report, problems)
+    try:
+        golden = read_golden(bundle / FOLDER)
+        problems = _input_problems(bundle, manifest, golden)
+    except UserError as error:
+        return _closed(report, [Problem("golden", FOLDER, str(error))])
+    for file in manifest.files:
+        row, found = _run(bundle, file, manifest, golden, threads)
+        report["files"].append(row)
+        problems += found
+    return _closed(report, problems)
+
+
+def require_ok(report: dict[str, Any]) -> None:
+    """Raise GateFailed, naming every member at fault, if a report of `verify_bundle` holds a problem."""
+    if not report["ok"]:
+        shown = "; ".join(f"{problem['member']}: {problem['detail']}" for problem in report["problems"])
+        raise GateFailed(f"{report['bundle']} is not as it was exported: {shown}.")
+
+
+def verify_table(report: dict[str, Any]) -> str:
+    """Format a report for a terminal."""
+    lines = [f"{report['bundle']}: {report.get('members', 0)} members, on {report['host']}"]
+    for file in report["files"]:
+        cosine = f"golden cosine {file['cosine_min']:.5f} at least" if "cosine_min" in file else file["reason"]
+        lines.append(f"  {file['path']:40} {file['executed']:10} {cosine}")
+    lines += [f"  {problem['kind']}: {problem['member']}: {problem['detail']}" for problem in report["problems"]]
+    lines.append("ok" if report["ok"] else f"{len(report['problems'])} problems")
+    return "\n".join(lines)
+
+
+def _closed(report: dict[str, Any], problems: list[Problem]) -> dict[str, Any]:
+    return report | {"ok": not problems, "problems": [asdict(problem) for problem in problems]}
+
+
+def _row_problems(manifest: Manifest) -> list[Problem]:
+    """Name exported files that no member belongs to: they would run without having been hashed."""
+    return [
+        Problem("unlisted", file.path, "is an exported file of the manifest, but not among its members")
+        for file in manifest.files
+        if not any(name == file.path or name.startswith(f"{file.path}/") for name in manifest.members)
+    ]
+
+
+def _input_problems(bundle: Path, manifest: Manifest, golden: Golden) -> list[Problem]:
+    """Compare what this host makes of the golden texts and pictures with what the export made of them."""
+    problems = []
+    if read_json(bundle / "preprocess.json", "preprocessing") != describe(manifest.image_size):
+        problems.append(
+            Problem("preprocess", "preprocess.json", "does not describe what this version does to pictures")
+        )
+    tokenizer = TextTokenizer(bundle / "tokenizer.json", manifest.context)
+    for text, ids in zip(golden.texts, golden.ids, strict=True):
+        found = tokenizer.ids(text)
+        if found != ids.tolist():
+            problems.append(
+                Problem("ids", "tokenizer.json", f"{text[:40]!r} gives ids {found[:8]}, not {ids[:8].tolist()}")
+            )
+    for name, data, pixels in zip(golden.names, golden.pictures, golden.pixels, strict=True):
+        member = f"{FOLDER}/pictures/{name}"
+        try:
+            made = np.rint(pixel_values(data, manifest.image_size) * 255)
+        except BadPicture as error:
+            problems.append(Problem("pixels", member, str(error)))
+            continue
+        off = float(np.abs(made - pixels.astype(np.float32)).max()) if made.shape == pixels.shape else np.inf
+        if off > PIXEL_LEVELS:
+            problems.append(
+                Problem("pixels", member, f"pixels differ by {off:g} of 255 levels; {PIXEL_LEVELS} is allowed")
+            )
+    return problems
+
+
+def _run(
+    bundle: Path, file: ExportedFile, manifest: Manifest, golden: Golden, threads: int
+) -> tuple[dict[str, Any], list[Problem]]:
+    """Run one exported file over the golden inputs."""
+    try:
+        tower = open_tower(bundle / file.path, threads)
+    except ImportError as error:
+        return _not_run(file, f"its runtime is not installed ({error})"), []
+    except ConaclipError as error:
+        return _not_run(file, str(error)), [Problem("unreadable", file.path, str(error))]
+    if file.tower == "image":
+        found = embed_pixels(tower, golden.pixels, file.path)
+    else:
+        found = embed_ids(tower, golden.ids, manifest.pad_id, file.path)
+    values, least = cosines(found, golden.embeddings(file.tower)), golden.min_cosine[file.precision]
+    row = {
+        "path": file.path,
+        "executed": tower.executed,
+        "reason": "",
+        "cosine_min": float(values.min()),
+        "cosine_mean": float(values.mean()),
+    }
+    problems = []
+    if values.min() < least:
+        worst = int(values.argmin())
+        given = golden.names[worst] if file.tower == "image" else repr(golden.texts[worst][:40])
+        problems.append(
+            Problem("embedding", file.path, f"cosine {values.min():.5f} on golden {given} is below {least}")
+        )
+    if norm_error(found) > NORM_ERROR:
+        problems.append(Problem("norm", file.path, f"a length is off by {norm_error(found):.3g}: not normalised"))
+    return row, problems
+
+
+def _not_run(file: ExportedFile, reason: str) -> dict[str, Any]:
+    return {"path": file.path, "executed": "not run", "reason": reason}

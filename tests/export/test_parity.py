@@ -1,0 +1,221 @@
+"""The figures of a gate are right, and each way of being wrong is told apart."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from conaclip_edge.config import ExportConfig
+from conaclip_edge.export.golden import MIN_COSINE, Golden
+from conaclip_edge.export.held_out import HeldOut
+from conaclip_edge.export.parity import (
+    Outputs,
+    blame,
+    cosines,
+    embed_ids,
+    embed_pixels,
+    host,
+    measure,
+    norm_error,
+    padded,
+    pair_shortfalls,
+    retention,
+    shortfalls,
+)
+from conaclip_edge.retrieval.recall import ranks
+
+INT8 = ExportConfig()
+P, C, D = 40, 60, 32
+OWNERS = np.concatenate([np.arange(P), np.arange(C - P)])
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def noise(seed: int, rows: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(rows, D))
+
+
+PICTURES = unit(noise(0, P))
+TEXTS = unit(PICTURES[OWNERS] + 0.8 * unit(noise(1, C)))
+GOLDEN_PICTURES, GOLDEN_TEXTS = unit(noise(2, 8)), unit(noise(3, 24))
+HELD = HeldOut(
+    "set", "f", np.zeros((P, 3, 4, 4), np.uint8), (), OWNERS, PICTURES, TEXTS, ranks(PICTURES, TEXTS, OWNERS).recall(), ()
+)
+GOLDEN = Golden((), (), GOLDEN_TEXTS, (), (), np.zeros((8, 3, 4, 4), np.uint8), GOLDEN_PICTURES, dict(MIN_COSINE))
+
+
+def gates(image=PICTURES, text=TEXTS, golden_image=GOLDEN_PICTURES, golden_text=GOLDEN_TEXTS):
+    outputs = {"image": Outputs("native", image, golden_image), "text": Outputs("reference", text, golden_text)}
+    return measure(outputs, HELD, GOLDEN)
+
+
+def missed(tower: str, config: ExportConfig = INT8, **changes) -> list[str]:
+    return shortfalls(gates(**changes)[tower], config, GOLDEN)
+
+
+def test_cosines_agree_with_the_definition_whatever_the_lengths():
+    a, b = noise(5, 7) * 9, unit(noise(6, 7))
+    expected = [float(x @ y) / (sum(x**2) ** 0.5 * sum(y**2) ** 0.5) for x, y in zip(a, b.astype(float), strict=True)]
+    np.testing.assert_allclose(cosines(a, b), expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_an_embedding_that_is_no_number_counts_as_wrong_and_is_counted(value):
+    text = TEXTS.copy()
+    text[[3, 9], 5] = value
+    assert cosines(text, TEXTS)[3] == cosines(text, TEXTS)[9] == 0
+    gate = gates(text=text)["text"]
+    assert gate.not_finite == 2
+    assert np.isfinite(list(gate.retention.values())).all()
+    assert missed("text", text=text)[0] == "2 embeddings are NaN or infinite"
+
+
+def test_a_file_like_the_student_misses_nothing():
+    assert missed("image") == missed("text") == []
+    gate = gates()["text"]
+    assert gate.executed == "reference"
+    assert gate.cosine.p1 == pytest.approx(1)
+    assert pair_shortfalls(gate, INT8) == []
+
+
+def test_a_length_is_checked_though_cosine_and_order_do_not_change():
+    gate = gates(text=1.01 * TEXTS)["text"]
+    assert gate.cosine.mean == pytest.approx(1)
+    assert gate.norm_error == pytest.approx(0.01, abs=1e-4)
+    assert missed("text", text=1.01 * TEXTS) == ["embeddings are not normalised (a length is off by 0.01)"]
+    assert missed("text", golden_text=2 * GOLDEN_TEXTS) == ["embeddings are not normalised (a length is off by 1)"]
+    assert norm_error(np.full((2, 3), np.nan)) == 0
+
+
+def test_one_bad_golden_vector_is_enough():
+    golden = GOLDEN_TEXTS.copy()
+    golden[20] = unit(golden[20:21] + 0.2 * unit(noise(9, 1)))[0]
+    (reason,) = missed("text", golden_text=golden)
+    assert reason.startswith("least golden cosine 0.98")
+
+
+def turned(rows: np.ndarray, cosine: float, seed: int = 7) -> np.ndarray:
+    """Unit vectors with exactly that cosine to given ones."""
+    other = noise(seed, len(rows))
+    other = unit(other - (other * rows).sum(axis=1, keepdims=True) * rows)
+    return (cosine * rows + np.sqrt(1 - cosine**2) * other).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("precision", "cosine", "passes"),
+    [("int8", 0.9992, True), ("int8", 0.9988, False), ("fp16", 0.99995, True), ("fp16", 0.9998, False)]
+    + [("fp32", 0.999995, True), ("fp32", 0.99995, False)],
+)
+def test_each_precision_has_its_own_bar_of_cosine(precision, cosine, passes):
+    config = ExportConfig(precision=precision, min_retention=0)
+    found = missed("image", config, image=turned(PICTURES, cosine))
+    assert passes == (not found)
+    assert passes or "mean cosine" in found[0]
+
+
+def test_a_float_file_does_not_profit_from_a_lower_bar():
+    config = ExportConfig(precision="fp16", min_cosine=0.5, min_retention=0)
+    assert missed("image", config, image=turned(PICTURES, 0.9))
+    assert not missed("image", ExportConfig(min_cosine=0.5, min_retention=0), image=turned(PICTURES, 0.9))
+
+
+def test_each_tower_is_measured_with_the_students_other_tower():
+    gate = gates(text=unit(noise(11, C)))
+    assert gate["image"].retention == {"t2i": 1, "i2t": 1}
+    assert gate["image"].cosine.mean == pytest.approx(1)
+    assert max(gate["text"].retention.values()) < 0.5
+    assert gate["image"].retention_pair == gate["text"].retention_pair == gate["text"].retention
+
+
+def test_retention_is_the_share_of_the_mean_recall_in_each_direction():
+    # picture 0 loses its texts to picture 1: 2 of 4 texts rank first, all of them within 5
+    pictures = np.eye(3, dtype=np.float32)
+    owners = np.asarray([0, 0, 1, 2])
+    texts = pictures[[1, 1, 1, 2]]
+    student = {"t2i": {"1": 100.0, "5": 100.0, "10": 100.0}, "i2t": {"1": 50.0, "5": 100.0, "10": 100.0}}
+    found = ranks(pictures, texts, owners)
+    assert found.recall()["t2i"] == {"1": 50.0, "5": 100.0, "10": 100.0}
+    left = retention(found, student)
+    assert left["t2i"] == pytest.approx(250 / 300)
+    assert left["i2t"] == pytest.approx(np.mean(list(found.recall()["i2t"].values())) / (250 / 3))
+
+
+def test_a_student_that_finds_nothing_has_nothing_to_lose():
+    nothing = {way: {"1": 0.0, "5": 0.0, "10": 0.0} for way in ("t2i", "i2t")}
+    assert retention(ranks(PICTURES, TEXTS, OWNERS), nothing) == {"t2i": 1.0, "i2t": 1.0}
+
+
+def test_lost_recall_fails_though_the_cosine_passes():
+    """A shift of all texts to one side leaves cosines high and turns the order of pictures."""
+    config = ExportConfig(min_cosine=0.5)
+    found = missed("text", config, text=turned(TEXTS, 0.6))
+    assert any("t2i recall is" in reason and "below 99 %" in reason for reason in found)
+
+
+def test_two_files_that_pass_alone_are_measured_together():
+    gate = gates(image=turned(PICTURES, 0.9, 1), text=turned(TEXTS, 0.9, 2))["image"]
+    together = ranks(turned(PICTURES, 0.9, 1), turned(TEXTS, 0.9, 2), OWNERS)
+    assert gate.recall_pair == together.recall()
+    lenient = ExportConfig(min_retention=gate.retention_pair["t2i"] + 1e-6)
+    assert any(reason.startswith("t2i recall is") for reason in pair_shortfalls(gate, lenient))
+
+
+DAMAGE = {
+    "image.stem.conv": 0.5,
+    "text.blocks.0.fc1": 0.004,
+    "text.blocks.0.q": 0.002,
+    "text.blocks.11.fc1": 0.003,
+    "text.table": 0.001,
+}
+
+
+def test_blame_sums_the_layers_of_a_block_and_sees_one_tower_alone():
+    expected = "most damage in text.blocks.0 (60 %), text.blocks.11 (30 %), text.table (10 %)"
+    assert blame(DAMAGE, "text", 0.01) == expected
+
+
+def test_blame_does_not_accuse_rounding_of_what_it_cannot_do():
+    assert "look at the graph itself" in blame(DAMAGE, "text", 0.5)
+    assert "look at the graph itself" in blame({}, "text", 0.5)
+
+
+class Recorder:
+    """A tower that keeps what it is called with."""
+
+    executed = "native"
+
+    def __init__(self, lengths=None):
+        self.lengths = lengths
+        self.inputs = []
+
+    def __call__(self, values):
+        self.inputs.append(values)
+        return np.full((1, 2), len(self.inputs), np.float32)
+
+
+def test_pictures_go_in_one_by_one_as_values_from_0_to_1():
+    tower = Recorder()
+    pixels = np.asarray([0, 51, 255, 102], np.uint8).reshape(2, 1, 1, 2).repeat(3, axis=1)
+    assert embed_pixels(tower, pixels, "x")[:, 0].tolist() == [1, 2]
+    assert [value.shape for value in tower.inputs] == [(1, 3, 1, 2)] * 2
+    assert tower.inputs[1].dtype == np.float32
+    assert tower.inputs[1][0, 0, 0].tolist() == [1.0, np.float32(0.4)]
+
+
+def test_texts_go_in_unpadded_or_at_the_next_length():
+    rows = (np.asarray([5, 9], np.int32), np.asarray([5, 6, 7, 9], np.int32))
+    free, fixed = Recorder(), Recorder((3, 6))
+    embed_ids(free, rows, 1, "x")
+    assert [value.tolist() for value in free.inputs] == [[[5, 9]], [[5, 6, 7, 9]]]
+    embed_ids(fixed, rows, 1, "x")
+    assert [value.tolist() for value in fixed.inputs] == [[[5, 9, 1]], [[5, 6, 7, 9, 1, 1]]]
+    assert padded(rows[0], (2, 4), 1).tolist() == [5, 9]
+    assert fixed.inputs[0].dtype == np.int32
+
+
+def test_the_host_is_named_with_its_machine():
+    import platform
+
+    assert host().split()[:2] == [platform.system(), platform.machine()]
