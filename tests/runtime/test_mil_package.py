@@ -74,7 +74,8 @@ MODEL = "Data/com.apple.CoreML/model.mlmodel"
         (lambda path: (path / MODEL).unlink(), f"{MODEL} is missing"),
         (lambda path: cut(path / MODEL, 0.5), f"{MODEL} is damaged"),
         (lambda path: weight_file(path).unlink(), "weights/weight.bin is missing"),
-        (lambda path: cut(weight_file(path), 0.5), "weights/weight.bin is truncated"),
+        (lambda path: cut(weight_file(path), 0.999), "weights/weight.bin is truncated"),  # within the last weight
+        (lambda path: cut(weight_file(path), 0.5), "weights/weight.bin is truncated"),  # and before its record
         (lambda path: cut(weight_file(path), 0.0), "weights/weight.bin is truncated"),
         (lambda path: strike(weight_file(path), 64), "weights/weight.bin is damaged at byte 64"),
     ],
