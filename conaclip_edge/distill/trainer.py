@@ -74,37 +74,27 @@ def distill(config: DistillConfig, out: Path, resume: bool = False) -> dict[str,
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
     terms = interaction.expand(config.graph)
-    student_shape(config.student)  # a wrong name is told before the teacher has worked for long
-    teacher = load_teacher(config.teacher)
-    pairs = read_pairs(config.data)
-    # a graph without the teacher reads no embedding, but which pictures decode is known from the same pass
-    cache = teacher_cache(
-        pairs, teacher, config.cache, config.train.teacher_views, config.data.max_bad, config.data.max_pixels
-    )
+    ready = prepare(config)
+    pairs, cache, student = ready.pairs, ready.cache, ready.student
     labelled, unlabelled = labelled_rows(config, pairs, cache)
-    captioned_rows(pairs, cache, "val")
-    corpus = [text for row in pairs.rows("train") for text in pairs.captions[row]]
-    student, tokenizer_json, pretrained = build_student(config.student, teacher, corpus, config.cache)
     accelerator = Accelerator(
         mixed_precision="bf16" if config.train.bf16 else "no",
         # a graph of fixed temperatures leaves the logit scale without a gradient
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
     folder = RunFolder(out, config, resume, accelerator.is_main_process)
-    folder.write_json("tokenizer.json", tokenizer_json)
+    folder.write_json("tokenizer.json", ready.tokenizer_json)
     accelerator.wait_for_everyone()
     tokenizer = TextTokenizer(folder.path / "tokenizer.json", student.config.text.context)
-    used = np.flatnonzero(cache.usable)
     ids = [tokenizer.ids(text) for texts in pairs.captions for text in texts]
-    views = config.train.teacher_views
-    pixels = pixel_reader(pairs, used, student.config.image.size, views, config.cache, config.data.max_pixels)
+    views, used = config.train.teacher_views, np.flatnonzero(cache.usable)
     run = Run(
         config,
         terms,
         pairs,
         cache,
-        pixels,
-        picture_input(student.image, pixels, used, len(pairs), views, folder.path),
+        ready.pixels,
+        picture_input(student.image, ready.pixels, used, len(pairs), views, folder.path),
         ids,
         numbered(ids),
         tokenizer.pad_id,
@@ -120,15 +110,45 @@ def distill(config: DistillConfig, out: Path, resume: bool = False) -> dict[str,
         ),
     )
     seconds = train(run, student, accelerator, folder)
-    record = training_record(run, teacher, student, pretrained, labelled, seconds)
+    record = training_record(run, ready, labelled, seconds)
     if accelerator.is_main_process:
         with atomic_folder(out) as target:
-            write_student(student, tokenizer_json, record, target)
+            write_student(student, ready.tokenizer_json, record, target)
             folder.move_logs(target)
             draw_curves(target / "training.jsonl", target / "curves.svg")
         folder.remove()
     accelerator.wait_for_everyone()
     return record
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What a run starts from; all of it but the student comes from caches that runs of one recipe share."""
+
+    teacher: Teacher
+    pairs: Pairs
+    cache: TeacherCache
+    student: DualEncoder
+    tokenizer_json: dict[str, Any]
+    pretrained: int
+    pixels: Reader
+
+
+def prepare(config: DistillConfig) -> Ready:
+    """Read the data, let the teacher and the resizing run where their caches lack something, and build the student."""
+    student_shape(config.student)  # a wrong name is told before the teacher has worked for long
+    teacher = load_teacher(config.teacher)
+    pairs = read_pairs(config.data)
+    views, max_pixels = config.train.teacher_views, config.data.max_pixels
+    # a graph without the teacher reads no embedding, but which pictures decode is known from the same pass
+    cache = teacher_cache(pairs, teacher, config.cache, views, config.data.max_bad, max_pixels)
+    for split in ("train", "val"):
+        captioned_rows(pairs, cache, split)
+    corpus = [text for row in pairs.rows("train") for text in pairs.captions[row]]
+    student, tokenizer_json, pretrained = build_student(config.student, teacher, corpus, config.cache)
+    used = np.flatnonzero(cache.usable)
+    pixels = pixel_reader(pairs, used, student.config.image.size, views, config.cache, max_pixels)
+    return Ready(teacher, pairs, cache, student, tokenizer_json, pretrained, pixels)
 
 
 def numbered(texts: list[list[int]]) -> np.ndarray:
@@ -292,11 +312,11 @@ def evaluate(run: Run, student: DualEncoder, split: str) -> Ranks:
     return ranks(torch.cat(pictures).numpy(), torch.cat(encoded).numpy(), owners)
 
 
-def training_record(
-    run: Run, teacher: Teacher, student: DualEncoder, pretrained: int, labelled: np.ndarray, seconds: float
-) -> dict[str, Any]:
+def training_record(run: Run, ready: Ready, labelled: np.ndarray, seconds: float) -> dict[str, Any]:
     """Make the content of `training.json`: what was trained on what, and how well it does on val."""
-    result = evaluate(run, student, "val")
+    result = evaluate(run, ready.student, "val")
+    teacher_size = sum(parameter.numel() for parameter in ready.teacher.parameters())
+    table_size = ready.teacher.token_table().numel()
     return {
         "recipe": run.config.model_dump(mode="json"),
         "graph": [term.model_dump() for term in run.terms],
@@ -308,8 +328,12 @@ def training_record(
             "labelled_pictures": len(labelled),
             "left_out": run.cache.bad,
         },
-        "teacher": {"name": teacher.name, "fingerprint": teacher.fingerprint},
-        "parameters": parameter_counts(student) | {"started_from_pretrained": pretrained},
+        "teacher": {
+            "name": ready.teacher.name,
+            "fingerprint": ready.teacher.fingerprint,
+            "parameters": {"all": teacher_size, "token_table": table_size},
+        },
+        "parameters": parameter_counts(ready.student) | {"started_from_pretrained": ready.pretrained},
         "seconds": round(seconds, 1),
         "versions": {name: version(name) for name in ("torch", "transformers", "accelerate")}
         | {"conaclip-edge": __version__},

@@ -20,7 +20,7 @@ from conaclip_edge.files import atomic_file, sha256_text
 from conaclip_edge.models.teacher import Teacher
 from conaclip_edge.progress import say, track
 
-SHARD_ROWS = 4096
+SHARD_ROWS = 512
 BATCH_ROWS = 32
 MAX_PIXELS = 64_000_000
 SCHEMA = "conaclip-edge/embeddings/2"
@@ -65,7 +65,7 @@ class TeacherCache:
 def cache_key(pairs: Pairs, teacher: Teacher, views: int, max_pixels: int = MAX_PIXELS) -> str:
     """Name a cache by everything its content depends on."""
     parts = (pairs.content, teacher.fingerprint, str(views), str(max_pixels), AUGMENTATION)
-    return sha256_text(SCHEMA, *parts)[:32]
+    return sha256_text(SCHEMA, str(SHARD_ROWS), *parts)[:32]
 
 
 def teacher_cache(
@@ -136,7 +136,7 @@ def write_cache(
 
 def piece_embeddings(teacher: Teacher, pieces: list[str], folder: Path) -> np.ndarray:
     """Return the teacher's unit vectors [len(pieces), d] of vocabulary pieces, each taken as a text of its own."""
-    home = folder / sha256_text(SCHEMA, teacher.fingerprint, "pieces", *pieces)[:32]
+    home = folder / sha256_text(SCHEMA, str(SHARD_ROWS), teacher.fingerprint, "pieces", *pieces)[:32]
     _complete(
         home, "texts", len(pieces), lambda rows: _text_shard(teacher, pieces, rows), "teacher embeds its vocabulary"
     )

@@ -102,6 +102,7 @@ class PretrainedTowers(Teacher):
         from transformers.utils import logging
 
         logging.set_verbosity_error()  # the unused pooler is reported otherwise
+        logging.disable_progress_bar()
         self.name, self.embed_dim = "efficientnet-lite0 and all-MiniLM-L6-v2", 1280
         self.image = lite0().to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in the stub
         folder = minilm_folder()
