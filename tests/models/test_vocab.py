@@ -105,6 +105,14 @@ def test_a_very_long_text_still_tokenises(kind: str) -> None:
     assert_same_pieces(before, after, kept, text)
 
 
+def test_a_seen_text_counts_behind_the_file_s_own_truncation_too() -> None:
+    content = json.loads(minilm_json())
+    assert content["truncation"]["max_length"] == 128
+    text = " ".join(english_words()[:300])
+    smaller, kept = prune(content, [text], frequent=0)
+    assert_same_pieces(load(content), load(smaller), kept, text)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_letters_that_were_readable_stay_readable(kind: str) -> None:
     """A word none of whose pieces was seen falls to letters, not to the unknown token."""
