@@ -38,11 +38,11 @@ def data_config(source: Path) -> DataConfig:
 def point_latest(run: Path) -> None:
     """Let `runs/latest` point to a finished run, for commands that are given none."""
     LATEST.parent.mkdir(exist_ok=True)
+    if LATEST.is_dir() and not LATEST.is_symlink():
+        raise UserError(f"{LATEST} is a folder; it is reserved for the newest run. Move it away.")
     temporary = LATEST.with_name(f".latest.{os.getpid()}")
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(os.path.relpath(run, LATEST.parent))
-    if LATEST.is_dir() and not LATEST.is_symlink():
-        raise UserError(f"{LATEST} is a folder; it is reserved for the newest run. Move it away.")
     os.replace(temporary, LATEST)
 
 

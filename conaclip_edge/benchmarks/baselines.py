@@ -49,7 +49,7 @@ class _Texts(nn.Module):
 
 
 def plain_onnx(checkpoint: Path, folder: Path) -> PlainExport:
-    """Export with torch.onnx.export, then onnxruntime's quantize_dynamic with its defaults; one picture, padded texts."""
+    """Export with torch.onnx.export, then quantize_dynamic with its defaults; one picture, padded texts."""
     from onnxruntime.quantization import quantize_dynamic
 
     files: dict[str, Path | None] = {}

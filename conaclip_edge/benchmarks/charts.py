@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,13 @@ _NARROW = 330.0  # px: the width that labels are laid out for; on wider screens 
 _LETTER = 6.3  # px: average width of a letter of the charts' type
 _PLOT = (11.0, 97.0)  # % of the width between which points lie
 _TOP, _BOTTOM, _HEIGHT = 14.0, 236.0, 272.0  # px
+# (dx, dy, text anchor) of a label beside its mark, the nearest first
+_LABEL_PLACES = tuple(
+    (dx, dy, anchor)
+    for dy in (4.0, -10.0, 18.0, -24.0, 32.0, -38.0, 46.0, -52.0, 60.0, -66.0)
+    for dx, anchor in ((10.0, "start"), (-10.0, "end"), (0.0, "middle"))
+    if (dy, anchor) != (4.0, "middle")
+)
 
 
 @dataclass(frozen=True)
@@ -76,7 +84,7 @@ def pareto(points: Sequence[Point], title: str, axis: str) -> Markup:
     parts.append(_text(_PLOT[1], _BOTTOM + 33, f"{axis}, ms (log scale)", "tick", "end"))
     parts.append(_text(_PLOT[0], _TOP - 4, "mean recall, %", "tick", "start"))
     best = frontier(points)
-    for before, after in zip(best, best[1:], strict=False):
+    for before, after in itertools.pairwise(best):
         parts.append(_line(x(before.latency), y(before.recall), x(after.latency), y(before.recall), "frontier"))
         parts.append(_line(x(after.latency), y(before.recall), x(after.latency), y(after.recall), "frontier"))
     spots = [(x(point.latency) / 100 * _NARROW, y(point.recall)) for point in points]
@@ -117,35 +125,29 @@ def place_labels(spots: Sequence[tuple[float, float]], labels: Sequence[str]) ->
     taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in spots]
     found = []
     for (x, y), label in zip(spots, labels, strict=True):
-        width = len(label) * _LETTER
-        options = [
-            (dx, dy, anchor)
-            for dy in (4, -10, 18, -24, 32, -38, 46, -52, 60, -66)
-            for dx, anchor in ((10, "start"), (-10, "end"), (0, "middle"))
-            if not (dy == 4 and anchor == "middle")
-        ]
-
-        def box(
-            option: tuple[float, float, str], x: float = x, y: float = y, width: float = width
-        ) -> tuple[float, ...]:
-            dx, dy, anchor = option
-            left = x + dx - width * {"start": 0, "middle": 0.5, "end": 1}[anchor]
-            return left, y + dy - 11, left + width, y + dy + 3
-
-        def cost(option: tuple[float, float, str]) -> tuple[float, int]:
-            left, top, right, bottom = box(option)
-            outside = max(0, -left) + max(0, right - _NARROW) + max(0, _TOP - 8 - top) + max(0, bottom - _BOTTOM)
-            over = sum(
-                max(0, min(right, other[2]) - max(left, other[0])) * max(0, min(bottom, other[3]) - max(top, other[1]))
-                for other in taken
-            )
-            return round(over + 20 * outside, 3), options.index(option)
-
-        chosen = min(options, key=cost)
-        left, top, right, bottom = box(chosen)
-        taken.append((left, top, right, bottom))
-        found.append(chosen)
+        places = [(_label_box(x, y, len(label) * _LETTER, option), option) for option in _LABEL_PLACES]
+        costs = [_label_cost(box, taken) for box, _ in places]
+        box, option = places[costs.index(min(costs))]
+        taken.append(box)
+        found.append(option)
     return found
+
+
+def _label_box(x: float, y: float, width: float, option: tuple[float, float, str]) -> tuple[float, float, float, float]:
+    dx, dy, anchor = option
+    left = x + dx - width * {"start": 0, "middle": 0.5, "end": 1}[anchor]
+    return left, y + dy - 11, left + width, y + dy + 3
+
+
+def _label_cost(box: tuple[float, float, float, float], taken: Sequence[tuple[float, float, float, float]]) -> float:
+    """Return how much of a label is hidden or outside of the plot."""
+    left, top, right, bottom = box
+    outside = max(0, -left) + max(0, right - _NARROW) + max(0, _TOP - 8 - top) + max(0, bottom - _BOTTOM)
+    over = sum(
+        max(0, min(right, other[2]) - max(left, other[0])) * max(0, min(bottom, other[3]) - max(top, other[1]))
+        for other in taken
+    )
+    return round(over + 20 * outside, 3)
 
 
 def bars(rows: Sequence[Bar], title: str) -> Markup:

@@ -53,8 +53,8 @@ def _processor() -> tuple[set[str], str]:
         text = Path("/proc/cpuinfo").read_text("utf-8", "replace")
     except OSError:
         return _apple_processor()
-    named = dict(re.findall(r"^(model name|Hardware|flags|Features)\s*:\s*(.+)$", text, re.M))
-    flags = set(named.get("flags", named.get("Features", "")).split())
+    named: dict[str, str] = dict(re.findall(r"^(model name|Hardware|flags|Features)\s*:\s*(.+)$", text, re.M))
+    flags = set((named.get("flags") or named.get("Features") or "").split())
     return flags, named.get("model name") or named.get("Hardware") or f"{platform.machine()} processor"
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-ABSENT = "–"
+TO, BY = "\N{EN DASH}", "\N{MULTIPLICATION SIGN}"
+ABSENT = TO
 
 
 def milliseconds(value: float) -> str:
@@ -33,7 +34,8 @@ def share(value: float) -> str:
 
 def times(value: float) -> str:
     """Format a ratio."""
-    return f"{value:.0f}×" if value >= 100 else f"{value:.1f}×" if value >= 10 else f"{value:.2f}×"
+    digits = 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 else 3
+    return f"{value:.{digits}f}{BY}"
 
 
 def count(value: float) -> str:
@@ -118,4 +120,11 @@ class Figures:
         if self.value(path) is None:
             return Markup('<span class="absent">{}</span>').format(ABSENT)
         low, high = (self.show(f"{path}/{end}", "share") for end in ("low", "high"))
-        return Markup('{} <span class="interval">[{}–{}]</span>').format(self.show(f"{path}/value", "share"), low, high)
+        return Markup('{} <span class="interval">[{}{}{}]</span>').format(
+            self.show(f"{path}/value", "share"), bare(low), TO, high
+        )
+
+
+def bare(shown: Markup) -> Markup:
+    """Leave the unit of a figure out, where its column or neighbour names it."""
+    return Markup(str(shown).replace(" %</data>", "</data>").replace(" ms</data>", "</data>"))

@@ -62,9 +62,9 @@ def cold(spec: Spec, inputs: dict[Tower, np.ndarray], loads: int, threads: int =
         threads: CPU threads.
     """
     if spec.kind != "files":
-        runs = [in_fresh_process(probe_model, spec, threads, threads=threads) for _ in range(loads)]
-        peak, runtime = (int(np.median([run[place] for run in runs])) for place in (0, 1))
-        return Cold({}, Memory(image=None, text=None, both=peak, runtime=runtime))
+        whole = [in_fresh_process(probe_model, spec, threads, threads=threads) for _ in range(loads)]
+        peak, before = (int(np.median([run[place] for run in whole])) for place in (0, 1))
+        return Cold({}, Memory(image=None, text=None, both=peak, runtime=before))
     files: dict[Tower, Path] = {}
     if spec.image:
         files["image"] = spec.image

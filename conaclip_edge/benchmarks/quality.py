@@ -97,11 +97,11 @@ def embed_split(
     return Split(tuple(kept), tuple(captions), owners, tuple(bad)), found
 
 
-def rank(embedded: Embedded, owners: np.ndarray, other: Embedded | None = None) -> Ranks | None:
-    """Rank a row's embeddings; towers that it lacks, or has as None, come from `other`. None if one is missing still."""
-    pictures = embedded.pictures if embedded.pictures is not None or other is None else other.pictures
-    texts = embedded.texts if embedded.texts is not None or other is None else other.texts
-    return None if pictures is None or texts is None else ranks(pictures, texts, owners)
+def rank(embedded: Embedded, owners: np.ndarray) -> Ranks | None:
+    """Rank a row's embeddings; None if one of its towers cannot be run."""
+    if embedded.pictures is None or embedded.texts is None:
+        return None
+    return ranks(embedded.pictures, embedded.texts, owners)
 
 
 def retention(found: Ranks, base: Ranks, samples: int, seed: int = 0) -> dict[str, Interval]:

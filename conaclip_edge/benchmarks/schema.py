@@ -12,8 +12,10 @@ from conaclip_edge.errors import UserError
 from conaclip_edge.files import read_json
 
 SCHEMA: Literal["conaclip-edge/report/1"] = "conaclip-edge/report/1"
+TEACHER, STUDENT = "teacher-fp32", "student-fp32"  # ids of the rows that retention and ratios are taken to
 Tower = Literal["image", "text"]
-RecallTable = dict[Literal["t2i", "i2t"], dict[str, float]]  # {"t2i": {"1": %, "5": %, "10": %}, "i2t": {..}}
+Way = Literal["t2i", "i2t"]
+RecallTable = dict[Way, dict[str, float]]  # {"t2i": {"1": %, "5": %, "10": %}, "i2t": {..}}
 
 
 class Part(Config):
@@ -69,6 +71,7 @@ class Latency(Part):
         threads: CPU threads.
         batch: pictures or texts a call.
         texts: "captions" at their own lengths or "full context"; None for pictures.
+        p50: and the other percentiles; None where a phone's benchmark program gives the mean alone.
         std: standard deviation.
         n: timed calls, one a round.
         warmup: untimed calls before.
@@ -86,7 +89,7 @@ class Latency(Part):
     threads: int
     batch: int
     texts: Literal["captions", "full context"] | None
-    p50: float
+    p50: float | None
     p90: float | None
     p95: float | None
     p99: float | None
@@ -102,6 +105,11 @@ class Latency(Part):
     per_second: float
     quantiles: tuple[float, ...] = ()
     ratio_to: dict[str, Spread] = Field(default_factory=dict)
+
+    @property
+    def typical(self) -> float:
+        """The median, or the mean where that is all there is."""
+        return self.mean if self.p50 is None else self.p50
 
 
 class Sizes(Part):
@@ -132,7 +140,7 @@ class Alone(Part):
     """One exported tower with the float32 student's other tower."""
 
     recall: RecallTable
-    retention: dict[Literal["t2i", "i2t"], Interval]
+    retention: dict[Way, Interval]
 
 
 class Coverage(Part):
@@ -182,9 +190,9 @@ class Row(Part):
     executed: Literal["native", "reference", "no"]
     size_bytes: Sizes | None
     recall: RecallTable | None
-    recall_interval: dict[Literal["t2i", "i2t"], dict[str, tuple[float, float]]] | None = None
+    recall_interval: dict[Way, dict[str, tuple[float, float]]] | None = None
     mean_recall: float | None = None
-    retention: dict[Literal["student", "teacher"], dict[Literal["t2i", "i2t"], Interval]] = Field(default_factory=dict)
+    retention: dict[Literal["student", "teacher"], dict[Way, Interval]] = Field(default_factory=dict)
     alone: dict[Tower, Alone] = Field(default_factory=dict)
     latency_ms: dict[Tower, Latency] = Field(default_factory=dict)
     more_latency: tuple[Latency, ...] = ()
@@ -263,6 +271,7 @@ class Report(Part):
     Attributes:
         created: UTC, ISO 8601.
         suite: the settings that were used.
+        dataset: None where speed alone was measured, as on a phone.
         ship: the row that the report recommends, None if none keeps enough recall.
         gallery_row: the row whose results the gallery shows as the student's.
         pictures: key -> data URI of the gallery's thumbnails.
@@ -274,7 +283,7 @@ class Report(Part):
     suite: BenchmarkConfig
     environment: Environment
     other_environments: tuple[Environment, ...] = ()
-    dataset: Dataset
+    dataset: Dataset | None
     ship: str | None
     rows: tuple[Row, ...]
     gallery_row: str | None = None

@@ -31,10 +31,8 @@ def _paths(manifest: Manifest, target: str, suffix: str) -> dict[str, ExportedFi
 
 def _swift(manifest: Manifest, files: dict[str, ExportedFile]) -> str:
     names = {tower: file.path.rpartition("/")[2].removesuffix(".mlpackage") for tower, file in files.items()}
-    size, settings = manifest.image_size, files["text"].settings
-    fixed = settings.get("text_shape") == "enumerated"
-    lengths = sorted({*(n for n in settings.get("text_lengths", ()) if n < manifest.context), manifest.context})
-    length = f"{list(lengths)}.first {{ $0 >= ids.count }}!" if fixed else "ids.count"
+    size, lengths = manifest.image_size, files["text"].notes.get("lengths")
+    length = f"{lengths}.first {{ $0 >= ids.count }}!" if lengths else "ids.count"
     picture = (
         "// picture: RGB pixels, scaled and cropped as preprocess.json says\n"
         "func embed(picture: CVPixelBuffer) throws -> [Float] {\n"

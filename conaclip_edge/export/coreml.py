@@ -21,7 +21,7 @@ from conaclip_edge.export._coreml_patches import apply_patches
 from conaclip_edge.export.calibration import Calibration, require_calibration
 from conaclip_edge.export.coreml_int8 import int8_activations, int8_weights
 from conaclip_edge.export.coreml_package import write_package
-from conaclip_edge.export.matrix import require_supported
+from conaclip_edge.export.matrix import supported
 from conaclip_edge.export.sensitivity import most_sensitive
 from conaclip_edge.export.smoothing import smooth
 from conaclip_edge.export.towers import Towers
@@ -51,7 +51,7 @@ def export(towers: Towers, calibration: Calibration, config: ExportConfig, folde
     Raises:
         UserError: a precision that Core ML files are not made in, no calibration pairs, no coremltools.
     """
-    require_supported("coreml", config.precision)
+    supported("coreml", config.precision)
     ct = import_coremltools()
     apply_patches()
     started = time.monotonic()
@@ -85,7 +85,7 @@ def export(towers: Towers, calibration: Calibration, config: ExportConfig, folde
 
 
 def text_lengths(config: ExportConfig, context: int) -> list[int]:
-    """Return the enumerated text lengths in rising order: those asked for that fit into the context, and the context."""
+    """Return the enumerated text lengths in rising order: those asked for that are under the context, and it."""
     return sorted({length for length in config.text_lengths if 2 <= length < context} | {context})
 
 
@@ -95,7 +95,7 @@ def _convert(tower: str, towers: Towers, config: ExportConfig) -> Any:
     example = _example(tower, towers)
     # traced, not exported: only then do weights keep the names of their layers
     return ct.convert(
-        torch.jit.trace(towers[tower], (example,)),  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        torch.jit.trace(towers[tower], (example,)),
         inputs=[_input(ct, tower, towers, config)],
         outputs=[ct.TensorType(name=OUTPUT, dtype=np.float32)],
         minimum_deployment_target=getattr(ct.target, config.deployment),

@@ -14,8 +14,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from conaclip_edge.export.int8 import int8_values
 from conaclip_edge.export.layers import Conv, TokenTable
-from conaclip_edge.export.sensitivity import weight_scale
 
 
 class Graph:
@@ -74,7 +74,7 @@ def linear(graph: Graph, x: str, layer: nn.Linear, name: str) -> str:
         if x not in graph.quantised:
             graph.quantised[x] = graph.add("DynamicQuantizeLinear", x, outputs=3)
         values, scale, zero = graph.quantised[x]
-        weight, steps = int8_weight(graph, layer.weight, name)
+        weight, steps = int8_weight(graph, layer.weight, name, transpose=True)
         whole = graph.add("MatMulInteger", values, weight, zero)
         y = graph.add("Mul", graph.add("Cast", whole, to=TensorProto.FLOAT), graph.add("Mul", scale, steps))
     else:
@@ -82,21 +82,19 @@ def linear(graph: Graph, x: str, layer: nn.Linear, name: str) -> str:
     return str(y if layer.bias is None else graph.add("Add", y, graph.constant(f"{name}.b", layer.bias)))
 
 
-def int8_weight(graph: Graph, weight: Tensor, name: str) -> tuple[str, str]:
-    """Store a weight [outputs, inputs] transposed as int8, and its scale for each output."""
-    scale = weight_scale(weight)
-    whole = (weight / scale).round().clamp(-127, 127).numpy().astype(np.int8)
-    return graph.constant(f"{name}.w", whole.T), graph.constant(f"{name}.s", scale.flatten())
+def int8_weight(graph: Graph, weight: Tensor, name: str, transpose: bool = False) -> tuple[str, str]:
+    """Store a weight [outputs, ...] as int8, and its scale for each output."""
+    whole, scale = int8_values(weight)
+    return graph.constant(f"{name}.w", whole.T if transpose else whole), graph.constant(f"{name}.s", scale.flatten())
 
 
 def convolution(graph: Graph, x: str, layer: Conv, name: str) -> str:
     """Add a convolution with ReLU6 where it has one; in int8 its weights are stored so and computed with as float."""
     conv = layer.conv
     if f"{name}.conv" in graph.int8:
-        scale = weight_scale(conv.weight)
-        whole = (conv.weight / scale).round().clamp(-127, 127).numpy().astype(np.int8)
-        stored, steps = graph.constant(f"{name}.w", whole), graph.constant(f"{name}.s", scale.flatten())
-        weight = graph.add("DequantizeLinear", stored, steps, axis=0)
+        whole, scale = int8_values(conv.weight)
+        weight = graph.add("Cast", graph.constant(f"{name}.w", whole), to=TensorProto.FLOAT)
+        weight = graph.add("Mul", weight, graph.constant(f"{name}.s", scale))
     else:
         weight = graph.constant(f"{name}.w", conv.weight)
     assert conv.bias is not None
@@ -121,7 +119,6 @@ def token_rows(graph: Graph, ids: str, table: TokenTable, name: str) -> str:
     """Add the look-up of token rows; an int8 table has a scale for each row."""
     if name not in graph.int8:
         return str(graph.add("Gather", graph.constant(f"{name}.w", table.weight), ids))
-    scale = weight_scale(table.weight)
-    whole = (table.weight / scale).round().clamp(-127, 127).numpy().astype(np.int8)
+    whole, scale = int8_values(table.weight)
     rows = graph.add("Cast", graph.add("Gather", graph.constant(f"{name}.w", whole), ids), to=TensorProto.FLOAT)
     return str(graph.add("Mul", rows, graph.add("Gather", graph.constant(f"{name}.s", scale), ids)))

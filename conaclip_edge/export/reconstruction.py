@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from conaclip_edge.export.calibration import Calibration, require_calibration
-from conaclip_edge.export.layers import Conv
-from conaclip_edge.export.sensitivity import weight_scale
+from conaclip_edge.export.int8 import weight_scale
+from conaclip_edge.export.layers import Conv, InvertedResidual
 from conaclip_edge.export.towers import MobileTower, Towers
 
 ROWS = 30  # places that a layer is fitted to, for each weight of an output channel; 2,000 at least
@@ -53,6 +53,8 @@ def reconstruct(towers: Towers, calibration: Calibration) -> Towers:
     x = y = pixels - exact.mean
     x, y = pass_through(exact.stem, rounded.stem, x, y)
     for block, target in zip(exact.blocks, rounded.blocks, strict=True):
+        assert isinstance(block, InvertedResidual)
+        assert isinstance(target, InvertedResidual)
         inputs = x, y
         for name in ("expand", "depthwise"):
             if getattr(block, name) is not None:
@@ -90,7 +92,7 @@ def _fit_conv(layer: Conv, x: Tensor, outputs: Tensor) -> None:
     pictures = min(batch, places // (height * width) + 1)
     chosen = torch.linspace(0, batch - 1, pictures).long()
     x, outputs = x[chosen], outputs[chosen]
-    patches = F.unfold(x, kernel, padding=conv.padding[0], stride=conv.stride[0]) if kernel > 1 else x.flatten(2)
+    patches = F.unfold(x, kernel, padding=int(conv.padding[0]), stride=conv.stride[0]) if kernel > 1 else x.flatten(2)
     rows = patches.view(pictures, groups, -1, height * width).permute(1, 0, 3, 2).flatten(1, 2)
     wanted = outputs.view(pictures, groups, -1, height * width).permute(1, 0, 3, 2).flatten(1, 2)
     weight, bias = _fit(conv.weight.view(groups, channels // groups, -1), rows, wanted)

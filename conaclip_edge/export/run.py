@@ -81,11 +81,11 @@ def export_bundle(
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", suffix=".export", dir=out.parent) as staging:
         todo = []
         workers = jobs or _workers(len(configs), student)
+        threads = max(1, cores() // workers)
         for number, config in enumerate(configs):
             folder = Path(staging) / f"{number}-{place(config)}"
             folder.mkdir()
             calibration = _calibration(student, pairs, config, source)
-            threads = max(1, (os.cpu_count() or 1) // workers)
             todo.append(Job(checkpoint, name, config, calibration, held, golden, folder, threads, list_sensitivity))
         outcomes = _run(todo, workers)
         passed = [outcome for outcome in outcomes if not outcome.failures]
@@ -108,6 +108,24 @@ def export_bundle(
         "files": [file.model_dump(mode="json") for outcome in outcomes for file in outcome.export.files],
         "targets": {title(outcome.config): _costs(outcome) for outcome in outcomes},
     }
+
+
+def export_table(report: dict[str, Any]) -> str:
+    """Format a report of `export_bundle` for a terminal."""
+    lines = [f"{'':36}{'MB':>8}{'of float':>10}{'cosine':>10}{'recall kept t2i / i2t':>24}  run"]
+    for file in report["files"]:
+        gate = file["gate"]
+        kept = " / ".join(f"{100 * gate['retention'][way]:.1f} %" for way in ("t2i", "i2t"))
+        lines.append(
+            f"{file['path']:36}{file['size'] / 1e6:>8.2f}{file['size'] / file['float_size']:>10.3f}"
+            f"{gate['cosine']['mean']:>10.5f}{kept:>24}  {gate['executed']}"
+        )
+    for name, costs in report["targets"].items():
+        took = f"exported in {costs['seconds']['export']} s, run in {costs['seconds']['gate']} s"
+        lines.append(f"{name}: {took}, at most {costs['peak_rss_bytes'] / 1e9:.1f} GB of memory")
+        lines += [f"  {layer:40}{damage:.2e}" for layer, damage in costs["sensitivity"].items()]
+    lines.append(f"bundle in {report['bundle']}. Check it anywhere: conaclip-edge verify {report['bundle']}")
+    return "\n".join(lines)
 
 
 def rejected_folder(out: Path) -> Path:
@@ -145,7 +163,12 @@ def _run(jobs: list[Job], workers: int) -> list[Outcome]:
 def _workers(count: int, student: Student) -> int:
     """Return how many targets fit beside each other: one a processor, and no more than memory holds."""
     need = _BASE_BYTES + _COPIES * 4 * parameter_counts(student.model)["all"]
-    return max(1, min(count, os.cpu_count() or 1, free_memory() // need))
+    return max(1, min(count, cores(), free_memory() // need))
+
+
+def cores() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def free_memory() -> int:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from conaclip_edge.export.calibration import Calibration, require_calibration
+from conaclip_edge.export.int8 import round_weight
 from conaclip_edge.export.layers import TokenTable
 from conaclip_edge.export.towers import Towers
 
@@ -55,18 +56,6 @@ def most_sensitive(towers: Towers, calibration: Calibration, count: int) -> froz
     if count == 0:
         return frozenset()
     return frozenset(list(sensitivity(towers, calibration))[:count])
-
-
-def weight_scale(weight: Tensor) -> Tensor:
-    """Return the int8 scale of each output channel [outputs, 1, ...]: the largest |weight| becomes 127."""
-    largest = weight.abs().amax(dim=tuple(range(1, weight.dim())), keepdim=True)
-    return torch.where(largest > 0, largest, torch.ones_like(largest)) / 127
-
-
-def round_weight(weight: Tensor) -> Tensor:
-    """Round a weight [outputs, ...] to the values that int8 with a scale for each output channel can hold."""
-    scale = weight_scale(weight)
-    return torch.round(weight / scale).clamp(-127, 127) * scale
 
 
 def _quantise_input(layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -132,6 +132,7 @@ class JoinedTeacher(Teacher):
     @classmethod
     def load(cls, folder: Path) -> JoinedTeacher:
         """Load from a folder written by `save`."""
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         from conaclip_edge.config import parse
@@ -141,7 +142,13 @@ class JoinedTeacher(Teacher):
             raise UserError(f"teacher {folder} has no model.safetensors. Make it again: conaclip-edge train-teacher")
         config = parse(JoinedConfig, read_json(folder / "config.json", "teacher config"), str(folder / "config.json"))
         teacher = cls(config, folder)
-        teacher.load_state_dict(load_file(weights))
+        try:
+            teacher.load_state_dict(load_file(weights))
+        except (SafetensorError, RuntimeError) as error:
+            raise UserError(
+                f"teacher {folder}: its model.safetensors does not fit its config.json: "
+                f"{' '.join(str(error).split())[:200]}. Make it again: conaclip-edge train-teacher"
+            ) from error
         teacher.fingerprint = sha256_text(sha256_file(weights), sha256_file(teacher.tokenizer_file), "joined/1")
         return teacher
 
@@ -161,7 +168,7 @@ class JoinedTeacher(Teacher):
         """Map upright RGB pictures to unit vectors [n, embed_dim]."""
         from conaclip_edge.models.pretrained import mobile_features
 
-        embedding: Tensor = self.image_head(mobile_features(self.image, pictures))
+        embedding: Tensor = self.image_head(F.normalize(mobile_features(self.image, pictures), dim=-1))
         return embedding
 
     @torch.no_grad()

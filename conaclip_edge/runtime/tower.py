@@ -32,7 +32,7 @@ def open_tower(path: Path, threads: int = 1) -> Tower:
     """Load an exported tower with the runtime that fits its suffix.
 
     Args:
-        path: .onnx, .ort, .pte or .mlpackage.
+        path: .onnx, .ort or .mlpackage.
         threads: CPU threads of the runtime.
     """
     if not path.exists():
@@ -41,12 +41,8 @@ def open_tower(path: Path, threads: int = 1) -> Tower:
         from conaclip_edge.runtime.onnx import OnnxTower
 
         return OnnxTower(path, threads)
-    if path.suffix == ".pte":
-        from conaclip_edge.runtime.executorch import ExecutorchTower
-
-        return ExecutorchTower(path, threads)
     if path.suffix == ".mlpackage":
         from conaclip_edge.runtime.coreml import open_coreml
 
         return open_coreml(path, threads)
-    raise UserError(f"no runtime for {path.name}. Known: .onnx, .ort, .pte, .mlpackage.")
+    raise UserError(f"no runtime for {path.name}. Known: .onnx, .ort, .mlpackage.")

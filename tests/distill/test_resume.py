@@ -205,6 +205,8 @@ def test_another_recipe_is_not_resumed(settings: Any, monkeypatch: pytest.Monkey
 
 
 def test_a_second_ctrl_c_stops_at_once() -> None:
+    # a shell starts background jobs with the signal ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with held_interrupt() as interrupted:
         assert not interrupted()
         os.kill(os.getpid(), signal.SIGINT)

@@ -10,7 +10,8 @@ import torch
 from stand_in import StandIn
 from worlds import write_checkpoint, write_pictures
 
-from conaclip_edge.export import job, run, verify
+from conaclip_edge.config import ExportConfig
+from conaclip_edge.export.run import export_bundle
 
 
 @pytest.fixture(scope="session")
@@ -24,12 +25,20 @@ def bars(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield home
 
 
+@pytest.fixture(scope="session")
+def exported(bars: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, StandIn]:
+    """A bundle of two targets in fp16, and the exporter that made it; tests change neither."""
+    made, folder = StandIn(), tmp_path_factory.mktemp("exported") / "bundle"
+    targets = [ExportConfig(target="onnx", precision="fp16"), ExportConfig(target="coreml", precision="fp16")]
+    with pytest.MonkeyPatch.context() as patch:
+        made.install(patch)
+        export_bundle(bars / "student", targets, folder)
+    return folder, made
+
+
 @pytest.fixture
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> StandIn:
     """An exporter and its runtime that take no time, in place of all real ones; its towers can be given faults."""
     made = StandIn()
-    for module in (job, run):
-        monkeypatch.setattr(module, "exporter", lambda target: made.export)
-    monkeypatch.setattr(job, "open_tower", made.open)
-    monkeypatch.setattr(verify, "open_tower", made.open)
+    made.install(monkeypatch)
     return made

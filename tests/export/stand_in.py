@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
 from conaclip_edge.config import ExportConfig
 from conaclip_edge.errors import UserError
+from conaclip_edge.export import job, run, verify
 from conaclip_edge.export.calibration import Calibration
 from conaclip_edge.export.layers import MASKED
 from conaclip_edge.export.towers import Towers
@@ -38,6 +40,15 @@ class StandIn:
         self.lengths: tuple[int, ...] | None = None
         self.kept: dict[bytes, nn.Module] = {}
 
+    def install(self, patch: pytest.MonkeyPatch) -> None:
+        """Take the place of all exporters and runtimes; jobs run one after another in this process, on one core."""
+        patch.setattr(run, "cores", lambda: 1)
+        patch.setattr(run, "_run", lambda jobs, workers: [job.run_job(one) for one in jobs])
+        for module in (job, run):
+            patch.setattr(module, "exporter", lambda target: lambda *arguments: self.export(*arguments))
+        for module in (job, verify):
+            patch.setattr(module, "open_tower", self.open)
+
     def export(self, towers: Towers, calibration: Calibration, config: ExportConfig, folder: Path) -> dict[str, Any]:
         """Keep both towers under the content of a file each."""
         self.calibrations.append(calibration)
@@ -52,7 +63,12 @@ class StandIn:
                 path.write_bytes(content)
                 self.kept[content] = tower
         (folder / "notes.txt").write_text(config.target)
-        return {"opset": 20, "seconds": 1.5, "image": {"seconds": 1.0, "nodes": 7}, "text": {"seconds": 0.5, "nodes": 9}}
+        return {
+            "opset": 20,
+            "seconds": 1.5,
+            "image": {"seconds": 1.0, "nodes": 7},
+            "text": {"seconds": 0.5, "nodes": 9},
+        }
 
     def open(self, path: Path, threads: int = 1) -> StandInTower:
         """Load a file."""

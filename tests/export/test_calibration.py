@@ -13,8 +13,9 @@ from small_students import CONTEXT, EOS, calibration, pictures, student, text
 from conaclip_edge.data.pairs import Pairs
 from conaclip_edge.errors import UserError
 from conaclip_edge.export.calibration import calibrate, make_calibration
+from conaclip_edge.export.int8 import round_weight
 from conaclip_edge.export.layers import Block
-from conaclip_edge.export.sensitivity import most_sensitive, round_weight, sensitivity
+from conaclip_edge.export.sensitivity import most_sensitive, sensitivity
 from conaclip_edge.export.smoothing import smooth
 from conaclip_edge.export.towers import build_towers
 

@@ -1,0 +1,28 @@
+"""What happens to the towers before an int8 export, alike for all targets."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from conaclip_edge.config import ExportConfig
+from conaclip_edge.export.calibration import Calibration, require_calibration
+from conaclip_edge.export.reconstruction import reconstruct
+from conaclip_edge.export.sensitivity import most_sensitive
+from conaclip_edge.export.smoothing import smooth
+from conaclip_edge.export.towers import Towers
+
+
+def prepare(towers: Towers, calibration: Calibration, config: ExportConfig) -> Towers:
+    """Return the towers that an exporter writes: for int8 smoothed, rounded, and with the layers named that stay float.
+
+    Args:
+        towers: export-ready float towers.
+        calibration: train pairs; only int8 looks at them.
+        config: precision, `smoothing` and `float_layers`.
+    """
+    if config.precision != "int8":
+        return towers
+    require_calibration(calibration)
+    smoothed = smooth(towers, calibration, config.smoothing)
+    kept = replace(smoothed, float_layers=most_sensitive(smoothed, calibration, config.float_layers))
+    return reconstruct(kept, calibration)

@@ -1,0 +1,54 @@
+"""onnxruntime on the CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from conaclip_edge.errors import UserError
+from conaclip_edge.runtime.tower import Executed
+
+_TYPES = {"tensor(float)": np.float32, "tensor(int32)": np.int32}
+
+
+class OnnxTower:
+    """A tower in a .onnx or .ort file; takes any batch, and texts of any length up to the context."""
+
+    executed: Executed = "native"
+    lengths: tuple[int, ...] | None = None
+
+    def __init__(self, path: Path, threads: int = 1):
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime has an exception type for each of its status codes
+            raise UserError(f"onnxruntime {ort.__version__} cannot load {path}: {_first_line(error)}") from error
+        self._path = path
+        self._input = self._session.get_inputs()[0]
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        """Map pixel_values float32 [B, 3, H, W] or input_ids int32 [B, L] to unit vectors float32 [B, d].
+
+        Raises:
+            UserError: a shape that the tower does not take.
+        """
+        given = np.ascontiguousarray(values, dtype=_TYPES[self._input.type])
+        try:
+            result: np.ndarray = self._session.run(None, {self._input.name: given})[0]
+        except Exception as error:  # the same
+            wanted = " x ".join(map(str, self._input.shape))
+            raise UserError(
+                f"{self._path.name} takes {self._input.name} of {wanted}, got {' x '.join(map(str, given.shape))}: "
+                f"{_first_line(error)}"
+            ) from error
+        return result
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0][:300]

@@ -1,0 +1,65 @@
+"""What --target, --precision and --set mean, and that each combination which cannot be is told with those that can."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from conaclip_edge.config import ExportConfig
+from conaclip_edge.errors import UserError
+from conaclip_edge.export.targets import TARGETS, default_bundle, export_configs
+
+FILES = sorted((Path(__file__).parents[2] / "export/targets").glob("*.yaml"))
+
+
+def test_all_means_each_target_once():
+    assert [config.target for config in export_configs("all")] == ["onnx", "executorch", "coreml"]
+
+
+def test_settings_go_over_the_file_and_precision_over_both(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("target: coreml\nprecision: int8\ndeployment: iOS18\nsmoothing: 0.3\n")
+    (config,) = export_configs(str(file), ["smoothing=0.7", "precision=int8"], "fp16")
+    assert (config.target, config.precision, config.deployment, config.smoothing) == ("coreml", "fp16", "iOS18", 0.7)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_the_files_of_the_repository_are_the_defaults(name):
+    assert export_configs(str(FILES[0].with_name(f"{name}.yaml"))) == [ExportConfig(target=name)]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_every_file_of_the_repository_can_be_exported(file):
+    (config,) = export_configs(str(file))
+    assert file.stem.startswith(config.target)
+
+
+WRONG = {
+    "unknown target": (("onxx",), r"unknown target 'onxx' in --target\. Did you mean 'onnx'\?"),
+    "unknown key": (("onnx", ["presicion=fp16"]), "unknown key 'presicion'.*Did you mean 'precision'"),
+    "impossible precision": (
+        ("executorch", [], "fp16"),
+        "'executorch' has no precision 'fp16'. Known: fp32, int8",
+    ),
+    "impossible for one of all": (("all", [], "fp32"), "target 'coreml' has no precision 'fp32'. Known: fp16, int8"),
+    "delegate of another": (("onnx", ["backend=coreml"]), "backend 'coreml' is a delegate of executorch"),
+    "two targets": (("all", ["target=onnx"]), "--set target=onnx contradicts --target"),
+    "too few pairs": (("onnx", ["calibration_pairs=10"]), "'calibration_pairs'.*greater than or equal to 300, got 10"),
+    "no file": (("none.yaml",), r"no recipe at none\.yaml"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_cannot_be_is_told_with_what_can(case):
+    arguments, message = WRONG[case]
+    with pytest.raises(UserError, match=message):
+        export_configs(*arguments)
+
+
+def test_the_bundle_lies_beside_the_student(tmp_path):
+    assert default_bundle(Path("runs/demo/student")) == Path("runs/demo/bundle")
+    assert default_bundle(Path("runs/mine")) == Path("runs/mine.bundle")
+    (tmp_path / "demo/student").mkdir(parents=True)
+    (tmp_path / "latest").symlink_to(tmp_path / "demo/student")
+    assert default_bundle(tmp_path / "latest") == tmp_path / "demo/bundle"
