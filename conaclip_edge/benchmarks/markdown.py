@@ -139,8 +139,8 @@ def render_readme(results: Mapping[str, Report]) -> str:
 
 _LEGEND = """\
 Recall in percent. Latency: median of one call at batch 1 on one thread, texts at their own lengths; ~ marks times
-that spread more than the suite allows. Memory: peak of a fresh Python process with both towers. native: run by the platform's
-own runtime; reference: by an interpreter of the same program, which says nothing about speed."""
+that spread more than the suite allows. Memory: peak of a fresh Python process with both towers. native: run by the
+platform's own runtime; reference: by an interpreter of the same program, which says nothing about speed."""
 
 _INTRODUCTION = """\
 # Benchmarks
