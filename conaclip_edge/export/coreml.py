@@ -18,12 +18,11 @@ from torch import Tensor
 from conaclip_edge import __version__
 from conaclip_edge.config import ExportConfig
 from conaclip_edge.export._coreml_patches import apply_patches
-from conaclip_edge.export.calibration import Calibration, require_calibration
+from conaclip_edge.export.calibration import Calibration
 from conaclip_edge.export.coreml_int8 import int8_activations, int8_weights
 from conaclip_edge.export.coreml_package import write_package
 from conaclip_edge.export.matrix import supported
-from conaclip_edge.export.sensitivity import most_sensitive
-from conaclip_edge.export.smoothing import smooth
+from conaclip_edge.export.prepare import prepare
 from conaclip_edge.export.towers import Towers
 from conaclip_edge.runtime.mil_package import import_coremltools
 
@@ -41,7 +40,7 @@ def export(towers: Towers, calibration: Calibration, config: ExportConfig, folde
 
     Args:
         towers: export-ready float towers.
-        calibration: train pairs; read for int8 activations and for `float_layers` only.
+        calibration: train pairs; only int8 looks at them.
         config: precision, deployment target and shapes.
         folder: an existing folder.
 
@@ -55,18 +54,15 @@ def export(towers: Towers, calibration: Calibration, config: ExportConfig, folde
     ct = import_coremltools()
     apply_patches()
     started = time.monotonic()
-    kept: frozenset[str] = frozenset()
-    if config.precision == "int8":
-        if config.activations == "int8":
-            require_calibration(calibration)
-            towers = smooth(towers, calibration, config.smoothing)
-        kept = towers.float_layers | most_sensitive(towers, calibration, config.float_layers)
+    towers = prepare(towers, calibration, config)
     notes: dict[str, Any] = {"coremltools": ct.__version__, "deployment": config.deployment}
     for tower, name in INPUTS.items():
         begun = time.monotonic()
         with _quiet():
             model = _convert(tower, towers, config)
-            left = frozenset(layer.removeprefix(f"{tower}.") for layer in kept if layer.startswith(f"{tower}."))
+            left = frozenset(
+                layer.removeprefix(f"{tower}.") for layer in towers.float_layers if layer.startswith(f"{tower}.")
+            )
             if config.precision == "int8":
                 if config.activations == "int8":
                     model = int8_activations(model, name, calibration.batches(tower), left)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from conaclip_edge.export.coreml_compact import one_zero_point
 from conaclip_edge.export.coreml_package import SPECIFICATION
 from conaclip_edge.runtime.mil import MilProgram, package_activation_stats
 from conaclip_edge.runtime.mil_package import operations
@@ -30,9 +31,8 @@ def int8_weights(model: Any, float_layers: frozenset[str]) -> Any:
 
     how = cto.OpLinearQuantizerConfig(mode="linear_symmetric", weight_threshold=0)
     kept = dict.fromkeys(_weight_names(model, float_layers))
-    return cto.linear_quantize_weights(
-        model, cto.OptimizationConfig(op_type_configs=dict.fromkeys(_WEIGHTS, how), op_name_configs=kept)
-    )
+    config = cto.OptimizationConfig(op_type_configs=dict.fromkeys(_WEIGHTS, how), op_name_configs=kept)
+    return one_zero_point(cto.linear_quantize_weights(model, config))
 
 
 def int8_activations(model: Any, name: str, batches: Iterable[Tensor], float_layers: frozenset[str]) -> Any:
