@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 
 def weight_scale(weight: Tensor) -> Tensor:
@@ -12,9 +13,19 @@ def weight_scale(weight: Tensor) -> Tensor:
     return torch.where(largest > 0, largest, torch.ones_like(largest)) / 127
 
 
-def int8_values(weight: Tensor) -> tuple[Tensor, Tensor]:
+def pair_scale(weight: Tensor) -> Tensor:
+    """Return the scale of each output [outputs, 1] with which no x86 kernel saturates, for weights [outputs, inputs].
+
+    Without VNNI, x86 multiplies uint8 activations by int8 weights two neighbours at a time into 16 bits:
+    255 * (a + b) only fits if |a + b| is at most 128. A whole bit less for all weights, the usual cure, costs far more.
+    """
+    pairs = F.pad(weight.detach(), (0, weight.shape[1] % 2)).view(len(weight), -1, 2).sum(dim=2)
+    return torch.maximum(weight_scale(weight), pairs.abs().amax(dim=1, keepdim=True) / 127.5)
+
+
+def int8_values(weight: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Split a weight [outputs, ...] into int8 values of its shape and scales [outputs, 1, ...]."""
-    scale = weight_scale(weight)
+    scale = weight_scale(weight) if scale is None else scale
     return torch.round(weight.detach() / scale).clamp(-127, 127).to(torch.int8), scale
 
 

@@ -19,7 +19,7 @@ from conaclip_edge.export.matrix import supported
 from conaclip_edge.export.onnx_graph import Graph
 from conaclip_edge.export.onnx_towers import image_model, text_model
 from conaclip_edge.export.prepare import prepare
-from conaclip_edge.export.sensitivity import quantised_layers
+from conaclip_edge.export.sensitivity import int8_layers
 from conaclip_edge.export.towers import MobileTower, Towers
 
 OPSETS = range(20, 24)  # the first with Gelu, up to the last that was tested
@@ -53,8 +53,10 @@ def export(towers: Towers, calibration: Calibration, config: ExportConfig, folde
     made: list[Path] = []
     for name, write in (("image", image_model), ("text", text_model)):
         started = time.monotonic()
-        layers = {layer for layer in quantised_layers(towers[name]) if f"{name}.{layer}" not in towers.float_layers}
-        graph = Graph(config.precision == "fp16", frozenset(layers if config.precision == "int8" else ()), config.opset)
+        int8 = int8_layers(towers, name) if config.precision == "int8" else ()
+        # a convolution is written with its ReLU6, under the name of both
+        layers = frozenset(layer.removesuffix(".conv") for layer in int8)
+        graph = Graph(config.precision == "fp16", layers, config.opset)
         model = write(towers, graph, f"{towers.name}: {name} tower, {config.precision}")
         onnx.checker.check_model(model, full_check=True)
         path = folder / f"{name}.{config.precision}.onnx"

@@ -14,7 +14,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from conaclip_edge.export.int8 import int8_values
+from conaclip_edge.export.int8 import int8_values, pair_scale
 from conaclip_edge.export.layers import Conv, TokenTable
 
 
@@ -74,29 +74,40 @@ def linear(graph: Graph, x: str, layer: nn.Linear, name: str) -> str:
         if x not in graph.quantised:
             graph.quantised[x] = graph.add("DynamicQuantizeLinear", x, outputs=3)
         values, scale, zero = graph.quantised[x]
-        weight, steps = int8_weight(graph, layer.weight, name, transpose=True)
-        whole = graph.add("MatMulInteger", values, weight, zero)
-        y = graph.add("Mul", graph.add("Cast", whole, to=TensorProto.FLOAT), graph.add("Mul", scale, steps))
+        whole, steps = int8_values(layer.weight, pair_scale(layer.weight))
+        y = graph.add("MatMulInteger", values, graph.constant(f"{name}.w", whole.T), zero)
+        y = graph.add("Cast", y, to=TensorProto.FLOAT)
+        y = graph.add("Mul", y, graph.add("Mul", scale, graph.constant(f"{name}.s", steps.flatten())))
     else:
         y = graph.add("MatMul", x, graph.constant(f"{name}.w", layer.weight.T))
+    return _biased(graph, y, layer, name)
+
+
+def exact_linear(graph: Graph, x: str, layer: nn.Linear, name: str) -> str:
+    """Add a linear layer that computes with float also where its weights are int8."""
+    return _biased(graph, graph.add("MatMul", x, _weight(graph, layer.weight.T, name, channel=1)), layer, name)
+
+
+def _biased(graph: Graph, y: str, layer: nn.Linear, name: str) -> str:
     return str(y if layer.bias is None else graph.add("Add", y, graph.constant(f"{name}.b", layer.bias)))
 
 
-def int8_weight(graph: Graph, weight: Tensor, name: str, transpose: bool = False) -> tuple[str, str]:
-    """Store a weight [outputs, ...] as int8, and its scale for each output."""
-    whole, scale = int8_values(weight)
-    return graph.constant(f"{name}.w", whole.T if transpose else whole), graph.constant(f"{name}.s", scale.flatten())
+def _weight(graph: Graph, weight: Tensor, name: str, channel: int = 0) -> str:
+    """Add a weight that is computed with as float; if int8, its scales are along the dimension `channel`.
+
+    Cast and Mul are folded when the file is loaded, which DequantizeLinear is not: that took three times as long.
+    """
+    if name not in graph.int8:
+        return graph.constant(f"{name}.w", weight)
+    whole, scale = int8_values(weight.transpose(0, channel))
+    stored = graph.constant(f"{name}.w", whole.transpose(0, channel))
+    y = graph.add("Cast", stored, to=TensorProto.FLOAT)
+    return str(graph.add("Mul", y, graph.constant(f"{name}.s", scale.transpose(0, channel))))
 
 
 def convolution(graph: Graph, x: str, layer: Conv, name: str) -> str:
     """Add a convolution with ReLU6 where it has one; in int8 its weights are stored so and computed with as float."""
     conv = layer.conv
-    if f"{name}.conv" in graph.int8:
-        whole, scale = int8_values(conv.weight)
-        weight = graph.add("Cast", graph.constant(f"{name}.w", whole), to=TensorProto.FLOAT)
-        weight = graph.add("Mul", weight, graph.constant(f"{name}.s", scale))
-    else:
-        weight = graph.constant(f"{name}.w", conv.weight)
     assert conv.bias is not None
     attributes: dict[str, Any] = {"group": conv.groups} if conv.groups > 1 else {}
     if conv.stride[0] > 1:
@@ -105,6 +116,7 @@ def convolution(graph: Graph, x: str, layer: Conv, name: str) -> str:
     pads = [layer.pad[i] for i in (2, 0, 3, 1)] if layer.pad else [conv.padding[0]] * 4
     if any(pads):
         attributes["pads"] = pads
+    weight = _weight(graph, conv.weight, name)
     y = graph.add("Conv", x, weight, graph.constant(f"{name}.b", conv.bias), **attributes)
     return str(graph.add("Clip", y, graph.constant("zero", 0.0), graph.constant("six", 6.0)) if layer.active else y)
 

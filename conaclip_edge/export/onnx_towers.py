@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 from torch import nn
 
 from conaclip_edge.export.layers import MASKED, Block, QuickGelu
-from conaclip_edge.export.onnx_graph import Graph, convolution, layer_norm, linear, token_rows
+from conaclip_edge.export.onnx_graph import Graph, convolution, exact_linear, layer_norm, linear, token_rows
 from conaclip_edge.export.towers import MobileTower, TextTower, Towers, VitTower
 
 Pool = Callable[[Graph, str], str]
@@ -83,7 +83,7 @@ def _mobile(graph: Graph, pixels: str, tower: MobileTower) -> str:
     if tower.head is not None:
         x = convolution(graph, x, tower.head, "head")
     x = graph.add("Flatten", graph.add("GlobalAveragePool", x))
-    return _unit(graph, linear(graph, x, tower.projection, "projection"))
+    return _unit(graph, exact_linear(graph, x, tower.projection, "projection"))
 
 
 def _text(graph: Graph, tower: TextTower) -> str:

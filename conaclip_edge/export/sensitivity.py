@@ -19,6 +19,11 @@ def quantised_layers(tower: nn.Module) -> dict[str, nn.Module]:
     return {name: layer for name, layer in tower.named_modules() if isinstance(layer, QUANTISED)}
 
 
+def int8_layers(towers: Towers, tower: str) -> list[str]:
+    """Return the names of the layers of a tower that int8 covers: all it can but those that are to stay float."""
+    return [name for name in quantised_layers(towers[tower]) if f"{tower}.{name}" not in towers.float_layers]
+
+
 @torch.no_grad()
 def sensitivity(towers: Towers, calibration: Calibration, count: int = 16) -> dict[str, float]:
     """Return layer -> mean (1 - cosine) of the embedding when only that layer is int8, largest first.
