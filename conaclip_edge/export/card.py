@@ -64,15 +64,16 @@ shows recall, not speed. Kept with both files of a target together: {pairs}."""
 
 def _row(file: ExportedFile) -> str:
     gate = file.gate
-    recall = " | ".join(_recall(gate.recall_file[way]) for way in ("t2i", "i2t"))
+    recall = " | ".join(_recall(gate.alone.recall[way]) for way in ("t2i", "i2t"))
+    kept = _kept(gate.alone.retention)
     return (
         f"| `{file.path}` | {file.size / 1e6:.2f} | {file.size / file.float_size:.3f} "
-        f"| {gate.cosine.mean:.5f} / {gate.cosine.p1:.5f} | {recall} | {_kept(gate.retention)} | {gate.executed} |"
+        f"| {gate.cosine.mean:.5f} / {gate.cosine.p1:.5f} | {recall} | {kept} | {gate.executed} |"
     )
 
 
 def _pair(file: ExportedFile) -> str:
-    return f"{file.path.replace('image.', '')} {_kept(file.gate.retention_pair)}"
+    return f"{file.path.replace('image.', '')} {_kept(file.gate.pair.retention)}"
 
 
 def _kept(retention: dict[str, float]) -> str:

@@ -29,8 +29,9 @@ from conaclip_edge.models.checkpoint import Student
 SCHEMA = "conaclip-edge/golden/1"
 FOLDER = "golden"
 PIXEL_LEVELS = 1  # decoders of JPEG may differ by one of 255 levels
-# Least cosine of one vector. int8 is looser than the gate's mean: golden texts are stranger than captions.
-MIN_COSINE = {"fp32": 0.99999, "fp16": 0.9999, "int8": 0.99}
+# Least cosine of one vector, on any device. int8 is looser than the gate's mean: golden inputs are strange on purpose,
+# and int8 kernels differ between processors.
+MIN_COSINE = {"fp32": 0.99999, "fp16": 0.9999, "int8": 0.98}
 
 TEXTS = (
     "a photo of a cat",

@@ -17,7 +17,7 @@ from conaclip_edge.errors import UserError
 from conaclip_edge.models.checkpoint import Student
 from conaclip_edge.models.embeddings import check_bad
 from conaclip_edge.progress import track
-from conaclip_edge.retrieval.recall import ranks
+from conaclip_edge.retrieval.recall import Ranks, ranks
 
 SPLIT: Literal["val"] = "val"  # calibration sees train, reports are made on test: neither may decide what passes
 _SEED = 12
@@ -36,7 +36,7 @@ class HeldOut:
         owners: picture position of each caption [C].
         pictures: float32 unit vectors [P, d].
         texts: float32 unit vectors [C, d].
-        recall: the float32 student's.
+        ranks: the float32 student's.
         examples: names and encoded bytes of some of the pictures, for the golden vectors.
         left_out: pictures that cannot be used, as "key: reason".
     """
@@ -48,7 +48,7 @@ class HeldOut:
     owners: np.ndarray
     pictures: np.ndarray
     texts: np.ndarray
-    recall: dict[str, dict[str, float]]
+    ranks: Ranks
     examples: tuple[tuple[str, bytes], ...]
     left_out: tuple[str, ...] = ()
 
@@ -91,7 +91,6 @@ def held_out(student: Student, pairs: Pairs, count: int, data: DataConfig, examp
     check_bad(bad, len(chosen), data.max_bad, pairs.name)
     stacked = np.stack(pixels)
     pictures, texts = _student_pictures(student, stacked), _student_texts(student, ids)
-    recall = ranks(pictures, texts, np.asarray(owners)).recall()
     return HeldOut(
         pairs.name,
         pairs.fingerprint,
@@ -100,7 +99,7 @@ def held_out(student: Student, pairs: Pairs, count: int, data: DataConfig, examp
         np.asarray(owners),
         pictures,
         texts,
-        recall,
+        ranks(pictures, texts, np.asarray(owners)),
         tuple(kept),
         tuple(bad),
     )

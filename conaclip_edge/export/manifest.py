@@ -31,6 +31,22 @@ class Cosines(Strict):
     min: float
 
 
+class Retrieval(Strict):
+    """Recall with exported files in place of the float32 student's towers.
+
+    Attributes:
+        recall: in percent.
+        retention: share of the student's mean recall that is left, in each direction.
+        worse: queries of each direction that lost one of the hits at 1, 5 and 10.
+        better: queries that gained one.
+    """
+
+    recall: RecallTable
+    retention: dict[str, float]
+    worse: dict[str, int]
+    better: dict[str, int]
+
+
 class Gate(Strict):
     """What one exported file gave on held-out pairs, run by itself.
 
@@ -46,10 +62,8 @@ class Gate(Strict):
         norm_error: largest distance of an embedding's length from 1.
         not_finite: embeddings that hold NaN or infinity.
         recall_student: recall in percent of the float32 student.
-        recall_file: with this file in place of the student's tower, the other tower in float32.
-        recall_pair: with both files of the target.
-        retention: share of the student's mean recall that is left in each direction, with this file alone.
-        retention_pair: the same with both files.
+        alone: with this file, the other tower in float32.
+        pair: with both files of the target.
         golden: cosines on the bundle's golden vectors.
     """
 
@@ -64,10 +78,8 @@ class Gate(Strict):
     norm_error: float
     not_finite: int
     recall_student: RecallTable
-    recall_file: RecallTable
-    recall_pair: RecallTable
-    retention: dict[str, float]
-    retention_pair: dict[str, float]
+    alone: Retrieval
+    pair: Retrieval
     golden: Cosines
 
 

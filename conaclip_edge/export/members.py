@@ -77,7 +77,7 @@ def unsafe(name: str) -> str:
         return "is an absolute path"
     if ".." in windows.parts:
         return "leaves the bundle's folder"
-    if "\\" in name or "\0" in name or PurePosixPath(name).as_posix() != name or name in ("", "."):
+    if any(mark in name for mark in "\\:\0") or PurePosixPath(name).as_posix() != name or name in ("", "."):
         return "is not a plain relative path"
     return ""
 

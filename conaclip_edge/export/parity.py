@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import re
 from dataclasses import dataclass
@@ -12,12 +13,14 @@ import numpy as np
 from conaclip_edge.config import ExportConfig
 from conaclip_edge.export.golden import Golden
 from conaclip_edge.export.held_out import SPLIT, HeldOut
-from conaclip_edge.export.manifest import Cosines, Gate
+from conaclip_edge.export.manifest import Cosines, Gate, Retrieval
 from conaclip_edge.progress import track
-from conaclip_edge.retrieval.recall import Ranks, ranks
+from conaclip_edge.retrieval.recall import KS, Ranks, ranks
 from conaclip_edge.runtime.tower import Executed, Tower
 
 NORM_ERROR = 5e-3  # what float16 arithmetic may leave; a forgotten normalisation is far above
+# With few pairs a rank or two flips either way in any file: a loss less likely than this by chance is the file's.
+CHANCE = 0.05
 # A float file has no rounding to be excused by, so its bar does not come from the settings.
 FLOAT_COSINE = {"fp32": 0.99999, "fp16": 0.9999, "int8": 0.0}
 
@@ -108,10 +111,10 @@ def measure(outputs: dict[str, Outputs], held: HeldOut, golden: Golden) -> dict[
         golden: the golden vectors that they ran on.
     """
     found = {tower: finite(run.held_out) for tower, run in outputs.items()}
-    pair = ranks(found["image"], found["text"], held.owners)
+    pair = retrieval(ranks(found["image"], found["text"], held.owners), held.ranks)
     alone = {
-        "image": ranks(found["image"], held.texts, held.owners),
-        "text": ranks(held.pictures, found["text"], held.owners),
+        "image": retrieval(ranks(found["image"], held.texts, held.owners), held.ranks),
+        "text": retrieval(ranks(held.pictures, found["text"], held.owners), held.ranks),
     }
     expected = {"image": held.pictures, "text": held.texts}
     return {
@@ -126,25 +129,33 @@ def measure(outputs: dict[str, Outputs], held: HeldOut, golden: Golden) -> dict[
             cosine=summary(cosines(run.held_out, expected[tower])),
             norm_error=max(norm_error(run.held_out), norm_error(run.golden)),
             not_finite=len(run.held_out) - int(np.isfinite(run.held_out).all(axis=1).sum()),
-            recall_student=held.recall,
-            recall_file=alone[tower].recall(),
-            recall_pair=pair.recall(),
-            retention=retention(alone[tower], held.recall),
-            retention_pair=retention(pair, held.recall),
+            recall_student=held.ranks.recall(),
+            alone=alone[tower],
+            pair=pair,
             golden=summary(cosines(run.golden, golden.embeddings(tower))),
         )
         for tower, run in outputs.items()
     }
 
 
-def retention(found: Ranks, student: dict[str, dict[str, float]]) -> dict[str, float]:
-    """Return the share of the student's mean recall that is left, for each direction.
+def retrieval(found: Ranks, student: Ranks) -> Retrieval:
+    """Compare the ranks that exported files give with the float32 student's.
 
     A student that finds nothing has nothing to lose: its share is 1.
     """
-    means = {way: float(np.mean(list(values.values()))) for way, values in student.items()}
-    left = {way: float(np.mean(list(values.values()))) for way, values in found.recall().items()}
-    return {way: left[way] / means[way] if means[way] else 1.0 for way in means}
+    recall, before = found.recall(), student.recall()
+    share, worse, better = {}, {}, {}
+    for way in before:
+        mean, left = sum(before[way].values()), sum(recall[way].values())
+        share[way] = left / mean if mean else 1.0
+        change = _hits(getattr(found, way)) - _hits(getattr(student, way))
+        worse[way], better[way] = int((change < 0).sum()), int((change > 0).sum())
+    return Retrieval(recall=recall, retention=share, worse=worse, better=better)
+
+
+def _hits(places: np.ndarray) -> np.ndarray:
+    """Count at how many of 1, 5 and 10 each query has its answer [n]."""
+    return np.asarray(sum((places <= k).astype(int) for k in KS))
 
 
 def shortfalls(gate: Gate, config: ExportConfig, golden: Golden) -> list[str]:
@@ -160,20 +171,28 @@ def shortfalls(gate: Gate, config: ExportConfig, golden: Golden) -> list[str]:
         missed.append(f"mean cosine {gate.cosine.mean:.5f} is below {bar}")
     if gate.golden.min < least:
         missed.append(f"least golden cosine {gate.golden.min:.5f} is below {least}")
-    return missed + _lost(gate.retention, config)
+    return missed + _lost(gate.alone, config)
 
 
 def pair_shortfalls(gate: Gate, config: ExportConfig) -> list[str]:
     """Say what keeps the two files of a target from passing together; nothing if they pass."""
-    return _lost(gate.retention_pair, config)
+    return _lost(gate.pair, config)
 
 
-def _lost(retention: dict[str, float], config: ExportConfig) -> list[str]:
+def _lost(found: Retrieval, config: ExportConfig) -> list[str]:
+    """Compare retention with its bar, unless the queries that changed could as well have fallen by chance."""
     return [
-        f"{way} recall is {100 * value:.1f} % of the student's, below {100 * config.min_retention:g} %"
-        for way, value in retention.items()
-        if value < config.min_retention
+        f"{way} recall is {100 * share:.1f} % of the student's, below {100 * config.min_retention:g} % "
+        f"({found.worse[way]} queries worse, {found.better[way]} better)"
+        for way, share in found.retention.items()
+        if share < config.min_retention and by_chance(found.worse[way], found.better[way]) < CHANCE
     ]
+
+
+def by_chance(worse: int, better: int) -> float:
+    """Return how likely at least so many of the changed queries get worse where each might as well get better."""
+    changed = worse + better
+    return math.fsum(math.comb(changed, count) / 2**changed for count in range(worse, changed + 1))
 
 
 def blame(damage: dict[str, float], tower: str, lost: float) -> str:

@@ -115,7 +115,7 @@ def export_table(report: dict[str, Any]) -> str:
     lines = [f"{'':36}{'MB':>8}{'of float':>10}{'cosine':>10}{'recall kept t2i / i2t':>24}  run"]
     for file in report["files"]:
         gate = file["gate"]
-        kept = " / ".join(f"{100 * gate['retention'][way]:.1f} %" for way in ("t2i", "i2t"))
+        kept = " / ".join(f"{100 * gate['alone']['retention'][way]:.1f} %" for way in ("t2i", "i2t"))
         lines.append(
             f"{file['path']:36}{file['size'] / 1e6:>8.2f}{file['size'] / file['float_size']:>10.3f}"
             f"{gate['cosine']['mean']:>10.5f}{kept:>24}  {gate['executed']}"
