@@ -219,10 +219,7 @@ def test_a_tokenizer_that_gives_other_ids_is_found_though_its_hash_fits(sound):
 def test_changed_golden_ids_pixels_and_embeddings_are_found_though_the_hashes_fit(sound):
     path = sound / "golden/golden.safetensors"
     tensors = load_file(path)
-    for name, kinds in (
-        ("picture.pixels", {"pixels", "embedding", "drift"}),
-        ("text.embedding", {"embedding", "drift"}),
-    ):
+    for name, more in (("picture.pixels", {"pixels"}), ("text.embedding", set())):
         changed = copy.deepcopy(tensors)
         changed[name] = np.roll(changed[name], 1, axis=0)
         save_file(changed, path)
