@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from sample import sample_report, sample_values
+
+from conaclip_edge.benchmarks.figures import ABSENT, BY, TO
+from conaclip_edge.benchmarks.markdown import render_markdown, render_readme, rows_table, summary_table
+from conaclip_edge.benchmarks.schema import parse_report, read_report
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+REPORT = sample_report()
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+
+
+def test_every_benchmarked_row_is_in_the_table_with_its_figures():
+    lines = rows_table(REPORT).splitlines()
+    found = {cells(line)[0].strip("*"): cells(line) for line in lines if line.startswith("| ")}
+    for row in REPORT.rows:
+        if row.group == "training":
+            assert row.label not in found
+            continue
+        shown = found[row.label]
+        assert shown[1] == row.executed
+        if row.latency_ms:
+            assert float(shown[5].split()[0]) == float(f"{row.latency_ms['image'].p50:.3g}")
+        else:
+            assert shown[5:] == [ABSENT] * 3
+        if row.recall:
+            assert [float(value) for value in shown[3].split(" / ")] == [
+                float(f"{value:.1f}") for value in row.recall["t2i"].values()
+            ]
+
+
+def test_tables_have_as_many_cells_in_every_line():
+    for block in re.findall(r"(?:^\|.*\n)+", render_markdown(REPORT), re.M):
+        assert len({len(cells(line)) for line in block.splitlines()}) == 1
+
+
+def test_a_bar_in_a_name_does_not_break_the_table():
+    values = sample_values()
+    values["rows"][0]["label"] = "a | b"
+    assert "a \\| b" in rows_table(parse_report(values, "x"))
+
+
+def test_the_text_opens_with_what_to_ship():
+    text = render_markdown(REPORT)
+    assert text.split("\n\n")[1].startswith(
+        "Ship **ExecuTorch int8**: the right picture is among the first ten for 61.0 %"
+    )
+    assert f"99.7 % [98.5{TO}100.8] of the float32 student's" in text
+    assert text.count("ExecuTorch int8") > 3
+
+
+def test_the_teacher_is_compared_by_the_ratio_of_the_same_rounds():
+    row = REPORT.row("executorch-int8")
+    image = 1 / row.latency_ms["image"].ratio_to["teacher-fp32"].median
+    assert f"The teacher takes {image:.1f}{BY} as long for a picture" in render_markdown(REPORT)
+
+
+def test_the_terminal_table_marks_what_to_ship():
+    lines = summary_table(REPORT).splitlines()
+    assert next(line for line in lines if line.startswith("> ")).startswith("> ExecuTorch int8")
+    assert len({len(line) for line in lines[1:-1]}) == 1
+
+
+def test_a_readme_holds_every_report():
+    text = render_readme({"b": REPORT, "a": REPORT})
+    assert text.index("## a") < text.index("## b")
+    assert text.count("Ship **ExecuTorch int8**") == 2
+
+
+def test_the_readme_in_the_repository_is_rendered_from_its_results():
+    results = {path.stem: read_report(path) for path in sorted((BENCHMARKS / "results").glob("*.json"))}
+    assert (BENCHMARKS / "README.md").read_text("utf-8") == render_readme(results)
