@@ -190,6 +190,54 @@ def compare(
 
 
 @app.command()
+def benchmark(
+    bundle: Annotated[Path | None, typer.Argument(help="Folder of the bundle; left out: the newest run's.")] = None,
+    suite: Annotated[Path | None, typer.Option(help="YAML suite; left out: the demo's.")] = None,
+    settings: SetOption = None,
+    out: Annotated[Path | None, typer.Option(help="Report; default: report/ beside the bundle.")] = None,
+    device: Annotated[str | None, typer.Option(help="android or ios; left out: this machine.")] = None,
+    serial: Annotated[str | None, typer.Option(help="Which Android phone, where several are attached.")] = None,
+    result: Annotated[Path | None, typer.Option(help="What the Mac measured on an iPhone, to import it.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure latency, memory, size and recall of a bundle's files and write a report.
+
+    Example: conaclip-edge benchmark runs/demo/bundle --suite benchmarks/suites/demo.yaml
+    """
+    with results(as_json) as show:
+        from conaclip_edge.export.targets import default_bundle
+        from conaclip_edge.recipes import benchmark_suite, latest_run
+
+        config = benchmark_suite(suite, settings or [])
+        source = bundle or default_bundle(latest_run())
+        from conaclip_edge.benchmarks.command import benchmark as run
+        from conaclip_edge.benchmarks.command import benchmark_text
+
+        outcome, folder = run(source, config, out, device, serial, result)
+        show(outcome, benchmark_text(outcome, folder))
+
+
+@app.command()
+def report(
+    reports: Annotated[list[Path], typer.Argument(help="Files report.json; the first one gives the answer.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for the merged report; left out: none is written.")] = None,
+    check: Annotated[Path | None, typer.Option(help="Earlier report.json; exit code 1 if something got worse.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Merge reports of several machines, and hold them against an earlier one.
+
+    Example: conaclip-edge report host.json phone.json --out runs/both --check benchmarks/results/demo.json
+    """
+    with results(as_json) as show:
+        from conaclip_edge.benchmarks.command import benchmark_text, require_no_regression
+        from conaclip_edge.benchmarks.command import report as run
+
+        outcome, worse = run(reports, out, check)
+        show(outcome, benchmark_text(outcome, out))
+        require_no_regression(worse, check)
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder of teacher, students, bundle and report.")] = Path("runs/demo"),
     as_json: JsonOption = False,

@@ -262,10 +262,10 @@ class ExportConfig(Config):
 class RoundsConfig(Config):
     """How often each call is timed: in rounds in which everything that is compared runs once."""
 
-    warmup: int = Field(5, ge=1, description="untimed calls of each")
-    min_rounds: int = Field(48, ge=8, description="never fewer")
-    max_rounds: int = Field(480, ge=8, description="never more")
-    seconds: float = Field(12.0, gt=0, description="time after which no round beyond min_rounds is begun")
+    warmup: int = Field(3, ge=1, description="untimed calls of each")
+    min_rounds: int = Field(24, ge=8, description="never fewer")
+    max_rounds: int = Field(240, ge=8, description="never more")
+    seconds: float = Field(4.0, gt=0, description="time after which no round beyond min_rounds is begun")
     precision: float = Field(0.01, gt=0, description="enough when every median is known to this share of itself")
     noise: float = Field(0.15, gt=0, description="a row whose times spread more (IQR / median) is marked as noisy")
 
@@ -275,7 +275,7 @@ class GalleryConfig(Config):
 
     queries: tuple[str, ...] = Field((), description="texts of your own, for which no picture is the right one")
     examples: int = Field(6, ge=0, description="captions taken at even distances from the split")
-    failures: int = Field(4, ge=0, description="captions on which the student falls behind the teacher the most")
+    failures: int = Field(6, ge=0, description="captions on which the student falls behind the teacher the most")
     thumbnail: int = Field(72, gt=15, le=256, description="pixels")
 
 
@@ -311,7 +311,7 @@ class BenchmarkConfig(Config):
     full_context: bool = Field(True, description="also time texts that are padded to the context")
     inputs: int = Field(8, gt=0, description="pictures, and captions at even quantiles of the lengths, that take turns")
     rounds: RoundsConfig = RoundsConfig()
-    loads: int = Field(3, gt=0, description="fresh processes in which loading is timed and memory is read")
+    loads: int = Field(2, gt=0, description="fresh processes in which loading is timed and memory is read")
     index: int = Field(10_000, gt=9, description="embeddings that the search stage looks through")
     bootstrap: int = Field(1000, gt=0, description="resamples of every interval")
     min_retention: float = Field(0.99, description="share of the student's recall below which nothing is shipped")

@@ -5,7 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from conaclip_edge.config import DataConfig, DistillConfig, TeacherConfig, load_yaml, override, parse
+from conaclip_edge.config import (
+    BenchmarkConfig,
+    DataConfig,
+    DistillConfig,
+    TeacherConfig,
+    load_yaml,
+    override,
+    parse,
+)
 from conaclip_edge.errors import UserError
 
 LATEST = Path("runs/latest")
@@ -20,6 +28,11 @@ def distill_recipe(path: Path | None, settings: list[str]) -> DistillConfig:
 def teacher_recipe(path: Path | None, settings: list[str]) -> TeacherConfig:
     """Read a teacher recipe."""
     return parse(TeacherConfig, override(load_yaml(path) if path else {}, settings), str(path or "the default recipe"))
+
+
+def benchmark_suite(path: Path | None, settings: list[str]) -> BenchmarkConfig:
+    """Read a benchmark suite."""
+    return parse(BenchmarkConfig, override(load_yaml(path) if path else {}, settings), str(path or "the default suite"))
 
 
 def data_config(source: Path) -> DataConfig:

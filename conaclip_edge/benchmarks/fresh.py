@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from conaclip_edge.errors import UserError
+from conaclip_edge.progress import quiet_libraries
 
 T = TypeVar("T")
 
@@ -33,7 +34,8 @@ def in_fresh_process(function: Callable[..., T], *arguments: Any, threads: int =
     """
     # spawn: a forked child would start with this process's memory and threads
     context = multiprocessing.get_context("spawn")
-    with _variables(dict.fromkeys(_THREAD_VARIABLES, str(threads))), ProcessPoolExecutor(1, context) as pool:
+    pool = ProcessPoolExecutor(1, context, initializer=_quiet)
+    with _variables(dict.fromkeys(_THREAD_VARIABLES, str(threads))), pool:
         try:
             return pool.submit(function, *arguments).result()
         except BrokenProcessPool:
@@ -41,6 +43,15 @@ def in_fresh_process(function: Callable[..., T], *arguments: Any, threads: int =
                 f"a process died in {function.__name__}, most likely for want of memory. Close other programs, or "
                 "measure fewer rows (targets, comparison)."
             ) from None
+
+
+def _quiet() -> None:
+    """Keep what libraries print to stderr from C++ off the terminal; Python's own stderr goes on to it."""
+    quiet_libraries()
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="backslashreplace")
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
 
 
 def resident() -> tuple[int, int]:

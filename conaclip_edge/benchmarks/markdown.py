@@ -131,7 +131,7 @@ def render_readme(results: Mapping[str, Report]) -> str:
             ),
             *(["The same budget, other graphs:", _training_table(report)] if _trained(report) else []),
             *(_environment(one) for one in (report.environment, *report.other_environments)),
-            f"Made by `conaclip-edge benchmark --suite {report.suite.name}` on {report.created[:10]}; all of it is in "
+            f"Made by `conaclip-edge benchmark` (suite {report.suite.name}) on {report.created[:10]}; all of it is in "
             f"`results/{name}.json`.",
         ]
     return "\n\n".join(parts) + "\n"
@@ -148,8 +148,8 @@ _INTRODUCTION = """\
 This page is rendered from `results/*.json`; a test holds it to them. What is measured is the files that ship.
 
 ```
-conaclip-edge benchmark runs/demo/bundle --suite demo     # report.json, report.md, report.html
-conaclip-edge report host.json phone.json                 # rows of several machines in one report
+conaclip-edge benchmark runs/demo/bundle                  # report.json, report.md, report.html
+conaclip-edge report host.json phone.json --out runs/both # rows of several machines in one report
 conaclip-edge report new.json --check old.json            # exit code 1 where recall or a latency ratio got worse
 conaclip-edge benchmark BUNDLE --device android           # an attached phone, by adb
 conaclip-edge benchmark BUNDLE --device ios               # what to run on a Mac with an iPhone; imports its result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from importlib.resources import files
 from typing import Any
 
@@ -12,6 +13,7 @@ from markupsafe import Markup
 from conaclip_edge.benchmarks import charts
 from conaclip_edge.benchmarks.figures import ABSENT, Figures, bare, megabytes, milliseconds
 from conaclip_edge.benchmarks.schema import STUDENT, TEACHER, Latency, Report, Row, Tower, plain
+from conaclip_edge.config import BenchmarkConfig
 
 TOWERS = {"image": "picture", "text": "text"}
 SECTIONS = {
@@ -113,9 +115,10 @@ def _content(report: Report, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def commands(report: Report) -> str:
-    """Return the commands that make this report again."""
+    """Return the commands that make this report again; a suite of one's own is shown below them."""
+    suite = "" if report.suite == BenchmarkConfig() else f" --suite {report.suite.name}.yaml"
     return (
-        f"conaclip-edge benchmark {report.model.bundle} --suite {report.suite.name}\n"
+        f"conaclip-edge benchmark {shlex.quote(report.model.bundle)}{suite}\n"
         "conaclip-edge report report.json --check report.json    # fails where recall or a latency ratio got worse"
     )
 

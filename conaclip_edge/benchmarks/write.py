@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from conaclip_edge.benchmarks.markdown import render_markdown
+from conaclip_edge.benchmarks.markdown import render_markdown, render_readme
 from conaclip_edge.benchmarks.report import render_html
-from conaclip_edge.benchmarks.schema import Report, plain
-from conaclip_edge.files import atomic_folder
+from conaclip_edge.benchmarks.schema import Report, plain, read_report
+from conaclip_edge.files import atomic_file, atomic_folder
 
 
 def write_report(report: Report, out: Path) -> None:
@@ -24,6 +24,15 @@ def report_text(report: Report) -> str:
     return json.dumps(plain(report), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def stored(report: Report) -> Report:
-    """Return a report without its gallery, for benchmarks/results: figures, and no pictures."""
-    return report.model_copy(update={"gallery_row": None, "gallery": (), "pictures": {}})
+def publish(source: Path, benchmarks: Path, name: str) -> None:
+    """Keep the figures of a report.json, without its pictures, as results/<name>.json and render README.md anew."""
+    report = read_report(source).model_copy(update={"gallery_row": None, "gallery": (), "pictures": {}})
+    with atomic_file(benchmarks / "results" / f"{name}.json") as temporary:
+        temporary.write_text(report_text(report), "utf-8")
+    with atomic_file(benchmarks / "README.md") as temporary:
+        temporary.write_text(readme(benchmarks), "utf-8")
+
+
+def readme(benchmarks: Path) -> str:
+    """Return the text of README.md for the results in a folder."""
+    return render_readme({path.stem: read_report(path) for path in sorted((benchmarks / "results").glob("*.json"))})

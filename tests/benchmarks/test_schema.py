@@ -6,7 +6,7 @@ import pytest
 from sample import sample_values
 
 from conaclip_edge.benchmarks.schema import parse_report, plain, read_report
-from conaclip_edge.benchmarks.write import report_text, stored
+from conaclip_edge.benchmarks.write import report_text
 from conaclip_edge.errors import UserError
 
 
@@ -66,10 +66,3 @@ def test_nan_is_no_figure():
 def test_another_schema_names_the_one_that_is_needed():
     with pytest.raises(UserError, match=r"'schema': .* A report of schema conaclip-edge/report/1 is needed\."):
         parse_report(changed(schema="conaclip-edge/report/0"), "x")
-
-
-def test_a_stored_report_keeps_every_row_and_no_picture():
-    report = parse_report(sample_values(), "x")
-    kept = stored(report)
-    assert kept.rows == report.rows
-    assert "data:image" not in report_text(kept)
