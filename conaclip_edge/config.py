@@ -146,6 +146,13 @@ class TrainConfig(Config):
     threads: int = Field(0, ge=0, description="torch threads; 0 leaves torch's own choice")
 
 
+class InventedConfig(Config):
+    """Made-up inputs that the teacher is asked about: unpaired data for the terms that look at the teacher."""
+
+    pictures: int = Field(0, ge=0, description="compositions of train pictures")
+    texts: int = Field(0, ge=0, description="phrases of words from train captions and from the vocabulary")
+
+
 DEMO_DATA = DataConfig(format="openmoji", test_fraction=0.2, labelled=0.25)
 
 
@@ -158,6 +165,7 @@ class DistillConfig(Config):
     teacher: str = Field("runs/demo/teacher", description="folder of a teacher, or a hub name")
     student: StudentConfig = StudentConfig(freeze_blocks=5, vocab=VocabConfig(keep="corpus", frequent=11000))
     graph: GraphConfig = GraphConfig()
+    invented: InventedConfig = InventedConfig()
     train: TrainConfig = TrainConfig()
     cache: Path = Field(Path("runs/cache"), description="teacher embeddings and resized pictures")
 
@@ -273,7 +281,10 @@ class RoundsConfig(Config):
 class GalleryConfig(Config):
     """Which queries the report shows with the pictures that were found."""
 
-    queries: tuple[str, ...] = Field((), description="texts of your own, for which no picture is the right one")
+    queries: tuple[str, ...] = Field(
+        ("an animal", "something to eat", "a happy face"),
+        description="texts of your own, for which no picture is the right one",
+    )
     examples: int = Field(6, ge=0, description="captions taken at even distances from the split")
     failures: int = Field(6, ge=0, description="captions on which the student falls behind the teacher the most")
     thumbnail: int = Field(72, gt=15, le=256, description="pixels")

@@ -84,11 +84,24 @@ def pareto(points: Sequence[Point], title: str, axis: str) -> Markup:
     parts.append(_text(_PLOT[1], _BOTTOM + 33, f"{axis}, ms (log scale)", "tick", "end"))
     parts.append(_text(_PLOT[0], _TOP - 4, "mean recall, %", "tick", "start"))
     best = frontier(points)
+    level = []  # the frontier's level parts, which no label should lie on
     for before, after in itertools.pairwise(best):
+        left, right = (x(one.latency) / 100 * _NARROW for one in (before, after))
+        level.append((left, y(before.recall) - 3, right, y(before.recall) + 3))
         parts.append(_line(x(before.latency), y(before.recall), x(after.latency), y(before.recall), "frontier"))
         parts.append(_line(x(after.latency), y(before.recall), x(after.latency), y(after.recall), "frontier"))
     spots = [(x(point.latency) / 100 * _NARROW, y(point.recall)) for point in points]
-    for point, (dx, dy, anchor) in zip(points, place_labels(spots, [point.label for point in points]), strict=True):
+    places = place_labels(spots, [point.label for point in points], level)
+    for point, (dx, dy, _) in zip(points, places, strict=True):
+        if abs(dy - _LABEL_PLACES[0][1]) > 20:  # too far to be seen as its mark's
+            end = dy + 2 if dy < 0 else dy - 10
+            parts.append(
+                Markup(
+                    '<svg x="{:.2f}%" y="{:.1f}" aria-hidden="true">'
+                    '<line x1="0" y1="0" x2="{:.1f}" y2="{:.1f}" class="leader"/></svg>'
+                ).format(x(point.latency), y(point.recall), dx, end)
+            )
+    for point, (dx, dy, anchor) in zip(points, places, strict=True):
         shown = f"{point.label}: {milliseconds(point.latency)}, mean recall {point.recall:.1f} %"
         parts.append(
             Markup(
@@ -112,17 +125,20 @@ def frontier(points: Sequence[Point]) -> list[Point]:
     return best
 
 
-def place_labels(spots: Sequence[tuple[float, float]], labels: Sequence[str]) -> list[tuple[float, float, str]]:
+def place_labels(
+    spots: Sequence[tuple[float, float]], labels: Sequence[str], lines: Sequence[tuple[float, float, float, float]] = ()
+) -> list[tuple[float, float, str]]:
     """Find a place for each label beside its spot, clear of spots and earlier labels where there is such a place.
 
     Args:
         spots: (x, y) in pixels.
         labels: their texts.
+        lines: (left, top, right, bottom) of what else should not lie under a label.
 
     Returns:
         (dx, dy, text anchor) of each, in pixels.
     """
-    taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in spots]
+    taken = [*((x - 6, y - 6, x + 6, y + 6) for x, y in spots), *lines]
     found = []
     for (x, y), label in zip(spots, labels, strict=True):
         places = [(_label_box(x, y, len(label) * _LETTER, option), option) for option in _LABEL_PLACES]
@@ -142,7 +158,12 @@ def _label_box(x: float, y: float, width: float, option: tuple[float, float, str
 def _label_cost(box: tuple[float, float, float, float], taken: Sequence[tuple[float, float, float, float]]) -> float:
     """Return how much of a label is hidden or outside of the plot."""
     left, top, right, bottom = box
-    outside = max(0, -left) + max(0, right - _NARROW) + max(0, _TOP - 8 - top) + max(0, bottom - _BOTTOM)
+    outside = (
+        max(0, _PLOT[0] / 100 * _NARROW - left)
+        + max(0, right - _NARROW)
+        + max(0, _TOP - 8 - top)
+        + max(0, bottom - _BOTTOM)
+    )
     over = sum(
         max(0, min(right, other[2]) - max(left, other[0])) * max(0, min(bottom, other[3]) - max(top, other[1]))
         for other in taken

@@ -114,13 +114,17 @@ def _teacher(manifest: Manifest, suite: BenchmarkConfig) -> Contestant:
             "the bundle does not say who its teacher was. Name it in the suite (teacher: FOLDER), or leave teacher out "
             "of its comparison."
         )
-    sizes = in_fresh_process(teacher_sizes, str(source))
+    from conaclip_edge.models.teacher import load_teacher
+
+    sizes = _parameters(load_teacher(str(source)))
     spec = Spec(TEACHER, "teacher", str(source))
     return Contestant(spec, "Teacher float32", Path(str(source)).name, "torch", "fp32", "", sizes)
 
 
 def _student(folder: Path) -> Contestant:
-    sizes = in_fresh_process(student_sizes, folder)
+    from conaclip_edge.models.checkpoint import load_student
+
+    sizes = _parameters(load_student(folder).model)
     spec = Spec(STUDENT, "student", str(folder))
     return Contestant(spec, "Student float32", folder.name, "torch", "fp32", "", sizes)
 
@@ -148,37 +152,18 @@ def _plain(bundle: Path, student: Path, scratch: Path, name: str) -> Contestant:
 
 
 def _clip(bundle: Path) -> Contestant:
-    sizes = in_fresh_process(clip_sizes)
+    import torch
+    from transformers import CLIPConfig, CLIPModel
+
+    with torch.device("meta"):
+        sizes = _parameters(CLIPModel(CLIPConfig()))
     spec = Spec(CLIP, "clip-vit-b32", str(bundle))
     note = "the shape of CLIP ViT-B/32 with random weights, in torch: latency, size and memory only"
     return Contestant(spec, "CLIP ViT-B/32 float32", CLIP, "torch", "fp32", "", sizes, weights="random", notes=(note,))
 
 
-def teacher_sizes(source: str) -> Sizes:
-    """Return the bytes of a teacher's float32 parameters."""
-    from conaclip_edge.models.teacher import load_teacher
-
-    return _parameters(load_teacher(source))
-
-
-def student_sizes(folder: Path) -> Sizes:
-    """Return the bytes of a student's float32 parameters."""
-    from conaclip_edge.models.checkpoint import load_student
-
-    return _parameters(load_student(folder).model)
-
-
-def clip_sizes() -> Sizes:
-    """Return the bytes of the float32 parameters of CLIP ViT-B/32."""
-    import torch
-    from transformers import CLIPConfig, CLIPModel
-
-    with torch.device("meta"):
-        return _parameters(CLIPModel(CLIPConfig()))
-
-
 def _parameters(model: Any) -> Sizes:
-    """Count a dual encoder's parameters by tower: all of these models name their text parts by "text"."""
+    """Count the bytes of float32 parameters by tower: all of these models name their text parts by "text"."""
     counts = {"image": 0, "text": 0}
     for name, parameter in model.named_parameters():
         counts["text" if "text" in name else "image"] += parameter.numel() * 4

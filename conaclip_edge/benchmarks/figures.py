@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ ABSENT = TO
 
 def milliseconds(value: float) -> str:
     """Format milliseconds to three digits."""
-    return f"{value:.0f} ms" if value >= 100 else f"{value:.3g} ms" if value >= 0.001 else f"{value:.1g} ms"
+    return f"{value:.0f} ms" if value >= 100 else f"{value:#.3g} ms" if value >= 0.001 else f"{value:.1g} ms"
 
 
 def megabytes(value: float) -> str:
@@ -127,4 +128,4 @@ class Figures:
 
 def bare(shown: Markup) -> Markup:
     """Leave the unit of a figure out, where its column or neighbour names it."""
-    return Markup(str(shown).replace(" %</data>", "</data>").replace(" ms</data>", "</data>"))
+    return Markup(re.sub(f"(?: %| ms|{BY})</data>$", "</data>", str(shown)))

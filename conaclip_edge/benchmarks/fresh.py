@@ -35,7 +35,8 @@ def in_fresh_process(function: Callable[..., T], *arguments: Any, threads: int =
     # spawn: a forked child would start with this process's memory and threads
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(1, context, initializer=_quiet)
-    with _variables(dict.fromkeys(_THREAD_VARIABLES, str(threads))), pool:
+    # a runtime whose threads spin while they wait would take the processor from the row that is timed next
+    with _variables(dict.fromkeys(_THREAD_VARIABLES, str(threads)) | {"OMP_WAIT_POLICY": "passive"}), pool:
         try:
             return pool.submit(function, *arguments).result()
         except BrokenProcessPool:

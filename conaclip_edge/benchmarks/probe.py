@@ -58,12 +58,12 @@ def cold(spec: Spec, inputs: dict[Tower, np.ndarray], loads: int, threads: int =
     Args:
         spec: the subject.
         inputs: for exported files, one input of each tower that can be run.
-        loads: how many processes of each kind.
+        loads: how many processes for each exported file.
         threads: CPU threads.
     """
     if spec.kind != "files":
-        whole = [in_fresh_process(probe_model, spec, threads, threads=threads) for _ in range(loads)]
-        peak, before = (int(np.median([run[place] for run in whole])) for place in (0, 1))
+        # its memory alone is read, which hardly differs between processes
+        peak, before = in_fresh_process(probe_model, spec, threads, threads=threads)
         return Cold({}, Memory(image=None, text=None, both=peak, runtime=before))
     files: dict[Tower, Path] = {}
     if spec.image:

@@ -11,6 +11,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from conaclip_edge.benchmarks import charts
+from conaclip_edge.benchmarks.contestants import PLAIN_ONNX
 from conaclip_edge.benchmarks.figures import ABSENT, Figures, bare, megabytes, milliseconds
 from conaclip_edge.benchmarks.schema import STUDENT, TEACHER, Latency, Report, Row, Tower, plain
 from conaclip_edge.config import BenchmarkConfig
@@ -30,8 +31,14 @@ SECTIONS = {
     "method": "Method",
 }
 STAGES = {
-    "picture": ("A picture, from bytes to embedding", ("decode", "resize", "tower")),
-    "query": ("A query, from text to ten pictures", ("tokenise", "tower", "search")),
+    "picture": (
+        "A picture, from bytes to embedding",
+        {"decode": "s-first", "resize": "s-other", "tower": "s-tower"},
+    ),
+    "query": (
+        "A query, from text to ten pictures",
+        {"tokenise": "s-first", "tower": "s-tower", "search": "s-other"},
+    ),
 }
 
 
@@ -78,6 +85,7 @@ def _content(report: Report, values: dict[str, Any]) -> dict[str, Any]:
         "ship": ship,
         "at": f"rows/{report.ship}",
         "teacher": TEACHER,
+        "plain": PLAIN_ONNX,
         "tiles": _tiles(figures, report.ship),
         "many_hosts": bool(report.other_environments),
         "phones": any(other.kind == "phone" for other in report.other_environments),
@@ -150,6 +158,7 @@ def _pareto(report: Report, tower: Tower, axis: str) -> Markup | None:
     ]
     if len(points) < 2:
         return None
+    points.sort(key=lambda point: point.row == report.ship)  # drawn last, over what lies under it
     shown = "; ".join(f"{point.label} {milliseconds(point.latency)} and {point.recall:.1f} %" for point in points)
     return charts.pareto(points, f"Mean recall against the latency of {axis}: {shown}", axis)
 
@@ -232,7 +241,7 @@ def _stages(report: Report) -> list[dict[str, Any]]:
         bars = []
         for row in rows:
             found = row.stages[way]  # type: ignore[index]  # way is one of the literal keys
-            parts = tuple((f"s{place}", found[name]) for place, name in enumerate(names, start=1))
+            parts = tuple((kind, found[name]) for name, kind in names.items())
             whole = sum(found.values())
             shown = f"{milliseconds(whole)}, tower {100 * found['tower'] / whole:.0f} %"
             bars.append(charts.Bar(row.id, row.label, style(row, report.ship), parts, shown))

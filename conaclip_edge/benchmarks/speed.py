@@ -138,7 +138,8 @@ def _call(
     except Exception as error:  # each runtime has its own for a shape that a file was not exported for
         if condition.batch == 1:
             raise
-        return None, f"not taken by the file ({' '.join(str(error).split())[:120]})"
+        reason = " ".join(str(error).split()).partition(": [")[0]  # what follows is the runtime's own error code
+        return None, f"not timed, {reason[:120]}"
     if not np.isfinite(output).all():
         return None, "gives NaN or infinity"
     return lambda number: run(batches[number]), ""

@@ -61,7 +61,7 @@ FRAME = """<!doctype html><meta charset="utf-8"><body style="margin:0">
 def chromium(page: Path, profile: Path) -> tuple[str, str]:
     """Open a page without a network; returns its document when it is loaded, and what the browser logged."""
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    assert program, "chromium is needed: apt-get install chromium"
+    assert program, "these tests look at the report in a browser. Get one: sudo apt-get install chromium"
     command = [
         *(program, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"),
         *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-proxy-server"),

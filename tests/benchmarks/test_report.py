@@ -8,7 +8,7 @@ from pages import read_page
 from sample import TEXT_TITLE, sample_report, sample_values
 
 from conaclip_edge.benchmarks.charts import Point, frontier, place_labels
-from conaclip_edge.benchmarks.figures import ABSENT, FORMATS, resolve
+from conaclip_edge.benchmarks.figures import ABSENT, BY, FORMATS, resolve
 from conaclip_edge.benchmarks.report import render_html
 from conaclip_edge.benchmarks.schema import parse_report, plain
 
@@ -30,7 +30,7 @@ def test_every_figure_is_the_value_at_its_path_in_report_json():
         if "data-over" in figure.attributes:
             value = value / resolve(values, figure.attributes["data-over"])
         assert float(figure.attributes["value"]) == pytest.approx(value), path
-        assert figure.text in (FORMATS[kind](value), re.sub(r" (%|ms)$", "", FORMATS[kind](value))), path
+        assert figure.text in (FORMATS[kind](value), re.sub(f"( %| ms|{BY})$", "", FORMATS[kind](value))), path
 
 
 def test_no_number_in_a_table_comes_from_anywhere_else():
@@ -160,7 +160,8 @@ def test_tables_have_captions_and_headings_follow_each_other():
     assert levels[0] == 1
     assert levels.count(1) == 1
     assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
-    assert all(chart.attributes.get("aria-label") for chart in PAGE.all("svg"))
+    assert all(chart.attributes.get("aria-label") for chart in PAGE.all("svg") if "chart" in classes(chart))
+    assert all({"aria-label", "aria-hidden"} & set(chart.attributes) for chart in PAGE.all("svg"))
 
 
 def point(latency: float, recall: float) -> Point:

@@ -48,6 +48,12 @@ def test_the_checks_see_what_is_wrong(tmp_path):
     assert len(found["requests"]) == 1
 
 
+def test_without_a_browser_the_tests_fail_and_say_how_to_get_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(AssertionError, match="sudo apt-get install chromium"):
+        chromium(tmp_path / "report.html", tmp_path / "profile")
+
+
 def test_the_browser_logs_no_error_of_the_page_under_its_own_policy(tmp_path):
     (tmp_path / "report.html").write_text(HTML, "utf-8")
     document, log = chromium(tmp_path / "report.html", tmp_path / "profile")
