@@ -8,7 +8,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,9 @@ from conaclip_edge.errors import UserError
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` that takes its name when the block ends without an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with open(temporary, "rb") as handle:
             os.fsync(handle.fileno())
@@ -30,7 +30,8 @@ def atomic_file(path: Path) -> Iterator[Path]:
     except (OSError, SafetensorError) as error:
         raise not_written(path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(NotADirectoryError):  # a parent that is a file has nothing in it
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -39,11 +40,11 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
     An older folder of that name is replaced as a whole; until then it is left as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    temporary.mkdir()
     old = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.old")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.mkdir()
         yield temporary
         if path.exists():
             os.replace(path, old)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -81,3 +82,12 @@ def test_an_unknown_name_comes_with_the_nearest_and_all_known() -> None:
     error = unknown("fruit", "aple", ["pear", "apple"], where="the bowl")
     assert str(error) == "unknown fruit 'aple' in the bowl. Did you mean 'apple'? Known: apple, pear."
     assert str(unknown("fruit", "xyz", ["pear"])) == "unknown fruit 'xyz'. Known: pear."
+
+
+@pytest.mark.parametrize("writer", [atomic_file, atomic_folder])
+def test_a_parent_that_cannot_be_made_is_told_with_the_path(tmp_path: Path, writer: Any) -> None:
+    (tmp_path / "file").touch()
+    where = writer(tmp_path / "file" / "run" / "out")
+    with pytest.raises(UserError, match=r"^cannot write .*/file/run/out: Not a directory\. Free some space"), where:
+        pytest.fail("the block must not begin")
+    assert names(tmp_path) == ["file"]

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from conaclip_edge.config import DistillConfig, GraphConfig
+from conaclip_edge.distill.inputs import prepare
 from conaclip_edge.distill.interaction import PRESETS
-from conaclip_edge.distill.trainer import prepare
 from conaclip_edge.errors import unknown
 from conaclip_edge.files import read_json
 from conaclip_edge.progress import quiet_libraries, say

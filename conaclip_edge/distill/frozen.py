@@ -19,9 +19,7 @@ Pictures = Callable[[np.ndarray, np.ndarray], Tensor]
 BATCH = 64
 
 
-def picture_input(
-    tower: ImageTower, pixels: Reader, rows: np.ndarray, count: int, views: int, folder: Path
-) -> Pictures:
+def picture_input(tower: ImageTower, pixels: Reader, rows: np.ndarray, count: int, views: int, path: Path) -> Pictures:
     """Return a function (rows [n], views [n]) -> the model's picture input [n, ...] for training.
 
     Args:
@@ -30,13 +28,13 @@ def picture_input(
         rows: the pictures that will be asked for.
         count: number of pictures in the data set.
         views: augmentations a picture.
-        folder: of the run.
+        path: of that file.
     """
     if not tower.frozen:
         return lambda some, of: torch.from_numpy(pixels(some, of)).float() / 255
     position = np.full(count, -1)
     position[rows] = np.arange(len(rows))
-    table = _table(tower, pixels, rows, views, folder / "frozen.npy")
+    table = _table(tower, pixels, rows, views, path)
     return lambda some, of: torch.from_numpy(table[of, position[some]])
 
 

@@ -8,6 +8,8 @@ import numpy as np
 
 from conaclip_edge.errors import UserError
 
+_NONE = np.zeros(0, np.int64)
+
 
 @dataclass(frozen=True)
 class BatchRows:
@@ -39,6 +41,8 @@ class Sampler:
         unpaired: share of a batch that is unpaired, if there is unpaired data.
         views: number of augmentations.
         seed: of the whole run.
+        more_pictures: other rows that are dealt as unlabelled pictures.
+        more_texts: other rows that are dealt as texts of nobody.
         processes: pairs and unpaired rows are dealt in multiples of it, so that processes get equal shares.
     """
 
@@ -52,13 +56,16 @@ class Sampler:
         views: int,
         seed: int,
         processes: int = 1,
+        more_pictures: np.ndarray = _NONE,
+        more_texts: np.ndarray = _NONE,
     ):
-        self.labelled, self.unlabelled, self.first_text = labelled, unlabelled, first_text
+        self.labelled, self.first_text = labelled, first_text
+        self.unlabelled = np.concatenate([unlabelled, more_pictures])
         self.loose_texts = np.concatenate(
-            [np.arange(first_text[row], first_text[row + 1]) for row in unlabelled] or [np.zeros(0, np.int64)]
+            [*(np.arange(first_text[row], first_text[row + 1]) for row in unlabelled), more_texts]
         ).astype(np.int64)
         wanted = round(batch_size * unpaired)
-        self.loose = [min(wanted, len(items)) // processes * processes for items in (unlabelled, self.loose_texts)]
+        self.loose = [min(wanted, len(items)) // processes * processes for items in (self.unlabelled, self.loose_texts)]
         self.pairs = min(batch_size - self.loose[0], len(labelled)) // processes * processes
         if not self.pairs:
             raise UserError(

@@ -17,12 +17,9 @@ from torch import Tensor
 
 from conaclip_edge import __version__
 from conaclip_edge.config import DistillConfig, Term
-from conaclip_edge.data.pairs import Pairs
-from conaclip_edge.data.pixels import Reader, pixel_reader
-from conaclip_edge.data.read import read_pairs
 from conaclip_edge.distill import interaction
 from conaclip_edge.distill.curves import draw_curves
-from conaclip_edge.distill.frozen import Pictures, picture_input
+from conaclip_edge.distill.inputs import Inputs, Ready, captioned_rows, labelled_rows, prepare, training_inputs
 from conaclip_edge.distill.interrupt import held_interrupt
 from conaclip_edge.distill.optimizer import make_optimizer
 from conaclip_edge.distill.parallel import gather
@@ -34,10 +31,6 @@ from conaclip_edge.errors import Interrupted, UserError
 from conaclip_edge.files import atomic_folder
 from conaclip_edge.models.checkpoint import parameter_counts, write_student
 from conaclip_edge.models.dual_encoder import DualEncoder
-from conaclip_edge.models.embeddings import TeacherCache, teacher_cache
-from conaclip_edge.models.presets import student_shape
-from conaclip_edge.models.student import build_student
-from conaclip_edge.models.teacher import Teacher, load_teacher
 from conaclip_edge.models.tokenizer import TextTokenizer
 from conaclip_edge.progress import Meter
 from conaclip_edge.retrieval.recall import Ranks, ranks
@@ -49,12 +42,8 @@ class Run:
 
     config: DistillConfig
     terms: tuple[Term, ...]
-    pairs: Pairs
-    cache: TeacherCache
-    pixels: Reader
-    pictures: Pictures  # the model's picture input, from the pixels
-    ids: list[list[int]]  # token ids of every caption
-    text_numbers: np.ndarray  # equal numbers are equal texts
+    ready: Ready
+    inputs: Inputs
     pad_id: int
     sampler: Sampler
 
@@ -75,8 +64,7 @@ def distill(config: DistillConfig, out: Path, resume: bool = False) -> dict[str,
         torch.set_num_threads(config.train.threads)
     terms = interaction.expand(config.graph)
     ready = prepare(config)
-    pairs, cache, student = ready.pairs, ready.cache, ready.student
-    labelled, unlabelled = labelled_rows(config, pairs, cache)
+    labelled, unlabelled = labelled_rows(config, ready.pairs, ready.cache)
     accelerator = Accelerator(
         mixed_precision="bf16" if config.train.bf16 else "no",
         # a graph of fixed temperatures leaves the logit scale without a gradient
@@ -85,97 +73,37 @@ def distill(config: DistillConfig, out: Path, resume: bool = False) -> dict[str,
     folder = RunFolder(out, config, resume, accelerator.is_main_process)
     folder.write_json("tokenizer.json", ready.tokenizer_json)
     accelerator.wait_for_everyone()
-    tokenizer = TextTokenizer(folder.path / "tokenizer.json", student.config.text.context)
-    ids = [tokenizer.ids(text) for texts in pairs.captions for text in texts]
-    views, used = config.train.teacher_views, np.flatnonzero(cache.usable)
+    tokenizer = TextTokenizer(folder.path / "tokenizer.json", ready.student.config.text.context)
+    inputs = training_inputs(ready, tokenizer, config.train.teacher_views, folder.path)
     run = Run(
         config,
         terms,
-        pairs,
-        cache,
-        ready.pixels,
-        picture_input(student.image, ready.pixels, used, len(pairs), views, folder.path),
-        ids,
-        numbered(ids),
+        ready,
+        inputs,
         tokenizer.pad_id,
         Sampler(
             labelled,
             unlabelled if interaction.uses_teacher(terms) else unlabelled[:0],
-            cache.first_text,
+            ready.cache.first_text,
             config.train.batch_size,
             config.train.unpaired,
-            views,
+            config.train.teacher_views,
             config.seed,
             accelerator.num_processes,
+            inputs.loose_pictures,
+            inputs.loose_texts,
         ),
     )
-    seconds = train(run, student, accelerator, folder)
-    record = training_record(run, ready, labelled, seconds)
+    seconds = train(run, ready.student, accelerator, folder)
+    record = training_record(run, labelled, seconds)
     if accelerator.is_main_process:
         with atomic_folder(out) as target:
-            write_student(student, ready.tokenizer_json, record, target)
+            write_student(ready.student, ready.tokenizer_json, record, target)
             folder.move_logs(target)
             draw_curves(target / "training.jsonl", target / "curves.svg")
         folder.remove()
     accelerator.wait_for_everyone()
     return record
-
-
-@dataclass(frozen=True)
-class Ready:
-    """What a run starts from; all of it but the student comes from caches that runs of one recipe share."""
-
-    teacher: Teacher
-    pairs: Pairs
-    cache: TeacherCache
-    student: DualEncoder
-    tokenizer_json: dict[str, Any]
-    pretrained: int
-    pixels: Reader
-
-
-def prepare(config: DistillConfig) -> Ready:
-    """Read the data, let the teacher and the resizing run where their caches lack something, and build the student."""
-    student_shape(config.student)  # a wrong name is told before the teacher has worked for long
-    teacher = load_teacher(config.teacher)
-    pairs = read_pairs(config.data)
-    views, max_pixels = config.train.teacher_views, config.data.max_pixels
-    # a graph without the teacher reads no embedding, but which pictures decode is known from the same pass
-    cache = teacher_cache(pairs, teacher, config.cache, views, config.data.max_bad, max_pixels)
-    for split in ("train", "val"):
-        captioned_rows(pairs, cache, split)
-    corpus = [text for row in pairs.rows("train") for text in pairs.captions[row]]
-    student, tokenizer_json, pretrained = build_student(config.student, teacher, corpus, config.cache)
-    used = np.flatnonzero(cache.usable)
-    pixels = pixel_reader(pairs, used, student.config.image.size, views, config.cache, max_pixels)
-    return Ready(teacher, pairs, cache, student, tokenizer_json, pretrained, pixels)
-
-
-def numbered(texts: list[list[int]]) -> np.ndarray:
-    """Number texts so that equal ones have equal numbers."""
-    numbers: dict[tuple[int, ...], int] = {}
-    return np.array([numbers.setdefault(tuple(text), len(numbers)) for text in texts], dtype=np.int64)
-
-
-def captioned_rows(pairs: Pairs, cache: TeacherCache, split: str) -> np.ndarray:
-    """Return the usable pictures of a split, with or without captions; an error if no caption is among them."""
-    rows = pairs.rows(split)
-    rows = np.asarray(rows[cache.usable[rows]])
-    if not np.diff(cache.first_text)[rows].any():
-        raise UserError(f"split '{split}' of data set '{pairs.name}' has no usable picture with a caption.")
-    return rows
-
-
-def labelled_rows(config: DistillConfig, pairs: Pairs, cache: TeacherCache) -> tuple[np.ndarray, np.ndarray]:
-    """Divide the usable train pictures into those whose captions may be paired and the rest."""
-    train = captioned_rows(pairs, cache, "train")
-    captioned = np.diff(cache.first_text)[train] > 0
-    # the same pictures stay labelled whatever the run's seed, so that runs with other seeds compare
-    order = np.random.default_rng(29).permutation(train[captioned])
-    count = max(2, round(len(order) * config.data.labelled))
-    if len(order) < 2:
-        raise UserError(f"data set '{pairs.name}' has {len(order)} usable train pictures with captions; 2 are needed.")
-    return np.sort(order[:count]), np.sort(np.concatenate([order[count:], train[~captioned]]))
 
 
 def train(run: Run, student: DualEncoder, accelerator: Accelerator, folder: RunFolder) -> float:
@@ -247,15 +175,15 @@ def embed(
     """Encode this process's share of a batch and gather all of it, gradients included."""
     device = accelerator.device
     mine = slice(accelerator.process_index, None, accelerator.num_processes)
-    pictures = run.pictures(rows.pictures[mine], rows.views[mine]).to(device)
-    si, st, scale = model(pictures, pad([run.ids[text] for text in rows.texts[mine]], run.pad_id).to(device))
+    pictures = run.inputs.pictures(rows.pictures[mine], rows.views[mine]).to(device)
+    si, st, scale = model(pictures, pad([run.inputs.ids[text] for text in rows.texts[mine]], run.pad_id).to(device))
     batch = interaction.Embeddings(
         si=gather(si.float(), accelerator.num_processes),
-        ti=torch.from_numpy(run.cache.pictures(rows.pictures, rows.views)).to(device),
+        ti=run.inputs.teacher_pictures(rows.pictures, rows.views).to(device),
         st=gather(st.float(), accelerator.num_processes),
-        tt=torch.from_numpy(run.cache.texts(rows.texts)).to(device),
+        tt=run.inputs.teacher_texts(rows.texts).to(device),
         picture_ids=torch.from_numpy(rows.pictures).to(device),
-        text_ids=torch.from_numpy(run.text_numbers[rows.texts]).to(device),
+        text_ids=torch.from_numpy(run.inputs.numbers[rows.texts]).to(device),
         owners=torch.from_numpy(rows.owners).to(device),
         pairs=rows.pairs,
         queue=queue.content(device),
@@ -296,24 +224,26 @@ def evaluate(run: Run, student: DualEncoder, split: str) -> Ranks:
     """Rank all usable pictures and captions of a split by the student's embeddings."""
     was_training = student.training
     student.eval()
-    rows = captioned_rows(run.pairs, run.cache, split)
+    pixels, first_text = run.ready.pixels, run.ready.cache.first_text
+    rows = captioned_rows(run.ready.pairs, run.ready.cache, split)
     device = student.logit_scale.device
     pictures = [
-        student.encode_image(torch.from_numpy(run.pixels(part, np.zeros_like(part))).to(device).float() / 255).cpu()
+        student.encode_image(torch.from_numpy(pixels(part, np.zeros_like(part))).to(device).float() / 255).cpu()
         for part in np.array_split(rows, math.ceil(len(rows) / 64))
     ]
-    texts = np.concatenate([np.arange(run.cache.first_text[row], run.cache.first_text[row + 1]) for row in rows])
-    owners = np.repeat(np.arange(len(rows)), np.diff(run.cache.first_text)[rows])
+    texts = np.concatenate([np.arange(first_text[row], first_text[row + 1]) for row in rows])
+    owners = np.repeat(np.arange(len(rows)), np.diff(first_text)[rows])
     encoded = [
-        student.encode_text(pad([run.ids[text] for text in part], run.pad_id).to(device)).cpu()
+        student.encode_text(pad([run.inputs.ids[text] for text in part], run.pad_id).to(device)).cpu()
         for part in np.array_split(texts, math.ceil(len(texts) / 256))
     ]
     student.train(was_training)
     return ranks(torch.cat(pictures).numpy(), torch.cat(encoded).numpy(), owners)
 
 
-def training_record(run: Run, ready: Ready, labelled: np.ndarray, seconds: float) -> dict[str, Any]:
+def training_record(run: Run, labelled: np.ndarray, seconds: float) -> dict[str, Any]:
     """Make the content of `training.json`: what was trained on what, and how well it does on val."""
+    ready = run.ready
     result = evaluate(run, ready.student, "val")
     teacher_size = sum(parameter.numel() for parameter in ready.teacher.parameters())
     table_size = ready.teacher.token_table().numel()
@@ -321,12 +251,12 @@ def training_record(run: Run, ready: Ready, labelled: np.ndarray, seconds: float
         "recipe": run.config.model_dump(mode="json"),
         "graph": [term.model_dump() for term in run.terms],
         "data": {
-            "name": run.pairs.name,
-            "fingerprint": run.pairs.fingerprint,
-            "licence": run.pairs.licence,
-            "train_pictures": len(run.pairs.rows("train")),
+            "name": ready.pairs.name,
+            "fingerprint": ready.pairs.fingerprint,
+            "licence": ready.pairs.licence,
+            "train_pictures": len(ready.pairs.rows("train")),
             "labelled_pictures": len(labelled),
-            "left_out": run.cache.bad,
+            "left_out": ready.cache.bad,
         },
         "teacher": {
             "name": ready.teacher.name,

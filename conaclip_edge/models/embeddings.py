@@ -134,13 +134,18 @@ def write_cache(
     _complete(home, "texts", len(texts), text_part, "writing the teacher cache")
 
 
-def piece_embeddings(teacher: Teacher, pieces: list[str], folder: Path) -> np.ndarray:
-    """Return the teacher's unit vectors [len(pieces), d] of vocabulary pieces, each taken as a text of its own."""
-    home = folder / sha256_text(SCHEMA, str(SHARD_ROWS), teacher.fingerprint, "pieces", *pieces)[:32]
-    _complete(
-        home, "texts", len(pieces), lambda rows: _text_shard(teacher, pieces, rows), "teacher embeds its vocabulary"
-    )
-    return np.concatenate(_columns(home, "texts", "embedding", len(pieces)))
+def text_embeddings(teacher: Teacher, texts: list[str], folder: Path, what: str) -> np.ndarray:
+    """Return the teacher's unit vectors [len(texts), d] of texts that belong to no picture.
+
+    Args:
+        teacher: frozen.
+        texts: at least one.
+        folder: parent of all caches.
+        what: names the texts on the progress line.
+    """
+    home = folder / sha256_text(SCHEMA, str(SHARD_ROWS), teacher.fingerprint, "texts", *texts)[:32]
+    _complete(home, "texts", len(texts), lambda rows: _text_shard(teacher, texts, rows), f"teacher embeds {what}")
+    return np.concatenate(_columns(home, "texts", "embedding", len(texts)))
 
 
 def check_bad(bad: list[str], total: int, max_bad: float, name: str) -> None:

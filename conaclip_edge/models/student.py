@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from conaclip_edge.config import ImageTowerConfig, ModelConfig, StudentConfig
 from conaclip_edge.errors import UserError
 from conaclip_edge.models.dual_encoder import DualEncoder
-from conaclip_edge.models.embeddings import piece_embeddings
+from conaclip_edge.models.embeddings import text_embeddings
 from conaclip_edge.models.presets import student_shape
 from conaclip_edge.models.teacher import Teacher
 from conaclip_edge.models.tokenizer import TextTokenizer
@@ -92,7 +92,7 @@ def start_text(
         clip.load_state_dict(layers, strict=False)
         table.copy_(teacher.token_table()[kept])
         return sum(value.numel() for value in layers.values()) + int(table.numel())
-    start_static(clip, torch.from_numpy(piece_embeddings(teacher, pieces, cache)), special)
+    start_static(clip, torch.from_numpy(text_embeddings(teacher, pieces, cache, "its vocabulary")), special)
     return int(table.numel())
 
 
@@ -140,6 +140,13 @@ def surface(tokenizer: TextTokenizer) -> list[str]:
         text = tokenizer.tokenizer.decode([index], skip_special_tokens=False)
         texts.append((text or pieces.get(index, "")).removeprefix("##").strip())
     return texts
+
+
+def whole_words(tokenizer: TextTokenizer) -> list[str]:
+    """Return the words of three letters and more that the tokenizer knows as one piece, in the order of their ids."""
+    frame = len(tokenizer.tokenizer.encode("").ids)
+    words = dict.fromkeys(text for text in surface(tokenizer) if len(text) > 2 and text.isalpha())
+    return [word for word in words if len(tokenizer.tokenizer.encode(word).ids) == frame + 1]
 
 
 @torch.no_grad()

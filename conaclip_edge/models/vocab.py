@@ -30,7 +30,7 @@ _BYTE_PIECE = re.compile(r"<0x[0-9A-F]{2}>")
 
 
 def prune(tokenizer_json: dict[str, Any], texts: Iterable[str], frequent: int) -> tuple[dict[str, Any], np.ndarray]:
-    """Drop the pieces that neither the texts nor readability need.
+    """Drop the pieces that neither the texts nor readability need; BERT's spare [unusedN] ones always go.
 
     Args:
         tokenizer_json: content of a `tokenizer.json` with a BPE, Unigram or WordPiece model.

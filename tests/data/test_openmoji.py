@@ -171,7 +171,8 @@ def test_no_near_twin_crosses_a_family_split(tmp_path: Path, unnamed: bool) -> N
     assert all(pairs.captions[row] for row in held_out)
     if unnamed:
         # twins of held-out pictures that nobody named are in no split, and all other unnamed ones are in train
-        apart = [row for row, split in enumerate(pairs.splits) if split not in ("train", "val", "test")]
+        apart = [row for row, split in enumerate(pairs.splits) if split == openmoji.LEFT_OUT]
+        assert set(pairs.splits) == {"train", "val", "test", openmoji.LEFT_OUT}
         assert apart
         assert not any(pairs.captions[row] for row in apart)
         assert (

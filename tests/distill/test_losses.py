@@ -56,7 +56,7 @@ def test_masked_negatives_change_neither_loss_nor_gradient() -> None:
     positives = torch.eye(3, dtype=torch.bool)
     plain = infonce(logits, positives)
     masked = infonce(logits, positives, torch.full((3, 4), -math.inf, dtype=torch.float64))
-    assert float(masked) == pytest.approx(float(plain), rel=1e-12)
+    assert masked.item() == pytest.approx(plain.item(), rel=1e-12)
     ours, theirs = (torch.autograd.grad(loss, logits, retain_graph=True)[0] for loss in (plain, masked))
     assert torch.allclose(ours, theirs, rtol=1e-12)
 

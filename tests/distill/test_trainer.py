@@ -13,7 +13,7 @@ import tiny
 import torch
 from accelerate.state import AcceleratorState
 
-from conaclip_edge.distill import trainer
+from conaclip_edge.distill import inputs, trainer
 from conaclip_edge.distill.sampler import Sampler
 from conaclip_edge.distill.trainer import distill
 from conaclip_edge.errors import UserError
@@ -262,10 +262,34 @@ def test_a_validation_split_without_captions_is_told_before_training(
 
 
 def test_an_unknown_preset_is_told_before_the_teacher_is_loaded(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer, "load_teacher", lambda _: pytest.fail("loaded"))
+    monkeypatch.setattr(inputs, "load_teacher", lambda _: pytest.fail("loaded"))
     with pytest.raises(UserError, match=r"unknown student preset 'vit-s16-text3l'\. Did you mean 'vit-s16-text"):
         distill(settings(student={"preset": "vit-s16-text3l"}), Path("out"))
 
 
+def test_a_caption_that_pictures_share_is_right_for_all_of_them(
+    settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny.image_folder(tmp_path / "data")
+    path = tmp_path / "data" / "metadata.jsonl"
+    lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    shared = [line | {"captions": [line["captions"][0].split()[0]]} for line in lines]  # the colour alone
+    path.write_text("\n".join(json.dumps(line) for line in shared), "utf-8")
+    compute, batches = trainer.interaction.compute, []
+    monkeypatch.setattr(
+        trainer.interaction,
+        "compute",
+        lambda terms, batch, scale: batches.append(batch) or compute(terms, batch, scale),
+    )
+    distill(settings(steps=1, batch_size=20, data={"path": str(tmp_path / "data")}), Path("out"))
+    (batch,) = batches
+    colours = [line["file_name"].split("-")[0] for line in lines]
+    owners = [colours[row] for row in batch.picture_ids.tolist()]
+    same = [[one == other for other in owners] for one in owners]
+    assert sum(map(sum, same)) > len(same)
+    for edge in ("SI-ST", "SI-TT", "ST-TI", "ST-TT"):
+        assert batch.positives(edge).tolist() == same
+
+
 def test_equal_captions_get_equal_numbers() -> None:
-    assert trainer.numbered([[5, 1], [2], [5, 1], [5]]).tolist() == [0, 1, 0, 2]
+    assert inputs.numbered([[5, 1], [2], [5, 1], [5]]).tolist() == [0, 1, 0, 2]
