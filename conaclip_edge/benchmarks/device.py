@@ -102,6 +102,7 @@ def model_values(bundle: Path, manifest: Manifest) -> dict[str, Any]:
     return {
         "name": manifest.name,
         "embedding_space": manifest.embedding_space,
+        "digest": manifest.digest,
         "bundle": str(bundle),
         "embed_dim": manifest.embed_dim,
         "image_size": manifest.image_size,

@@ -254,10 +254,11 @@ class Query(Part):
 
 
 class Model(Part):
-    """The student whose bundle was measured."""
+    """The student whose bundle was measured; `digest` is that of the bundle's manifest."""
 
     name: str
     embedding_space: str
+    digest: str
     bundle: str
     embed_dim: int
     image_size: int

@@ -139,6 +139,7 @@ def sample_values() -> dict[str, Any]:
         "model": {
             "name": "conaclip-s0",
             "embedding_space": "ab" * 32,
+            "digest": "ef" * 32,
             "bundle": "runs/demo/bundle",
             "embed_dim": 384,
             "image_size": 96,
