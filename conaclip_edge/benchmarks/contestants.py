@@ -46,12 +46,12 @@ class Contestant:
 
 
 def shipped(bundle: Path, manifest: Manifest, suite: BenchmarkConfig) -> list[Contestant]:
-    """List the pairs of files of a bundle that a suite asks for.
+    """List the pairs of files of a bundle that a suite asks for, in the order of its targets.
 
     Raises:
         UserError: the bundle has none of them.
     """
-    pairs: dict[tuple[str, str, str, str], dict[Tower, ExportedFile]] = {}
+    pairs: dict[tuple[Any, str, str, str], dict[Tower, ExportedFile]] = {}
     for file in manifest.files:
         if file.target in suite.targets and file.precision in suite.precisions:
             suffix = Path(file.path).suffix
@@ -63,7 +63,8 @@ def shipped(bundle: Path, manifest: Manifest, suite: BenchmarkConfig) -> list[Co
             f"({', '.join(suite.precisions)}); it has {', '.join(there) or 'no files'}."
         )
     found = []
-    for (target, precision, backend, suffix), files in pairs.items():
+    in_order = sorted(pairs.items(), key=lambda pair: suite.targets.index(pair[0][0]))
+    for (target, precision, backend, suffix), files in in_order:
         extra = {".ort": "ort"}.get(suffix) or (backend if (target, backend) == ("executorch", "coreml") else "")
         name = f"{target}-{precision}" + (f"-{extra}" if extra else "")
         label = f"{_TARGETS[target]} {precision}" + (f" ({'.ort' if extra == 'ort' else extra})" if extra else "")

@@ -47,11 +47,12 @@ def in_fresh_process(function: Callable[..., T], *arguments: Any, threads: int =
 
 
 def _quiet() -> None:
-    """Keep what libraries print to stderr from C++ off the terminal; Python's own stderr goes on to it."""
+    """Keep what libraries print from C++ off the terminal; Python's own stderr goes on to it."""
     quiet_libraries()
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="backslashreplace")
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
+    for printed in (1, 2):
+        os.dup2(nowhere, printed)
     os.close(nowhere)
 
 

@@ -144,7 +144,7 @@ def training_rows(comparison: dict[str, Any], host: str) -> list[Row]:
                     "equal_budget": {
                         "split": comparison["split"],
                         "pictures": comparison["n"],
-                        "seeds": len(row.get("mean_recall", [])) or 1,
+                        "seeds": len(row.get("mean_recall", [])) or None,  # a teacher has none
                         "spread": row.get("spread"),
                         "seconds": row.get("seconds"),
                     },

@@ -131,7 +131,7 @@ def _joined(teacher: Any) -> Subject:
         ids = torch.from_numpy(_padded(teacher.tokenizer(texts), context if full else 0, pad_id)).long()
         return ids, (ids != pad_id).long()
 
-    image = _numpy(lambda values: teacher.image_head(teacher.image(values)))
+    image = _numpy(lambda values: teacher.image_head(F.normalize(teacher.image(values), dim=-1)))
     text = _numpy(lambda values: F.normalize(teacher.text(*values), dim=-1))
     return Subject("native", pixels, tokens, image, text)
 

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from small_towers import picture_tower, small_bundle, text_tower
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
@@ -9,6 +12,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from conaclip_edge.benchmarks.speed import Condition, conditions, measure_speed
 from conaclip_edge.benchmarks.subjects import Spec, open_subject
 from conaclip_edge.config import BenchmarkConfig, RoundsConfig
+from conaclip_edge.models.teacher import JoinedConfig, JoinedTeacher, load_teacher
 
 IDS = {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "red": 4, "blue": 5}
 
@@ -40,6 +44,32 @@ def test_pictures_go_in_as_float_pixels_of_the_bundles_size(spec):
     assert pixels.shape == (2, 3, 4, 4)
     assert pixels.dtype == np.float32
     np.testing.assert_allclose(subject.image(pixels)[0], [1, 0, 0.2], atol=1e-6)
+
+
+def teachers(world, folder, kind):
+    """A teacher's folder: joined of two towers with random weights, or a small CLIP."""
+    if kind == "clip":
+        return world / "teacher"
+    folder.mkdir()
+    layers = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    bert = layers | {"vocab_size": len(IDS)}
+    (folder / "text.json").write_text(json.dumps(bert), "utf-8")
+    tokenizer = Tokenizer(models.WordLevel(IDS, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    torch.manual_seed(0)
+    JoinedTeacher(JoinedConfig(name="joined", embed_dim=32, hidden=16), folder).save(folder, bert, {})
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["joined", "clip"])
+def test_a_teacher_that_is_timed_gives_the_embeddings_that_students_learn_from(world, tmp_path, kind):
+    folder = teachers(world, tmp_path / "teacher", kind)
+    subject, teacher = open_subject(Spec("teacher", "teacher", str(folder)), 1), load_teacher(str(folder))
+    noise = np.random.default_rng(0).integers(0, 256, (2, 90, 70, 3), dtype=np.uint8)
+    pictures, texts = [Image.fromarray(pixels) for pixels in noise], ["red blue red", "blue"]
+    assert np.allclose(subject.image(subject.pixels(pictures)), teacher.embed_pictures(pictures), atol=1e-6)
+    assert np.allclose(subject.text(subject.tokens(texts, False)), teacher.embed_texts(texts), atol=1e-6)
 
 
 def test_clip_has_its_shape_and_takes_as_many_ids_as_the_bundles_tokenizer_gives(spec):
