@@ -165,6 +165,51 @@ def evaluate(
 
 
 @app.command()
+def export(
+    checkpoint: Annotated[Path | None, typer.Argument(help="Checkpoint folder; left out: the newest run.")] = None,
+    target: Annotated[str, typer.Option(help="coreml, executorch, onnx, all, or a target file (.yaml).")] = "all",
+    precision: Annotated[str | None, typer.Option(help="int8, fp16 or fp32; default int8.")] = None,
+    settings: SetOption = None,
+    out: Annotated[Path | None, typer.Option(help="Bundle; default: bundle/ beside the checkpoint.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Recipe or folder, if the student's data are elsewhere.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Start the bundle anew.")] = False,
+    sensitivity: Annotated[bool, typer.Option("--sensitivity", help="List what each layer loses in int8.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Export a student's towers, run the files on held-out pairs, and keep what passes as a bundle.
+
+    Example: conaclip-edge export --target coreml
+    """
+    with results(as_json) as show:
+        from conaclip_edge.export.targets import default_bundle, export_configs
+        from conaclip_edge.recipes import latest_run
+
+        configs = export_configs(target, settings, precision)
+        source = checkpoint or latest_run()
+        from conaclip_edge.export.run import export_bundle, export_table
+
+        outcome = export_bundle(source, configs, out or default_bundle(source), data, replace, sensitivity)
+        show(outcome, export_table(outcome))
+
+
+@app.command()
+def verify(
+    bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Check a bundle: hashes, golden vectors, and every file that this host can run.
+
+    Example: conaclip-edge verify runs/demo/bundle
+    """
+    with results(as_json) as show:
+        from conaclip_edge.export.verify import require_ok, verify_bundle, verify_table
+
+        outcome = verify_bundle(bundle)
+        show(outcome, verify_table(outcome))
+        require_ok(outcome)
+
+
+@app.command()
 def compare(
     recipe: Annotated[Path | None, typer.Argument(help="YAML recipe; left out: the demo's.")] = None,
     settings: SetOption = None,
@@ -248,10 +293,10 @@ def demo(
     """
     with results(as_json) as show:
         from conaclip_edge.demo import demo as run
-        from conaclip_edge.demo import demo_table
+        from conaclip_edge.demo import demo_text
 
-        comparison = run(out)
-        show(comparison, demo_table(comparison))
+        report = run(out)
+        show(report, demo_text(report, out))
 
 
 if __name__ == "__main__":

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
 import time
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -22,6 +24,25 @@ def quiet_libraries() -> None:
     for name in ("torch.utils._pytree", "torchao", "coremltools", "executorch", "torch.onnx"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"torch|transformers|torchao|coremltools|executorch|onnxscript")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep a toolchain's notices and bars to itself, also what its native code writes; errors still come through."""
+    sys.stderr.flush()
+    level, stderr = logging.root.manager.disable, os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    logging.disable(logging.WARNING)
+    os.dup2(nowhere, 2)
+    try:
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(nowhere)
+        logging.disable(level)
 
 
 def say(text: str) -> None:

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import time
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +19,7 @@ from conaclip_edge.export.coreml_package import write_package
 from conaclip_edge.export.matrix import supported
 from conaclip_edge.export.prepare import prepare
 from conaclip_edge.export.towers import Towers
+from conaclip_edge.progress import quiet
 from conaclip_edge.runtime.mil_package import import_coremltools
 
 INPUTS = {"image": "pixel_values", "text": "input_ids"}
@@ -45,7 +41,7 @@ def export(towers: Towers, calibration: Calibration, config: ExportConfig, folde
         folder: an existing folder.
 
     Returns:
-        {"coremltools", "deployment", "seconds", tower: {"operations", "shapes", "float_layers", "seconds"}}.
+        {"versions", "deployment", "seconds", tower: {"operations", "shapes", "float_layers", "seconds"}}.
 
     Raises:
         UserError: a precision that Core ML files are not made in, no calibration pairs, no coremltools.
@@ -55,10 +51,10 @@ def export(towers: Towers, calibration: Calibration, config: ExportConfig, folde
     apply_patches()
     started = time.monotonic()
     towers = prepare(towers, calibration, config)
-    notes: dict[str, Any] = {"coremltools": ct.__version__, "deployment": config.deployment}
+    notes: dict[str, Any] = {"versions": {"coremltools": ct.__version__}, "deployment": config.deployment}
     for tower, name in INPUTS.items():
         begun = time.monotonic()
-        with _quiet():
+        with quiet():
             model = _convert(tower, towers, config)
             left = frozenset(
                 layer.removeprefix(f"{tower}.") for layer in towers.float_layers if layer.startswith(f"{tower}.")
@@ -139,17 +135,3 @@ def _describe(model: Any, tower: str, towers: Towers, config: ExportConfig) -> N
         given = f"RGB pixels [1, 3, {size}, {size}], values 0 to 1."
     model.input_description[INPUTS[tower]] = given
     model.output_description[OUTPUT] = f"Unit vector [1, {towers.embed_dim}]; the dot product of two is their cosine."
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep coremltools' progress bars and torch's tracing hints off the terminal."""
-    logger = logging.getLogger("coremltools")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

@@ -1,9 +1,9 @@
-"""Int8 weights as every target has them: symmetric, with one scale for each output channel."""
+"""Int8 as every target has it: weights symmetric with a scale for each output channel, activations asymmetric."""
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 
@@ -33,3 +33,17 @@ def round_weight(weight: Tensor) -> Tensor:
     """Round a weight [outputs, ...] to the values that int8 can hold."""
     values, scale = int8_values(weight)
     return values * scale
+
+
+def round_activation(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Round activations to 256 steps from `low` to `high`, which are stretched to hold 0."""
+    low, high = low.clamp(max=0), high.clamp(min=0)
+    scale = torch.where(high > low, high - low, torch.ones_like(low)) / 255
+    zero = torch.round(-low / scale)
+    return (torch.clamp(torch.round(x / scale) + zero, 0, 255) - zero) * scale
+
+
+def round_input(layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Round a layer's input over the range of each sample; a hook to be run before the layer."""
+    x, places = inputs[0], tuple(range(1, inputs[0].dim()))
+    return (round_activation(x, x.amin(dim=places, keepdim=True), x.amax(dim=places, keepdim=True)), *inputs[1:])

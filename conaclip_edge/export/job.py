@@ -25,7 +25,7 @@ from conaclip_edge.export.sensitivity import sensitivity
 from conaclip_edge.export.smoothing import smooth
 from conaclip_edge.export.towers import Towers, build_towers
 from conaclip_edge.models.checkpoint import load_student, parameter_counts
-from conaclip_edge.progress import say
+from conaclip_edge.progress import quiet_libraries, say
 from conaclip_edge.runtime.tower import open_tower
 
 Exporter = Callable[[Towers, Calibration, ExportConfig, Path], dict[str, Any]]
@@ -211,6 +211,7 @@ def _for_tower(notes: dict[str, Any], tower: str) -> dict[str, Any]:
     return {key: value for key, value in merged.items() if key != "seconds"}
 
 
-def quiet_bars() -> None:
-    """Turn bars off in a process that runs beside others: they would overwrite each other."""
+def begin_process() -> None:
+    """Keep libraries quiet in a process that runs beside others, and turn bars off: they would overwrite each other."""
+    quiet_libraries()
     os.environ["TERM"] = "dumb"

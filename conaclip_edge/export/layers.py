@@ -32,9 +32,12 @@ def activation(name: str) -> nn.Module:
     return ACTIVATIONS[name]()
 
 
-def unit(x: Tensor) -> Tensor:
-    """Scale rows [B, d] to length 1, with ops that every target has."""
-    return x * torch.rsqrt((x * x).sum(dim=-1, keepdim=True) + 1e-12)
+class Unit(nn.Module):
+    """Scales rows to length 1, with ops that every target has."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [B, d] to itself."""
+        return x * torch.rsqrt((x * x).sum(dim=-1, keepdim=True) + 1e-12)
 
 
 class TokenTable(nn.Module):
@@ -100,13 +103,14 @@ class Block(nn.Module):
         if mask is not None:
             scores = scores + mask
         mixed = torch.bmm(torch.softmax(scores, dim=-1), v)
-        heads, (batch, count, width) = self.heads, queries.shape
-        return mixed.view(batch, heads, count, width // heads).transpose(1, 2).reshape(batch, count, width)
+        heads, (batch, _, width) = self.heads, queries.shape
+        # -1 for the length: XNNPACK takes no other form of a dynamic one
+        return mixed.view(batch, heads, -1, width // heads).transpose(1, 2).reshape(batch, -1, width)
 
     def _split(self, x: Tensor) -> Tensor:
-        batch, count, width = x.shape
-        split = x.view(batch, count, self.heads, width // self.heads).transpose(1, 2)
-        return split.reshape(batch * self.heads, count, width // self.heads)
+        batch, _, width = x.shape
+        split = x.view(batch, -1, self.heads, width // self.heads).transpose(1, 2)
+        return split.reshape(batch * self.heads, -1, width // self.heads)
 
 
 class Conv(nn.Module):

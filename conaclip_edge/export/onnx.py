@@ -21,6 +21,7 @@ from conaclip_edge.export.onnx_towers import image_model, text_model
 from conaclip_edge.export.prepare import prepare
 from conaclip_edge.export.sensitivity import int8_layers
 from conaclip_edge.export.towers import MobileTower, Towers
+from conaclip_edge.progress import quiet
 
 OPSETS = range(20, 24)  # the first with Gelu, up to the last that was tested
 OPERATORS = "required_operators_and_types.config"
@@ -87,7 +88,8 @@ def _save_ort(path: Path, level: ort.GraphOptimizationLevel) -> Path:
 
 def _write_operators(models: list[Path], target: Path) -> None:
     """Write which operators and types the models use; the file names its models without their folder."""
-    create_config_from_models(models, target, enable_type_reduction=True)
+    with quiet():
+        create_config_from_models(models, target, enable_type_reduction=True)
     text = target.read_text("utf-8")
     target.write_text(text.replace(f"# - {target.parent}/", "# - "), "utf-8")
 

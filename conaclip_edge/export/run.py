@@ -26,7 +26,7 @@ from conaclip_edge.export.calibration import Calibration, calibrate, make_calibr
 from conaclip_edge.export.card import model_card
 from conaclip_edge.export.golden import FOLDER, Golden, make_golden, read_golden, write_golden
 from conaclip_edge.export.held_out import held_out
-from conaclip_edge.export.job import Job, Outcome, exporter, place, quiet_bars, run_job, title
+from conaclip_edge.export.job import Job, Outcome, begin_process, exporter, place, run_job, title
 from conaclip_edge.export.manifest import SCHEMA, Manifest
 from conaclip_edge.files import atomic_folder, write_json
 from conaclip_edge.models.checkpoint import Student, load_student, parameter_counts
@@ -139,7 +139,7 @@ def _run(jobs: list[Job], workers: int) -> list[Outcome]:
         return [run_job(jobs[0])]
     say(f"exporting {len(jobs)} targets, {min(workers, len(jobs))} at a time")
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=quiet_bars, max_tasks_per_child=1) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=begin_process, max_tasks_per_child=1) as pool:
         futures = [pool.submit(run_job, job) for job in jobs]
         outcomes: list[Outcome] = []
         errors: list[ConaclipError] = []

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from conaclip_edge.export.calibration import Calibration, require_calibration
-from conaclip_edge.export.int8 import round_weight
+from conaclip_edge.export.int8 import round_input, round_weight
 from conaclip_edge.export.layers import TokenTable
 from conaclip_edge.export.towers import Towers
 
@@ -45,7 +45,7 @@ def sensitivity(towers: Towers, calibration: Calibration, count: int = 16) -> di
         for place, layer in quantised_layers(tower).items():
             assert isinstance(layer.weight, Tensor)
             weight = layer.weight.data
-            hook = layer.register_forward_pre_hook(_quantise_input) if not isinstance(layer, TokenTable) else None
+            hook = layer.register_forward_pre_hook(round_input) if not isinstance(layer, TokenTable) else None
             layer.weight.data = round_weight(weight)
             changed = [tower(batch) for batch in batches]
             layer.weight.data = weight
@@ -61,12 +61,3 @@ def most_sensitive(towers: Towers, calibration: Calibration, count: int) -> froz
     if count == 0:
         return frozenset()
     return frozenset(list(sensitivity(towers, calibration))[:count])
-
-
-def _quantise_input(layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    x = inputs[0]
-    places = tuple(range(1, x.dim()))
-    low, high = x.amin(dim=places, keepdim=True).clamp(max=0), x.amax(dim=places, keepdim=True).clamp(min=0)
-    scale = torch.where(high > low, high - low, torch.ones_like(low)) / 255
-    zero = torch.round(-low / scale)
-    return ((torch.clamp(torch.round(x / scale) + zero, 0, 255) - zero) * scale, *inputs[1:])

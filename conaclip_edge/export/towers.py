@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from conaclip_edge.export.layers import MASKED, Block, Conv, InvertedResidual, TokenTable, unit
+from conaclip_edge.export.layers import MASKED, Block, Conv, InvertedResidual, TokenTable, Unit
 from conaclip_edge.models.dual_encoder import DualEncoder
 
 
@@ -100,6 +100,7 @@ class VitTower(nn.Module):
         )
         self.last_norm = _copy(vision.post_layernorm)
         self.projection = _copy(source.visual_projection)
+        self.unit = Unit()
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         """Map pixels [B, 3, H, W] in [0, 1] to unit vectors [B, d]."""
@@ -110,7 +111,8 @@ class VitTower(nn.Module):
         for block in blocks:
             x = block(x)
         x = last(x, pool=lambda rows: rows[:, :1])
-        return unit(self.projection(self.last_norm(x)).flatten(1))
+        embedding: Tensor = self.unit(self.projection(self.last_norm(x).flatten(1)))
+        return embedding
 
 
 class MobileTower(nn.Module):
@@ -139,6 +141,7 @@ class MobileTower(nn.Module):
         )
         self.head = None if source.head is None else _folded(source.head)
         self.projection = _copy(pixels.projection)
+        self.unit = Unit()
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         """Map pixels [B, 3, H, W] in [0, 1] to unit vectors [B, d]."""
@@ -147,7 +150,8 @@ class MobileTower(nn.Module):
             x = block(x)
         if self.head is not None:
             x = self.head(x)
-        return unit(self.projection(x.mean(dim=(2, 3))))
+        embedding: Tensor = self.unit(self.projection(x.mean(dim=(2, 3), keepdim=True).flatten(1)))
+        return embedding
 
 
 class TextTower(nn.Module):
@@ -174,6 +178,7 @@ class TextTower(nn.Module):
         )
         self.last_norm = _copy(text.final_layer_norm)
         self.projection = _copy(source.text_projection)
+        self.unit = Unit()
 
     def forward(self, input_ids: Tensor) -> Tensor:
         """Map ids int32 [B, L] to unit vectors [B, d]."""
@@ -185,7 +190,8 @@ class TextTower(nn.Module):
         for block in blocks:
             x = block(x, mask)
         x = last(x, hidden, pool=lambda rows: torch.bmm(first, rows))
-        return unit(self.projection(self.last_norm(x)).flatten(1))
+        embedding: Tensor = self.unit(self.projection(self.last_norm(x).flatten(1)))
+        return embedding
 
     def _first_eos(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         """Return the first EOS as one-hot rows [B, 1, L], and its mask for the last block [B * heads, 1, L]."""
@@ -193,8 +199,8 @@ class TextTower(nn.Module):
         is_end = (ids == end).float()
         earlier = torch.cumsum(is_end, dim=1) - is_end
         first = torch.relu(is_end - earlier).unsqueeze(1)
-        mask = (earlier.clamp(max=1.0) * MASKED).view(ids.shape[0], 1, 1, ids.shape[1])
-        return first, mask.expand(-1, self.heads, -1, -1).reshape(-1, 1, ids.shape[1])
+        mask = (earlier.clamp(max=1.0) * MASKED).view(ids.shape[0], 1, 1, -1)
+        return first, mask.expand(-1, self.heads, -1, -1).reshape(ids.shape[0] * self.heads, 1, -1)
 
 
 def _frozen(tower: nn.Module) -> nn.Module:

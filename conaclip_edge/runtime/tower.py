@@ -32,7 +32,7 @@ def open_tower(path: Path, threads: int = 1) -> Tower:
     """Load an exported tower with the runtime that fits its suffix.
 
     Args:
-        path: .onnx, .ort or .mlpackage.
+        path: .onnx, .ort, .mlpackage or .pte.
         threads: CPU threads of the runtime.
     """
     if not path.exists():
@@ -45,4 +45,8 @@ def open_tower(path: Path, threads: int = 1) -> Tower:
         from conaclip_edge.runtime.coreml import open_coreml
 
         return open_coreml(path, threads)
-    raise UserError(f"no runtime for {path.name}. Known: .onnx, .ort, .mlpackage.")
+    if path.suffix == ".pte":
+        from conaclip_edge.runtime.executorch import ExecutorchTower
+
+        return ExecutorchTower(path, threads)
+    raise UserError(f"no runtime for {path.name}. Known: .onnx, .ort, .mlpackage, .pte.")

@@ -41,7 +41,7 @@ def test_the_report_tells_what_was_measured_on_what(bars, stand_in, tmp_path):
     gate = next(file for file in report["files"] if file["path"] == "onnx/text.int8.onnx")["gate"]
     assert (gate["split"], gate["pictures"], gate["captions"]) == ("val", COUNTS["val"], COUNTS["val"] * 3 // 2)
     assert gate["recall_student"] == gate["alone"]["recall"] == gate["pair"]["recall"]
-    assert gate["recall_student"]["t2i"] == {"1": 100, "5": 100, "10": 100}
+    assert min(gate["recall_student"]["t2i"].values()) > 50
     assert gate["cosine"]["mean"] == pytest.approx(1, abs=1e-5)
     assert gate["alone"]["retention"] == gate["pair"]["retention"] == {"t2i": 1, "i2t": 1}
     assert report["targets"]["onnx int8"]["peak_rss_bytes"] > 50_000_000
@@ -116,7 +116,7 @@ def test_the_group_of_layers_at_fault_is_named(bars, stand_in, tmp_path, monkeyp
         return tower
 
     stand_in.faults["text"] = rounded
-    with pytest.raises(GateFailed, match=r"text tower: most damage in text\.blocks\.0 \(\d\d %\)"):
+    with pytest.raises(GateFailed, match=r"text tower: most damage in text\.blocks\.0 \(\d+ %\)"):
         export_bundle(folder, [ONNX.model_copy(update={"smoothing": 0})], tmp_path / "bundle")
 
 

@@ -80,7 +80,7 @@ def write_checkpoint(folder: Path, data: Path) -> Path:
 
 @torch.no_grad()
 def fit(model: DualEncoder, pairs: Pairs, tokenizer: TextTokenizer) -> None:
-    """Fit both projections to one random target a picture, by least squares on the features before them."""
+    """Fit both projections to one random target a picture, by ridge regression on the features before them."""
     features: dict[str, list[torch.Tensor]] = {"image": [], "text": []}
     layers = {"image": model.image.projection, "text": model.text.clip.text_projection}
     hooks = [
@@ -99,5 +99,7 @@ def fit(model: DualEncoder, pairs: Pairs, tokenizer: TextTokenizer) -> None:
     for hook in hooks:
         hook.remove()
     for name, layer in layers.items():
-        solved = torch.linalg.lstsq(torch.cat(features[name]).double(), torch.stack(wanted[name]).double()).solution
-        layer.weight.copy_(solved.T.float())
+        inputs, outputs = torch.cat(features[name]).double(), torch.stack(wanted[name]).double()
+        power = inputs.T @ inputs
+        ridge = 0.01 * power.diagonal().mean() * torch.eye(len(power), dtype=power.dtype)
+        layer.weight.copy_(torch.linalg.solve(power + ridge, inputs.T @ outputs).T.float())

@@ -1,0 +1,115 @@
+"""Real files through the whole chain: exported, run by their own runtime, gated, bundled, loaded as the card says."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conaclip_edge.config import ExportConfig
+from conaclip_edge.errors import GateFailed
+from conaclip_edge.export import layers, onnx_towers, run
+from conaclip_edge.export.golden import read_golden
+from conaclip_edge.export.manifest import read_manifest
+from conaclip_edge.export.parity import cosines
+from conaclip_edge.export.run import export_bundle
+from conaclip_edge.export.verify import verify_bundle
+
+RUN_BY = {"onnx": "native", "executorch": "native", "coreml": "native" if sys.platform == "darwin" else "reference"}
+
+
+def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process of its own."""
+    called = [sys.executable, "-m", "conaclip_edge.cli", *map(str, arguments)]
+    return subprocess.run(called, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def shipped(bars, tmp_path_factory) -> Path:
+    """A bundle of all three targets in int8, made by the command line."""
+    folder = tmp_path_factory.mktemp("shipped") / "bundle"
+    # random towers of few channels, which int8 hurts more than trained ones
+    done = command("export", bars / "student", "--target", "all", "--out", folder, "--set", "min_cosine=0.99")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_int8_files_of_all_targets_keep_what_the_student_finds_and_verify(shipped):
+    done = command("verify", shipped, "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["ok"], report["problems"]
+    files = read_manifest(shipped).files
+    assert {file.target for file in files} == set(RUN_BY)
+    assert {file["path"]: file["executed"] for file in report["files"]} == {f.path: RUN_BY[f.target] for f in files}
+    for file in files:
+        assert 0.997 < file.gate.cosine.mean < 0.99999, f"{file.path}: not what int8 leaves"
+        assert file.calibration.pairs == 320
+
+
+def test_the_manifest_says_how_each_file_was_made(shipped):
+    notes = {file.path: file.notes for file in read_manifest(shipped).files}
+    assert notes["onnx/image.int8.onnx"]["opset"] == 20
+    assert notes["executorch/image.int8.pte"]["delegates"] == 1
+    assert {"executorch", "torch"} == set(notes["executorch/text.int8.pte"]["versions"])
+    assert "coremltools" in notes["coreml/text.int8.mlpackage"]["versions"]
+
+
+def test_a_second_export_extends_the_bundle_and_keeps_its_embedding_space(bars, shipped):
+    before = read_manifest(shipped)
+    done = command("export", bars / "student", "--target", "onnx", "--precision", "fp16", "--out", shipped, "--json")
+    assert done.returncode == 0, done.stderr
+    after = read_manifest(shipped)
+    assert json.loads(done.stdout)["embedding_space"] == before.embedding_space == after.embedding_space
+    added = {file.path for file in after.files} - {file.path for file in before.files}
+    assert added == {f"onnx/{tower}.fp16.{suffix}" for tower in ("image", "text") for suffix in ("onnx", "ort")}
+
+
+def test_a_flipped_bit_in_a_real_weight_is_found(shipped):
+    path = shipped / "onnx/image.int8.onnx"
+    whole = path.read_bytes()
+    try:
+        path.write_bytes(whole[:-2000] + bytes([whole[-2000] ^ 64]) + whole[-1999:])
+        (problem,) = verify_bundle(shipped)["problems"]
+        assert (problem["kind"], problem["member"]) == ("altered", "onnx/image.int8.onnx")
+    finally:
+        path.write_bytes(whole)
+
+
+def test_the_python_of_the_card_runs_on_the_bundle_alone_and_gives_the_golden_embeddings(shipped):
+    code = "\n".join(re.findall(r"```python\n(.*?)\n```", (shipped / "README.md").read_text("utf-8"), re.S))
+    code += """
+import json, sys
+assert not any(name.startswith(("conaclip_edge", "torch")) for name in sys.modules)
+golden = json.load(open("golden/golden.json"))
+pictures = [embed_picture(f"golden/{name}").tolist() for name in golden["pictures"]]
+print(json.dumps([pictures, [embed_text(entry["text"]).tolist() for entry in golden["texts"]]]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=shipped, capture_output=True, text=True, check=True)
+    pictures, texts = (np.asarray(rows, np.float32) for rows in json.loads(done.stdout))
+    golden = read_golden(shipped / "golden")
+    assert cosines(pictures, golden.picture_embeddings).min() > 0.99
+    assert cosines(texts, golden.text_embeddings).min() > 0.99
+
+
+def test_a_mask_that_overflows_in_fp16_is_caught_in_the_real_file(bars, tmp_path, monkeypatch):
+    """The usual float32 minimum as mask: exact in float32, 0 * -inf = NaN in float16."""
+    monkeypatch.setattr(run, "cores", lambda: 1)
+    for module in (layers, onnx_towers):
+        monkeypatch.setattr(module, "MASKED", float(np.finfo(np.float32).min))
+    with pytest.raises(GateFailed, match=r"text\.fp16\.onnx: \d+ embeddings are NaN or infinite"):
+        export_bundle(bars / "student", [ExportConfig(target="onnx", precision="fp16")], tmp_path / "bundle")
+
+
+def test_a_fault_in_a_process_of_its_own_is_told_as_one_line(bars, tmp_path):
+    targets = [ExportConfig(target="onnx", opset=1), ExportConfig(target="onnx", opset=2, precision="fp32")]
+    with pytest.raises(run.UserError, match="opset 1 cannot be written") as caught:
+        export_bundle(bars / "student", targets, tmp_path / "bundle", jobs=2)
+    assert "\n" not in str(caught.value)
+    assert os.listdir(tmp_path) == []
