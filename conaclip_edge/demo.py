@@ -6,10 +6,17 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from conaclip_edge.config import DistillConfig, TeacherConfig
+from conaclip_edge.benchmarks.command import benchmark, benchmark_text, default_report
+from conaclip_edge.config import BenchmarkConfig, DistillConfig, TeacherConfig
 from conaclip_edge.distill.compare import compare, recall_table
 from conaclip_edge.distill.join import train_teacher
+from conaclip_edge.errors import UserError
+from conaclip_edge.export.bundle import embedding_space
+from conaclip_edge.export.manifest import read_manifest
+from conaclip_edge.export.run import export_bundle
+from conaclip_edge.export.targets import TARGETS, export_configs
 from conaclip_edge.files import atomic_folder, read_json, write_json
+from conaclip_edge.models.checkpoint import load_student
 from conaclip_edge.progress import say
 from conaclip_edge.recipes import point_latest
 
@@ -20,16 +27,16 @@ def demo(home: Path) -> dict[str, Any]:
     """Run everything; parts that are finished in `home` are kept.
 
     Args:
-        home: gets teacher/, student/, baselines/, comparison.json.
+        home: gets teacher/, student/, baselines/, comparison.json, bundle/, report/.
 
     Returns:
-        {"n": .., "split": "test", "rows": {"teacher": .., "infonce": .., "motis": .., "conaclip": ..}}.
+        The content of report/report.json; its rows teacher, infonce, motis and conaclip are the comparison.
     """
     teacher = home / "teacher"
     if not (teacher / "training.json").exists():
-        say("1/3 teacher: EfficientNet-Lite0 and MiniLM joined by a head")
+        say("1/4 teacher: EfficientNet-Lite0 and MiniLM joined by a head")
         train_teacher(TeacherConfig(name="demo-teacher"), teacher)
-    say("2/3 students: the same recipe with three graphs")
+    say("2/4 students: the same recipe with three graphs")
     config = DistillConfig(name="demo", teacher=str(teacher))
     comparison = compare(config, GRAPHS, [config.seed], home / "baselines")
     student = home / "student"
@@ -40,9 +47,37 @@ def demo(home: Path) -> dict[str, Any]:
     rows = {"teacher": {"recall": measured["recall"], "mean": measured["mean_recall"]}, **comparison["rows"]}
     comparison = comparison | {"rows": rows}
     write_json(home / "comparison.json", comparison)
-    return comparison
+    say(recall_table(rows, comparison["n"], comparison["split"]))
+    bundle = home / "bundle"
+    if not exported(bundle, student):
+        say("3/4 bundle: int8 for Core ML, ExecuTorch and ONNX Mobile, run on held-out pairs")
+        export_bundle(student, export_configs("all"), bundle, replace=True)
+    if not benchmarked(bundle):
+        say("4/4 benchmark: latency, memory, size and recall of the bundle's files")
+        benchmark(bundle, BenchmarkConfig())
+    report: dict[str, Any] = read_json(default_report(bundle) / "report.json", "report")
+    return report
 
 
-def demo_table(comparison: dict[str, Any]) -> str:
-    """Format the comparison for a terminal."""
-    return recall_table(comparison["rows"], comparison["n"], comparison["split"])
+def exported(bundle: Path, student: Path) -> bool:
+    """Say whether a bundle holds this student for all targets."""
+    try:
+        manifest = read_manifest(bundle)
+    except UserError:
+        return False
+    targets = {file.target for file in manifest.files}
+    return targets >= set(TARGETS) and manifest.embedding_space == embedding_space(load_student(student))
+
+
+def benchmarked(bundle: Path) -> bool:
+    """Say whether the report beside a bundle is of the files that are in it."""
+    path = default_report(bundle) / "report.json"
+    if not path.is_file():
+        return False
+    model: dict[str, Any] = read_json(path, "report").get("model", {})
+    return model.get("digest") == read_manifest(bundle).digest
+
+
+def demo_text(report: dict[str, Any], home: Path) -> str:
+    """Say for a terminal where the report is, and show its first table."""
+    return benchmark_text(report, default_report(home / "bundle"))

@@ -117,7 +117,13 @@ def _teacher(manifest: Manifest, suite: BenchmarkConfig) -> Contestant:
         )
     from conaclip_edge.models.teacher import load_teacher
 
-    sizes = _parameters(load_teacher(str(source)))
+    try:
+        sizes = _parameters(load_teacher(str(source)))
+    except UserError as error:
+        raise UserError(
+            f"{error} The bundle is held against it: name another in the suite (teacher: FOLDER), or leave teacher out "
+            "of its comparison."
+        ) from error
     spec = Spec(TEACHER, "teacher", str(source))
     return Contestant(spec, "Teacher float32", Path(str(source)).name, "torch", "fp32", "", sizes)
 

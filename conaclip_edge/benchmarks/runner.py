@@ -51,12 +51,12 @@ def run_benchmark(bundle: Path, suite: BenchmarkConfig, out: Path, comparison: P
     machine = environment()
     manifest = read_manifest(bundle)
     data = suite.data or recorded_data(bundle)
-    pairs = read_pairs(data)
     with tempfile.TemporaryDirectory(prefix="conaclip-edge-") as scratch:
         contestants = [
             *shipped(bundle, manifest, suite),
             *comparisons(bundle, manifest, suite, Path(scratch)),
         ]
+        pairs = read_pairs(data)
         split, embedded, subjects = _embed(contestants, pairs, suite, data)
         executed = {name: subject.executed for name, subject in subjects.items()}
         tokenizer = TextTokenizer(bundle / "tokenizer.json", manifest.context)
