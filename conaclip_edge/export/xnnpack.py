@@ -28,10 +28,9 @@ def fit_xnnpack(tower: nn.Module, int8: dict[str, Activation]) -> nn.Module:
     tower = copy.deepcopy(tower)
     projection = tower.get_submodule("projection")
     assert isinstance(projection, nn.Linear)
+    tower.unit = ProductUnit(projection.out_features)
     for name, module in list(tower.named_modules()):
-        replaced = (
-            ProductUnit(projection.out_features) if isinstance(module, Unit) else _replacement(module, name, int8)
-        )
+        replaced = _replacement(module, name, int8)
         if replaced is not None:
             parent, _, own = name.rpartition(".")
             setattr(tower.get_submodule(parent), own, replaced)
