@@ -8,6 +8,7 @@ import pytest
 
 from conaclip_edge.config import ExportConfig
 from conaclip_edge.errors import UserError
+from conaclip_edge.export.matrix import MATRIX
 from conaclip_edge.export.targets import TARGETS, default_bundle, export_configs
 
 FILES = sorted((Path(__file__).parents[2] / "export/targets").glob("*.yaml"))
@@ -63,3 +64,13 @@ def test_the_bundle_lies_beside_the_student(tmp_path):
     (tmp_path / "demo/student").mkdir(parents=True)
     (tmp_path / "latest").symlink_to(tmp_path / "demo/student")
     assert default_bundle(tmp_path / "latest") == tmp_path / "demo/bundle"
+
+
+def test_the_page_of_targets_holds_the_matrix_and_every_target_file():
+    page = (FILES[0].parents[1] / "README.md").read_text("utf-8")
+    for target, precisions in MATRIX.items():
+        for precision, meaning in precisions.items():
+            assert f"| `{target}` | `{precision}` | {meaning} |" in page
+    assert sum(page.count(f"\n| `{target}` |") for target in MATRIX) == sum(map(len, MATRIX.values()))
+    for file in FILES:
+        assert f"| `targets/{file.name}` |" in page
