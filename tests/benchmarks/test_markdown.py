@@ -8,6 +8,7 @@ from sample import sample_report, sample_values
 from conaclip_edge.benchmarks.figures import ABSENT, BY, TO
 from conaclip_edge.benchmarks.markdown import render_markdown, render_readme, rows_table, summary_table
 from conaclip_edge.benchmarks.schema import parse_report, read_report
+from conaclip_edge.benchmarks.write import publish, readme, report_text
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 REPORT = sample_report()
@@ -74,6 +75,16 @@ def test_a_readme_holds_every_report():
     assert text.count("Ship **ExecuTorch int8**") == 2
 
 
+def test_a_published_report_leaves_its_figures_and_the_page_that_is_rendered_from_them(tmp_path):
+    (tmp_path / "report.json").write_text(report_text(REPORT), "utf-8")
+    publish(tmp_path / "report.json", tmp_path / "benchmarks", "demo")
+    kept = read_report(tmp_path / "benchmarks/results/demo.json")
+    assert kept.rows == REPORT.rows
+    assert not kept.pictures
+    text = (tmp_path / "benchmarks/README.md").read_text("utf-8")
+    assert text == render_readme({"demo": kept})
+    assert "`results/demo.json`" in text
+
+
 def test_the_readme_in_the_repository_is_rendered_from_its_results():
-    results = {path.stem: read_report(path) for path in sorted((BENCHMARKS / "results").glob("*.json"))}
-    assert (BENCHMARKS / "README.md").read_text("utf-8") == render_readme(results)
+    assert (BENCHMARKS / "README.md").read_text("utf-8") == readme(BENCHMARKS)
