@@ -66,7 +66,9 @@ def make_row(
     }
     found = ranked.get(name)
     if found:
-        bases = {side: ranked.get(row) for side, row in (("student", STUDENT), ("teacher", TEACHER)) if row != name}
+        # a teacher keeps nothing of its student
+        wanted = () if name == TEACHER else (("student", STUDENT), ("teacher", TEACHER))
+        bases = {side: ranked.get(row) for side, row in wanted if row != name}
         values |= {
             "recall": found.recall(),
             "recall_interval": bootstrap(found, suite.bootstrap, suite.seed),

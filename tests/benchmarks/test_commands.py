@@ -135,6 +135,7 @@ def test_rows_of_a_real_run_say_what_ran_them(measured):
     assert list(files.stages["picture"]) == ["decode", "resize", "tower"]
     assert set(files.coverage) == {"image", "text"}
     assert student.retention["teacher"]["t2i"].value > 1  # the teacher's weights are random
+    assert rows["teacher-fp32"].retention == {}
     assert files.size_bytes is not None
     assert files.size_bytes.image == (measured.parent / "bundle/onnx/image.int8.onnx").stat().st_size
     assert report.environment.kind == "host"
