@@ -103,9 +103,17 @@ def model_values(bundle: Path, manifest: Manifest) -> dict[str, Any]:
         "name": manifest.name,
         "embedding_space": manifest.embedding_space,
         "digest": manifest.digest,
-        "bundle": str(bundle),
+        "bundle": _shown(bundle),
         "embed_dim": manifest.embed_dim,
         "image_size": manifest.image_size,
         "context": manifest.context,
         "parameters": {name: count for name, count in parameters.items() if isinstance(count, int)},
     }
+
+
+def _shown(folder: Path) -> str:
+    """Name a folder by its place in the working folder where it is in it, as a report that travels should."""
+    try:
+        return folder.resolve().relative_to(Path.cwd()).as_posix()
+    except ValueError:
+        return str(folder)

@@ -61,7 +61,6 @@ def answer(report: Report) -> str:
 
 def rows_table(report: Report) -> str:
     """Tabulate every row that was benchmarked."""
-    hosts = bool(report.other_environments)
     lines = [
         "| row | run | size | text to picture R@1 / 5 / 10 | picture to text R@1 / 5 / 10 | picture | query | memory |",
         "|---|---|---|---|---|---|---|---|",
@@ -69,7 +68,7 @@ def rows_table(report: Report) -> str:
     for row in report.rows:
         if row.group == "training":
             continue
-        label = f"{row.label} ({row.host})" if hosts else row.label
+        label = report.name(row)
         cells = [
             f"**{label}**" if row.id == report.ship else label,
             "not run" if row.executed == "no" else row.executed,
@@ -81,7 +80,7 @@ def rows_table(report: Report) -> str:
             megabytes(row.peak_rss_bytes.both) if row.peak_rss_bytes else ABSENT,
         ]
         lines.append(f"| {' | '.join(_cell(cell) for cell in cells)} |")
-    notes = [f"- {row.label}: {note}" for row in report.rows if row.group != "training" for note in row.notes]
+    notes = [f"- {report.name(row)}: {note}" for row in report.rows if row.group != "training" for note in row.notes]
     lines += [
         "",
         _LEGEND,
@@ -92,7 +91,7 @@ def rows_table(report: Report) -> str:
 
 def summary_table(report: Report) -> str:
     """Format the first table of a report for a terminal."""
-    names = [row.label for row in report.rows if row.group != "training"]
+    names = [report.name(row) for row in report.rows if row.group != "training"]
     width = max(map(len, names), default=0) + 2
     lines = [
         f"{'':{width}}{'t2i R@1/5/10':>20}{'i2t R@1/5/10':>20}{'picture':>11}{'query':>11}{'size':>10}{'memory':>9}"
@@ -104,7 +103,7 @@ def summary_table(report: Report) -> str:
         ways = "".join(f"{_recall(row.recall, way):>20}" for way in ("t2i", "i2t"))
         mark = "> " if row.id == report.ship else "  "
         lines.append(
-            f"{mark + row.label:{width}}{ways}{_time(row, 'image'):>11}{_time(row, 'text'):>11}"
+            f"{mark + report.name(row):{width}}{ways}{_time(row, 'image'):>11}{_time(row, 'text'):>11}"
             f"{_size(row):>10}{memory:>9}"
         )
     if report.ship:
@@ -183,11 +182,11 @@ def _kept_table(report: Report) -> str:
             continue
         found = [row.retention.get(side, {}) for side in ("student", "teacher")]
         cells = [_interval(side.get(way)) for side in found for way in ("t2i", "i2t")]
-        lines.append(f"| {row.label} | {'both' if row.format else 'nothing'} | {' | '.join(cells)} |")
+        lines.append(f"| {report.name(row)} | {'both' if row.format else 'nothing'} | {' | '.join(cells)} |")
         for tower, alone in row.alone.items():
             cells = [_interval(alone.retention.get(way)) for way in ("t2i", "i2t")]
             name = {"image": "picture", "text": "text"}[tower]
-            lines.append(f"| {row.label} | {name} tower | {' | '.join(cells)} | {ABSENT} | {ABSENT} |")
+            lines.append(f"| {report.name(row)} | {name} tower | {' | '.join(cells)} | {ABSENT} | {ABSENT} |")
     return "\n".join(lines)
 
 

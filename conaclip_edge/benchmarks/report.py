@@ -16,6 +16,7 @@ from conaclip_edge.benchmarks.figures import ABSENT, Figures, bare, megabytes, m
 from conaclip_edge.benchmarks.schema import STUDENT, TEACHER, Latency, Report, Row, Tower, plain
 from conaclip_edge.config import BenchmarkConfig
 
+_LETTERS = 42
 TOWERS = {"image": "picture", "text": "text"}
 SECTIONS = {
     "answer": "Answer",
@@ -79,7 +80,7 @@ def _content(report: Report, values: dict[str, Any]) -> dict[str, Any]:
         "absent": ABSENT,
         "towers": TOWERS,
         "rows": report.rows,
-        "labels": {row.id: row.label for row in report.rows},
+        "labels": {row.id: report.name(row) for row in report.rows},
         "style": lambda row: style(row, report.ship),
         "tilde": _tilde,
         "ship": ship,
@@ -152,7 +153,9 @@ def _tiles(figures: Figures, ship: str | None) -> list[dict[str, Any]]:
 
 def _pareto(report: Report, tower: Tower, axis: str) -> Markup | None:
     points = [
-        charts.Point(row.id, row.label, style(row, report.ship), row.latency_ms[tower].typical, row.mean_recall)
+        charts.Point(
+            row.id, _label(report, row), style(row, report.ship), row.latency_ms[tower].typical, row.mean_recall
+        )
         for row in report.rows
         if row.mean_recall is not None and tower in row.latency_ms
     ]
@@ -173,7 +176,7 @@ def _sizes(report: Report) -> Markup:
         parts = (
             whole if sizes.image is None or sizes.text is None else (("s-image", sizes.image), ("s-text", sizes.text))
         )
-        rows.append(charts.Bar(row.id, row.label, style(row, report.ship), parts, megabytes(sizes.total)))
+        rows.append(charts.Bar(row.id, _label(report, row), style(row, report.ship), parts, megabytes(sizes.total)))
     rows.sort(key=lambda bar: sum(value for _, value in bar.parts))
     return charts.bars(rows, "Size: " + "; ".join(f"{bar.label} {bar.shown}" for bar in rows))
 
@@ -182,7 +185,7 @@ def _memory(report: Report) -> Markup | None:
     rows = [
         charts.Bar(
             row.id,
-            row.label,
+            _label(report, row),
             style(row, report.ship),
             (("s-base", memory.runtime), ("s-added", max(0, memory.both - memory.runtime))),
             megabytes(memory.both),
@@ -200,7 +203,7 @@ def _boxes(report: Report) -> list[tuple[str, Markup]]:
     names: dict[Tower, str] = {"image": "A picture, one thread", "text": "A query at its own length, one thread"}
     for tower, name in names.items():
         rows = [
-            charts.Box(row.id, row.label, style(row, report.ship), found.quantiles, found.noisy)
+            charts.Box(row.id, _label(report, row), style(row, report.ship), found.quantiles, found.noisy)
             for row in report.rows
             if (found := row.latency_ms.get(tower)) and found.quantiles
         ]
@@ -244,7 +247,7 @@ def _stages(report: Report) -> list[dict[str, Any]]:
             parts = tuple((kind, found[name]) for name, kind in names.items())
             whole = sum(found.values())
             shown = f"{milliseconds(whole)}, tower {100 * found['tower'] / whole:.0f} %"
-            bars.append(charts.Bar(row.id, row.label, style(row, report.ship), parts, shown))
+            bars.append(charts.Bar(row.id, _label(report, row), style(row, report.ship), parts, shown))
         summary = "; ".join(f"{bar.label} {bar.shown}" for bar in bars)
         chart = charts.bars(bars, f"{title}: {summary}")
         drawn.append({"way": way, "title": title, "names": names, "rows": rows, "chart": chart})
@@ -255,3 +258,9 @@ def _tilde(row: Row, tower: Tower) -> Markup:
     found = row.latency_ms.get(tower)
     noisy = found is not None and found.noisy
     return Markup(' <abbr title="noisier than the suite allows">~</abbr>') if noisy else Markup("")
+
+
+def _label(report: Report, row: Row) -> str:
+    """Name a row in a chart, where its value has to fit beside it on a phone."""
+    name = report.name(row)
+    return name if len(name) <= _LETTERS else name[: _LETTERS - 1] + "\N{HORIZONTAL ELLIPSIS}"

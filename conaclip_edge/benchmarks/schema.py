@@ -305,6 +305,10 @@ class Report(Part):
             raise ValueError(f"rows of an unknown environment: {', '.join(sorted(lost))}")
         return self
 
+    def name(self, row: Row) -> str:
+        """Return a row's label, with its machine where that is not the report's own."""
+        return row.label if row.host == self.environment.label else f"{row.label}, {row.host}"
+
     def row(self, name: str) -> Row:
         """Return the row with an id."""
         return next(row for row in self.rows if row.id == name)

@@ -235,6 +235,7 @@ def test_a_phone_is_measured_by_the_command(tmp_path, run, monkeypatch):
     assert code == 0, err
     values = json.loads(out)
     assert values["environment"]["kind"] == "phone"
+    assert values["model"]["bundle"] == "bundle", "a path of this machine is in the report"
     assert {row["host"] for row in values["rows"]} == {"Google Pixel 9, Android 16"}
     assert (tmp_path / "report-android" / "report.html").is_file()
 

@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pages import read_page
 from sample import sample_values
 
 from conaclip_edge.benchmarks.compare import check_regression, merge_reports
+from conaclip_edge.benchmarks.markdown import rows_table, summary_table
 from conaclip_edge.benchmarks.report import render_html
 from conaclip_edge.benchmarks.schema import parse_report
 from conaclip_edge.errors import UserError
@@ -58,6 +60,23 @@ def test_rows_of_a_phone_join_those_of_a_host_under_its_name(tmp_path):
     page = render_html(parse_report(merged, "x"))
     assert page.count(PHONE["label"]) >= 3
     assert "the phones that were measured are in the tables" in page
+
+
+def test_no_chart_or_table_gives_a_phone_s_figure_without_its_name(tmp_path):
+    merged = parse_report(
+        merge_reports([write(tmp_path, "host.json", sample_values()), write(tmp_path, "phone.json", phone_values())]),
+        "x",
+    )
+    named = {merged.name(row) for row in merged.rows if row.host == PHONE["label"]}
+    assert named == {f"{row.label}, {PHONE['label']}" for row in merged.rows if row.host == PHONE["label"]}
+    page = read_page(render_html(merged))
+    for chart in page.all("svg"):
+        labels = [text.text for text in chart.all("text") if "label" in (text.attributes.get("class") or "").split()]
+        assert len(labels) == len(set(labels)), "two rows of a chart have one name"
+    firsts = {line[2:].split("  ")[0] for line in summary_table(merged).splitlines()}
+    assert named <= firsts
+    cells = [line.split("|")[1].strip() for line in rows_table(merged).splitlines() if line.startswith("|")]
+    assert named <= set(cells)
 
 
 def test_rows_of_training_are_there_once(tmp_path):
