@@ -7,8 +7,9 @@ taken from the least harmful up to a total damage. Weights are int8 either way.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Literal
 
 import torch
@@ -21,7 +22,7 @@ from conaclip_edge.export.layers import TokenTable
 from conaclip_edge.export.sensitivity import int8_layers
 from conaclip_edge.export.towers import Towers
 
-BUDGET = 3e-4  # total of 1 - cosine that rounding activations may cost a tower
+BUDGET = 1e-4  # total of 1 - cosine that rounding activations may cost a tower
 SAMPLES = 32  # pictures or texts that the damage is measured on
 
 
@@ -32,12 +33,12 @@ class Activation:
     Attributes:
         kind: "float"; "dynamic": int8 over the range that the input has; "static": int8 over calibrated ranges.
         inputs: static: smallest and largest input.
-        outputs: static: smallest and largest output, after ReLU6.
+        outputs: static: smallest and largest output, after ReLU6; None where they stay float.
     """
 
     kind: Literal["float", "dynamic", "static"]
     inputs: tuple[float, float] = (0.0, 0.0)
-    outputs: tuple[float, float] = (0.0, 0.0)
+    outputs: tuple[float, float] | None = None
 
 
 @torch.no_grad()
@@ -57,19 +58,38 @@ def choose_activations(towers: Towers, name: str, calibration: Calibration) -> d
     layers = {place: tower.get_submodule(place) for place in int8_layers(towers, name)}
     options = {place: option for place, layer in layers.items() if (option := _option(layer)) is not None}
     depthwise = [place for place, option in options.items() if option.kind == "static"]
-    options |= _calibrated(tower, depthwise, calibration, name)
-    batches = list(calibration.batches(name, SAMPLES))
+    options |= _calibrated(tower, depthwise, calibration.batches(name))
+    harmless = _harmless(tower, options, list(calibration.batches(name, SAMPLES)))
+    floats = {place: Activation("float") for place, layer in layers.items() if _has_float_form(layer)}
+    return floats | {place: options[place] for place in harmless}
+
+
+@torch.no_grad()
+def harmless_inputs(towers: Towers, calibration: Calibration) -> frozenset[str]:
+    """Return the layers of the image tower whose inputs may be int8 at calibrated ranges, as Core ML has them.
+
+    Args:
+        towers: rounded towers.
+        calibration: train pairs.
+    """
+    places = int8_layers(towers, "image")
+    ranges = _calibrated(towers.image, places, calibration.batches("image"))
+    options = {place: replace(ranges[place], outputs=None) for place in places}
+    return frozenset(_harmless(towers.image, options, list(calibration.batches("image", SAMPLES))))
+
+
+def _harmless(tower: nn.Module, options: dict[str, Activation], batches: list[Tensor]) -> list[str]:
+    """Return the layers whose activations may be rounded: from the least harmful up to the budget."""
     exact = torch.cat([tower(batch) for batch in batches])
     damage = {place: _damage(tower, place, option, batches, exact) for place, option in options.items()}
-    chosen = {place: Activation("float") for place, layer in layers.items() if isinstance(layer, TokenTable)}
-    total = 0.0
-    for place in sorted(options, key=lambda place: (damage[place], place)):
-        total += damage[place]
-        if total <= BUDGET:
-            chosen[place] = options[place]
-        elif _is_linear(layers[place]):
-            chosen[place] = Activation("float")
-    return chosen
+    order = sorted(options, key=lambda place: (damage[place], place))
+    totals = accumulate(damage[place] for place in order)
+    return [place for place, total in zip(order, totals, strict=True) if total <= BUDGET]
+
+
+def _has_float_form(layer: nn.Module) -> bool:
+    """Say whether XNNPACK takes int8 weights of a layer beside float activations."""
+    return isinstance(layer, TokenTable) or _is_linear(layer)
 
 
 def _option(layer: nn.Module) -> Activation | None:
@@ -86,7 +106,7 @@ def _is_linear(layer: nn.Module) -> bool:
     return isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1))
 
 
-def _calibrated(tower: nn.Module, places: list[str], calibration: Calibration, name: str) -> dict[str, Activation]:
+def _calibrated(tower: nn.Module, places: list[str], batches: Iterable[Tensor]) -> dict[str, Activation]:
     """Return the ranges of depthwise convolutions over the calibration set, ReLU6 included."""
     seen: dict[str, list[float]] = {}
 
@@ -106,7 +126,7 @@ def _calibrated(tower: nn.Module, places: list[str], calibration: Calibration, n
 
     hooks = [_whole(tower, place).register_forward_hook(recorder(place)) for place in places]
     if hooks:
-        for batch in calibration.batches(name):
+        for batch in batches:
             tower(batch)
     for hook in hooks:
         hook.remove()
@@ -121,15 +141,17 @@ def _whole(tower: nn.Module, place: str) -> nn.Module:
 def _damage(tower: nn.Module, place: str, option: Activation, batches: list[Tensor], exact: Tensor) -> float:
     """Return the mean of 1 - cosine when only the activations of one layer are rounded."""
     if option.kind == "static":
-        layer = _whole(tower, place)
-        low_in, high_in, low_out, high_out = (torch.tensor(value) for value in (*option.inputs, *option.outputs))
-        hooks = [
-            layer.register_forward_pre_hook(lambda _, inputs: (round_activation(inputs[0], low_in, high_in),)),
-            layer.register_forward_hook(lambda _, inputs, output: round_activation(output, low_out, high_out)),
-        ]
+        hooks = [_whole(tower, place).register_forward_pre_hook(_round_inputs(*map(torch.tensor, option.inputs)))]
+        if option.outputs:
+            low, high = map(torch.tensor, option.outputs)
+            hooks.append(_whole(tower, place).register_forward_hook(lambda _, __, y: round_activation(y, low, high)))
     else:
         hooks = [tower.get_submodule(place).register_forward_pre_hook(round_input)]
     changed = torch.cat([tower(batch) for batch in batches])
     for hook in hooks:
         hook.remove()
     return float(1 - F.cosine_similarity(exact.double(), changed.double()).mean())
+
+
+def _round_inputs(low: Tensor, high: Tensor) -> Callable[[nn.Module, tuple[Tensor, ...]], tuple[Tensor, ...]]:
+    return lambda _, inputs: (round_activation(inputs[0], low, high), *inputs[1:])

@@ -13,11 +13,13 @@ from torch import Tensor
 from conaclip_edge import __version__
 from conaclip_edge.config import ExportConfig
 from conaclip_edge.export._coreml_patches import apply_patches
+from conaclip_edge.export.activations import harmless_inputs
 from conaclip_edge.export.calibration import Calibration
 from conaclip_edge.export.coreml_int8 import int8_activations, int8_weights
 from conaclip_edge.export.coreml_package import write_package
 from conaclip_edge.export.matrix import supported
 from conaclip_edge.export.prepare import prepare
+from conaclip_edge.export.sensitivity import int8_layers
 from conaclip_edge.export.towers import Towers
 from conaclip_edge.progress import quiet
 from conaclip_edge.runtime.mil_package import import_coremltools
@@ -32,7 +34,8 @@ def export(towers: Towers, calibration: Calibration, config: ExportConfig, folde
     """Write `image.<precision>.mlpackage` and `text.<precision>.mlpackage`; equal towers give equal bytes.
 
     int8 means weights and token table with a scale for each output channel, computed with in fp16; with
-    `activations: int8` the inputs of linear layers and convolutions are int8 as well, at scales of the calibration set.
+    `activations: int8` inputs of the image tower's layers are int8 as well, at scales of the calibration set, as far as
+    that does no harm.
 
     Args:
         towers: export-ready float towers.
@@ -54,14 +57,19 @@ def export(towers: Towers, calibration: Calibration, config: ExportConfig, folde
     notes: dict[str, Any] = {"versions": {"coremltools": ct.__version__}, "deployment": config.deployment}
     for tower, name in INPUTS.items():
         begun = time.monotonic()
+        about: dict[str, Any] = {}
         with quiet():
             model = _convert(tower, towers, config)
             left = frozenset(
                 layer.removeprefix(f"{tower}.") for layer in towers.float_layers if layer.startswith(f"{tower}.")
             )
             if config.precision == "int8":
-                if config.activations == "int8":
-                    model = int8_activations(model, name, calibration.batches(tower), left)
+                # a fixed range has no room for what people type, so texts keep float activations
+                if config.activations == "int8" and tower == "image":
+                    harmless = harmless_inputs(towers, calibration)
+                    exact = left | (frozenset(int8_layers(towers, tower)) - harmless)
+                    model = int8_activations(model, name, calibration.batches(tower), exact)
+                    about = {"int8_inputs": sorted(harmless)}
                 model = int8_weights(model, left)
             _describe(model, tower, towers, config)
             operations = write_package(model, folder / f"{tower}.{config.precision}.mlpackage")
@@ -70,6 +78,7 @@ def export(towers: Towers, calibration: Calibration, config: ExportConfig, folde
             "shapes": config.text_shape if tower == "text" else config.image_input,
             "float_layers": sorted(left),
             "seconds": round(time.monotonic() - begun, 1),
+            **about,
         }
     if config.text_shape == "enumerated":
         notes["text"]["lengths"] = text_lengths(config, towers.context)

@@ -19,7 +19,8 @@ MATRIX: dict[str, dict[str, str]] = {
     },
     "coreml": {
         "fp16": "weights and activations float16",
-        "int8": "int8 weights, float16 arithmetic; or int8 activations too, with calibrated ranges",
+        "int8": "int8 weights, float16 arithmetic; or int8 activations too in the image tower, with calibrated "
+        "ranges, where they do no harm",
     },
 }
 

@@ -154,12 +154,12 @@ class Int8Conv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, inputs, H, W] to [B, outputs, H / stride, W / stride]."""
-        static = self.activation.kind == "static"
+        outputs = self.activation.outputs
         x = F.pad(x, self.pad) if self.pad else x
-        x = _static(x, self.activation.inputs) if static else _dynamic(x)
+        x = _static(x, self.activation.inputs) if outputs else _dynamic(x)
         y = F.conv2d(x, self.weight(), self.bias, self.stride, self.padding, groups=self.groups)
         y = F.relu6(y) if self.active else y
-        return _static(y, self.activation.outputs) if static else y
+        return _static(y, outputs) if outputs else y
 
 
 class Int8Table(nn.Module):
