@@ -93,6 +93,7 @@ class VocabConfig(Config):
 
     keep: Literal["all", "corpus"] = "all"
     frequent: int = Field(0, ge=0, description="also keep the first so many ids (lists are ordered by frequency)")
+    near: int = Field(0, ge=0, description="also keep so many words, those that mean most alike to the captions")
 
 
 class StudentConfig(Config):
@@ -133,6 +134,9 @@ class TrainConfig(Config):
     steps: int = Field(200, gt=0)
     batch_size: int = Field(128, gt=1, description="pictures (and texts) a step over all processes")
     unpaired: float = Field(0.5, ge=0, lt=1, description="share of a batch drawn from unpaired data where there is any")
+    unpaired_texts: int | None = Field(
+        None, ge=0, description="unpaired texts a step, which are cheap; left out: as many as unpaired pictures"
+    )
     lr: float = Field(1e-3, gt=0)
     lr_pretrained: float = Field(0.3, gt=0, description="factor on lr for weights that start from a pretrained tower")
     weight_decay: float = Field(0.05, ge=0)

@@ -38,11 +38,12 @@ class Sampler:
         unlabelled: pictures that are seen without their captions; their captions are dealt as texts of nobody.
         first_text: [n + 1], from the teacher cache.
         batch_size: pictures a step.
-        unpaired: share of a batch that is unpaired, if there is unpaired data.
+        unpaired: share of the pictures (and texts) of a batch that is unpaired, if there is unpaired data.
         views: number of augmentations.
         seed: of the whole run.
         more_pictures: other rows that are dealt as unlabelled pictures.
         more_texts: other rows that are dealt as texts of nobody.
+        unpaired_texts: texts of nobody a step, where that is not to be the number of unpaired pictures.
         processes: pairs and unpaired rows are dealt in multiples of it, so that processes get equal shares.
     """
 
@@ -58,14 +59,19 @@ class Sampler:
         processes: int = 1,
         more_pictures: np.ndarray = _NONE,
         more_texts: np.ndarray = _NONE,
+        unpaired_texts: int | None = None,
     ):
         self.labelled, self.first_text = labelled, first_text
         self.unlabelled = np.concatenate([unlabelled, more_pictures])
         self.loose_texts = np.concatenate(
             [*(np.arange(first_text[row], first_text[row + 1]) for row in unlabelled), more_texts]
         ).astype(np.int64)
-        wanted = round(batch_size * unpaired)
-        self.loose = [min(wanted, len(items)) // processes * processes for items in (self.unlabelled, self.loose_texts)]
+        pictures = round(batch_size * unpaired)
+        texts = pictures if unpaired_texts is None else unpaired_texts
+        self.loose = [
+            min(wanted, len(items)) // processes * processes
+            for wanted, items in ((pictures, self.unlabelled), (texts, self.loose_texts))
+        ]
         self.pairs = min(batch_size - self.loose[0], len(labelled)) // processes * processes
         if not self.pairs:
             raise UserError(

@@ -92,6 +92,7 @@ def distill(config: DistillConfig, out: Path, resume: bool = False) -> dict[str,
             accelerator.num_processes,
             inputs.loose_pictures,
             inputs.loose_texts,
+            config.train.unpaired_texts,
         ),
     )
     seconds = train(run, ready.student, accelerator, folder)

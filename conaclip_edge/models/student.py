@@ -23,7 +23,7 @@ from conaclip_edge.models.vocab import prune
 
 
 def build_student(
-    config: StudentConfig, teacher: Teacher, corpus: list[str], cache: Path
+    config: StudentConfig, teacher: Teacher, corpus: list[str], cache: Path, said: np.ndarray | None = None
 ) -> tuple[DualEncoder, dict[str, Any], int]:
     """Build a student with the teacher's tokenizer (pruned on wish) and start its towers from pretrained weights.
 
@@ -32,6 +32,7 @@ def build_student(
         teacher: gives tokenizer, token table, and text layers where the shapes match.
         corpus: train captions, for vocabulary pruning.
         cache: where what the teacher says of its vocabulary is kept.
+        said: the teacher's unit vectors [n, d] of some of the corpus, for `vocab.near`.
 
     Returns:
         The student, the content of its tokenizer.json, and how many parameters started from pretrained weights.
@@ -44,8 +45,14 @@ def build_student(
         )
     tokenizer_json = json.loads(teacher.tokenizer_file.read_text("utf-8"))
     kept = np.arange(len(teacher.token_table()))
+    known: dict[str, np.ndarray] = {}
     if config.vocab.keep == "corpus":
-        tokenizer_json, kept = prune(tokenizer_json, corpus, config.vocab.frequent)
+        near: list[str] = []
+        if config.vocab.near and said is not None:
+            words = whole_words(tokenizer_of(tokenizer_json, shape.text.context))
+            known = vectors_of(teacher, words, cache)
+            near = nearest_words(known, said, config.vocab.near)
+        tokenizer_json, kept = prune(tokenizer_json, [*corpus, *near], config.vocab.frequent)
     tokenizer = tokenizer_of(tokenizer_json, shape.text.context)
     text = shape.text.model_copy(
         update={"vocab_size": len(kept), "eos_id": tokenizer.eos_id, "pad_id": tokenizer.pad_id}
@@ -53,7 +60,8 @@ def build_student(
     student = DualEncoder(ModelConfig(image=shape.image, text=text, embed_dim=teacher.embed_dim))
     taken = 0
     if config.init_text == "auto":
-        taken += start_text(student, teacher, torch.from_numpy(kept), surface(tokenizer), tokenizer.special_ids, cache)
+        pieces = surface(tokenizer)
+        taken += start_text(student, teacher, torch.from_numpy(kept), pieces, tokenizer.special_ids, cache, known)
     if config.init_image != "none":
         taken += start_image(student, shape.image, config.init_image)
     if config.freeze_blocks:
@@ -73,7 +81,13 @@ def tokenizer_of(tokenizer_json: dict[str, Any], context: int) -> TextTokenizer:
 
 @torch.no_grad()
 def start_text(
-    student: DualEncoder, teacher: Teacher, kept: Tensor, pieces: list[str], special: list[int], cache: Path
+    student: DualEncoder,
+    teacher: Teacher,
+    kept: Tensor,
+    pieces: list[str],
+    special: list[int],
+    cache: Path,
+    known: dict[str, np.ndarray],
 ) -> int:
     """Start the text tower from the teacher; returns the number of weights taken.
 
@@ -92,7 +106,8 @@ def start_text(
         clip.load_state_dict(layers, strict=False)
         table.copy_(teacher.token_table()[kept])
         return sum(value.numel() for value in layers.values()) + int(table.numel())
-    start_static(clip, torch.from_numpy(text_embeddings(teacher, pieces, cache, "its vocabulary")), special)
+    known = known | vectors_of(teacher, [piece for piece in dict.fromkeys(pieces) if piece not in known], cache)
+    start_static(clip, torch.from_numpy(np.stack([known[piece] for piece in pieces])), special)
     return int(table.numel())
 
 
@@ -130,6 +145,33 @@ def start_static(clip: Any, vectors: Tensor, special: list[int]) -> None:
         else:
             attention.out_proj.weight.mul_(0.1)
         layer.mlp.fc2.weight.mul_(0.1)
+
+
+def vectors_of(teacher: Teacher, texts: list[str], cache: Path) -> dict[str, np.ndarray]:
+    """Return what the teacher says of each text of its vocabulary."""
+    if not texts:
+        return {}
+    return dict(zip(texts, text_embeddings(teacher, texts, cache, "its vocabulary"), strict=True))
+
+
+def nearest_words(known: dict[str, np.ndarray], said: np.ndarray, count: int) -> list[str]:
+    """Return the words nearest to what a corpus is about: by the mean cosine to the three texts nearest to each.
+
+    Args:
+        known: unit vector [d] of each word.
+        said: unit vectors [n, d] of the corpus.
+        count: of words to return, the nearest first.
+    """
+    words = list(known)
+    best = min(3, len(said))
+    closeness = [
+        np.partition(np.stack([known[word] for word in words[start : start + 1024]]) @ said.T, -best)[:, -best:]
+        for start in range(0, len(words), 1024)
+    ]
+    if not closeness:
+        return []
+    order = np.argsort(-np.concatenate(closeness).mean(axis=1), kind="stable")
+    return [words[place] for place in order[:count]]
 
 
 def surface(tokenizer: TextTokenizer) -> list[str]:

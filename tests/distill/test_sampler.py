@@ -113,3 +113,19 @@ def test_a_batch_is_at_most_the_data_set() -> None:
 def test_a_batch_without_a_pair_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=r"holds no pair .* Raise train\.batch_size, or lower train\.unpaired"):
         sampler(**changes)
+
+
+@pytest.mark.parametrize(("unpaired_texts", "count"), [(None, 4), (0, 0), (9, 9), (500, 41)])
+def test_the_number_of_unpaired_texts_can_be_set_apart(unpaired_texts: int | None, count: int) -> None:
+    rows = sampler(unpaired_texts=unpaired_texts, more_texts=np.arange(300, 302)).rows(3)
+    assert len(rows.pictures) == 10
+    assert (len(rows.texts) - rows.pairs, rows.pairs) == (count, 6)  # 39 captions of unlabelled pictures and 2 more
+
+
+def test_more_rows_are_dealt_like_unlabelled_ones() -> None:
+    dealt = sampler(unpaired=0.5, more_pictures=np.arange(200, 205), more_texts=np.arange(300, 310))
+    steps = [dealt.rows(step) for step in range(5)]
+    assert sorted(row for each in steps for row in each.pictures[each.pairs :]) == [*range(40, 60), *range(200, 205)]
+    texts = {text for step in range(60) for text in dealt.rows(step).texts[5:]}
+    assert texts == {*range(FIRST_TEXT[40], FIRST_TEXT[60]), *range(300, 310)}
+    assert all(np.all(each.owners[each.pairs :] == -1) for each in steps)
