@@ -14,6 +14,7 @@ from conaclip_edge.errors import UserError
 
 OTHER_HOST = 0.5  # points of recall that int8 kernels of another instruction set may cost
 SLOWER = 0.1  # share by which a ratio may grow before it counts
+SLOWER_NOISY = 0.5  # the same where one of the timings is marked as noisy
 
 
 def merge_reports(paths: Sequence[Path]) -> dict[str, Any]:
@@ -55,8 +56,8 @@ def check_regression(current: dict[str, Any], baseline: dict[str, Any]) -> list[
     """Say what got worse: recall of a row, or its time over a reference row's in the same rounds.
 
     On the same instruction sets recall has to be as high as it was, on others within half a point. A ratio counts as
-    worse if its median grew by more than a tenth and the two runs' quartiles do not overlap; it is compared only
-    between machines of the same instruction sets and cores.
+    worse if its median grew by more than a tenth (by half if a timing is marked as noisy) and the two runs' quartiles
+    do not overlap; it is compared only between machines of the same instruction sets and cores.
 
     Args:
         current: plain values of a report.json.
@@ -153,9 +154,10 @@ def _slower(after: Row, before: Row) -> list[str]:
     found = []
     for tower, was in before.latency_ms.items():
         now = after.latency_ms.get(tower)
+        allowed = SLOWER_NOISY if was.noisy or (now and now.noisy) else SLOWER
         for name, old in was.ratio_to.items():
             new = now.ratio_to.get(name) if now else None
-            if new and new.median > (1 + SLOWER) * old.median and new.q25 > old.q75:
+            if new and new.median > (1 + allowed) * old.median and new.q25 > old.q75:
                 found.append(
                     f"{before.label}: {tower} tower takes {new.median:.3f} of {name}'s time, it was {old.median:.3f}"
                 )

@@ -169,6 +169,14 @@ def test_a_ratio_within_the_noise_or_a_tenth_does_not_count():
     assert len(check_regression(slower(1.11, width=0.0001), slower(1, width=0.0001))) == 1
 
 
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_timing_that_was_marked_as_noisy_has_to_be_slower_by_half(side):
+    for factor, count in ((1.3, 0), (1.6, 1)):
+        pair = slower(factor, width=0.0001), slower(1, width=0.0001)
+        row_of(pair[side], "executorch-int8")["latency_ms"]["image"]["noisy"] = True
+        assert len(check_regression(*pair)) == count
+
+
 def test_absolute_times_and_other_machines_say_nothing_about_speed():
     values = sample_values()
     row_of(values, "executorch-int8")["latency_ms"]["image"]["p50"] *= 3
