@@ -167,7 +167,7 @@ class DistillConfig(Config):
     seed: int = 0
     data: DataConfig = DEMO_DATA
     teacher: str = Field("runs/demo/teacher", description="folder of a teacher, or a hub name")
-    student: StudentConfig = StudentConfig(freeze_blocks=5, vocab=VocabConfig(keep="corpus", frequent=11000))
+    student: StudentConfig = StudentConfig(freeze_blocks=5, vocab=VocabConfig(keep="corpus", frequent=7000, near=6500))
     graph: GraphConfig = GraphConfig()
     invented: InventedConfig = InventedConfig()
     train: TrainConfig = TrainConfig()
