@@ -74,9 +74,8 @@ def export(towers: Towers, calibration: Calibration, config: ExportConfig, folde
                 partitioner = _coreml_partitioner(config)
             else:
                 module, about = _for_xnnpack(towers, name, calibration, config)
-                configs = [WeightOnlyLinear if each is LinearConfig else each for each in ALL_PARTITIONER_CONFIGS]
-                partitioner = XnnpackPartitioner(configs=configs)
-            program, left = _lower(module, _example(towers, name), _lengths(towers, name), partitioner)
+                partitioner = xnnpack_partitioner()
+            program, left = lower(module, _example(towers, name), _lengths(towers, name), partitioner)
         (folder / f"{name}.{config.precision}.pte").write_bytes(program)
         notes[name] = about | left | {"seconds": round(time.monotonic() - started, 1)}
     return notes
@@ -101,7 +100,12 @@ def _lengths(towers: Towers, name: str) -> tuple[dict[int, Any], ...] | None:
     return ({1: torch.export.Dim("length", min=2, max=towers.context)},) if name == "text" else None
 
 
-def _lower(module: nn.Module, example: Tensor, lengths: Any, partitioner: Any) -> tuple[bytes, dict[str, Any]]:
+def xnnpack_partitioner() -> Any:
+    """Return the partitioner that hands XNNPACK everything it can run."""
+    return XnnpackPartitioner([WeightOnlyLinear if each is LinearConfig else each for each in ALL_PARTITIONER_CONFIGS])
+
+
+def lower(module: nn.Module, example: Tensor, lengths: Any, partitioner: Any) -> tuple[bytes, dict[str, Any]]:
     """Export a module and hand what a delegate takes to it; returns the program and what was left."""
     exported = torch.export.export(module, (example,), dynamic_shapes=lengths)
     # both flags only leave out checks and layout copies that these towers do not need, a third of the time

@@ -1,7 +1,9 @@
-"""SmoothQuant (Xiao et al., arXiv 2211.10438): activation outliers moved into weights, exactly and for free.
+"""Transformer blocks made easier to round to int8, exactly and for free: the float tower stays the same function.
 
-A channel's scale s is divided out of what produces an activation (a layer norm's gain, or the value projection) and
-multiplied into the columns of what consumes it, so the float tower does not change and nothing is added to the graph.
+- SmoothQuant (Xiao et al., arXiv 2211.10438): a channel's scale s is divided out of what produces an activation (a
+  layer norm's gain, or the value projection) and multiplied into the columns of what consumes it.
+- The values of each head are rotated and the output projection turned back (as in QuaRot, Ashkboos et al., arXiv
+  2404.00456). Large single weights, such as the diagonal of a layer that began as the identity, are spread over a row.
 """
 
 from __future__ import annotations
@@ -37,6 +39,8 @@ def smooth(towers: Towers, calibration: Calibration, alpha: float) -> Towers:
 def _smoothed(name: str, towers: Towers, calibration: Calibration, alpha: float) -> nn.Module:
     tower = copy.deepcopy(towers[name])
     blocks = [module for module in tower.modules() if isinstance(module, Block)]
+    for block in blocks:
+        _rotate_values(block)
     consumers = [layer for block in blocks for layer in (block.k, block.o, block.fc1)]
     largest = largest_inputs(tower, consumers, calibration, name) if blocks else {}
     for block in blocks:
@@ -44,6 +48,24 @@ def _smoothed(name: str, towers: Towers, calibration: Calibration, alpha: float)
         _shift(block.v, [block.o], largest[block.o], alpha)
         _shift(block.norm2, [block.fc1], largest[block.fc1], alpha)
     return tower
+
+
+def _rotate_values(block: Block) -> None:
+    """Rotate the values of each head by one orthogonal matrix, and the output projection back."""
+    size = block.v.out_features // block.heads
+    rotation = torch.block_diag(*[cosine_transform(size)] * block.heads)
+    block.v.weight.copy_(rotation @ block.v.weight)
+    block.v.bias.copy_(rotation @ block.v.bias)
+    block.o.weight.copy_(block.o.weight @ rotation.T)
+
+
+def cosine_transform(size: int) -> Tensor:
+    """Return the orthogonal matrix [size, size] of the discrete cosine transform: no entry is large."""
+    places = (torch.arange(size, dtype=torch.float64) + 0.5) * torch.pi / size
+    matrix = torch.cos(torch.arange(size)[:, None] * places) * (2 / size) ** 0.5
+    matrix[0] /= 2**0.5
+    made: Tensor = matrix.float()
+    return made
 
 
 def largest_inputs(

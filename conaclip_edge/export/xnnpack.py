@@ -130,15 +130,21 @@ class Int8Linear(nn.Module):
 class Int8Pointwise(nn.Module):
     """A 1x1 convolution with int8 weights on float pixels: a linear layer over the channels."""
 
+    same: Tensor
+
     def __init__(self, conv: nn.Conv2d, active: bool):
         super().__init__()
+        self.register_buffer("same", torch.ones(conv.out_channels, 1, 1, 1))
         self.linear = Int8Linear(conv.weight.flatten(1), conv.bias, Activation("float"))
         self.active = active
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, inputs, H, W] to [B, outputs, H, W]."""
         y: Tensor = self.linear(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        return F.relu6(y) if self.active else y
+        if self.active:
+            return F.relu6(y)
+        # a convolution that changes nothing but the layout: without it ExecuTorch 1.4 mistakes the input of an int8 one
+        return F.conv2d(y, self.same, groups=len(self.same))
 
 
 class Int8Conv(nn.Module):

@@ -51,7 +51,8 @@ class ExecutorchTower:
 
 def _native(path: Path, threads: int) -> Callable[[np.ndarray], np.ndarray]:
     try:
-        from executorch.extension.pybindings import portable_lib
+        with quiet():
+            from executorch.extension.pybindings import portable_lib
     except ImportError as error:
         raise UserError(f"{path} needs executorch: {error}. Get it: pip install executorch") from error
     import torch

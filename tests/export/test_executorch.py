@@ -12,12 +12,12 @@ from torch import nn
 from conaclip_edge.config import ExportConfig
 from conaclip_edge.errors import UserError
 from conaclip_edge.export import activations
-from conaclip_edge.export.activations import choose_activations
+from conaclip_edge.export.activations import Activation, choose_activations
 from conaclip_edge.export.calibration import make_calibration
-from conaclip_edge.export.executorch import export
+from conaclip_edge.export.executorch import export, lower, xnnpack_partitioner
 from conaclip_edge.export.sensitivity import int8_layers
 from conaclip_edge.export.towers import build_towers
-from conaclip_edge.export.xnnpack import ProductNorm, ProductUnit
+from conaclip_edge.export.xnnpack import Int8Conv, Int8Pointwise, ProductNorm, ProductUnit
 from conaclip_edge.runtime.executorch import ExecutorchTower
 from conaclip_edge.runtime.tower import open_tower
 
@@ -140,6 +140,29 @@ def test_layers_that_rounding_harms_keep_float_activations(monkeypatch):
         if each.kind == "static":
             assert each.outputs[0] >= 0, f"{place} has a ReLU6"
             assert each.outputs[1] <= 6
+
+
+class FloatThenInt8(nn.Module):
+    """A 1x1 convolution on float pixels whose result a convolution on int8 pixels takes, beside a residual."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.plain = Int8Pointwise(nn.Conv2d(8, 8, 1), active=False)
+        self.int8 = Int8Conv(nn.Conv2d(8, 12, 1), (), True, Activation("dynamic"))
+
+    def forward(self, x):
+        return self.int8(x + self.plain(x)).flatten(1)
+
+
+def test_int8_pixels_after_float_ones_run(tmp_path):
+    module = FloatThenInt8().eval().requires_grad_(False)
+    x = torch.rand(1, 8, 6, 6)
+    program, left = lower(module, x, None, xnnpack_partitioner())
+    assert left == {"delegates": 1, "left_over": {}}
+    (tmp_path / "mixed.pte").write_bytes(program)
+    found = ExecutorchTower(tmp_path / "mixed.pte")(x.numpy())
+    np.testing.assert_allclose(found, module(x).numpy(), atol=0.02)
 
 
 def test_norms_written_as_products_are_the_same_function():
