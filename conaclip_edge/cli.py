@@ -124,7 +124,7 @@ def train_teacher(
     out: Annotated[Path | None, typer.Option(help="Teacher folder; default runs/<name of the recipe>.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Join two pretrained towers into a teacher by a head trained on your pairs.
+    """Join two pretrained towers into a teacher by a head trained on your pairs, or fit a dual encoder to them.
 
     Example: conaclip-edge train-teacher distill/recipes/demo-teacher.yaml --out runs/demo/teacher
     """
@@ -132,14 +132,15 @@ def train_teacher(
 
     with results(as_json) as show:
         config = teacher_recipe(recipe, settings or [])
-        from conaclip_edge.distill.join import train_teacher as run
+        if config.base:
+            from conaclip_edge.distill.finetune import fit_teacher as run
+        else:
+            from conaclip_edge.distill.join import train_teacher as run
 
         target = out or Path("runs") / config.name
         record = run(config, target)
-        show(
-            {"teacher": str(target), **record},
-            f"teacher in {target}: mean recall on val {record['val']['mean_recall']:.1f} %",
-        )
+        measured = f": mean recall on val {record['val']['mean_recall']:.1f} %" if "val" in record else ""
+        show({"teacher": str(target), **record}, f"teacher in {target}{measured}")
 
 
 @app.command()

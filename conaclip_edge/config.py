@@ -175,11 +175,15 @@ class DistillConfig(Config):
 
 
 class TeacherConfig(Config):
-    """A recipe that joins EfficientNet-Lite0 and MiniLM into a teacher by an image head trained on the train split."""
+    """A recipe for a teacher: EfficientNet-Lite0 and MiniLM joined by an image head, or `base` fitted to the data."""
 
     name: str = "teacher"
     seed: int = 0
     data: DataConfig = DEMO_DATA
+    base: str | None = Field(None, description="fit this dual encoder (folder or hub name) instead of joining towers")
+    train_layers: int = Field(
+        2, ge=0, description="base only: transformer layers of each tower that learn, from the last"
+    )
     hidden: int = Field(1024, gt=0, description="width of the head")
     views: int = Field(1, gt=0, description="seeded augmentations a picture")
     steps: int = Field(1500, gt=0)

@@ -17,7 +17,7 @@ from conaclip_edge.data.read import read_pairs
 from conaclip_edge.errors import UserError, unknown
 from conaclip_edge.files import read_json
 from conaclip_edge.models.embeddings import check_bad
-from conaclip_edge.models.teacher import TEACHER_TYPE
+from conaclip_edge.models.teacher import TEACHER_TYPE, Teacher
 from conaclip_edge.progress import track
 from conaclip_edge.retrieval.recall import Ranks, bootstrap, ranks
 
@@ -129,8 +129,12 @@ def open_encoder(model: Path, target: str = "onnx") -> Encoder:
         return student_encoder(model)
     from conaclip_edge.models.teacher import load_teacher
 
-    teacher = load_teacher(str(model))
     kind = "joined teacher" if config.get("model_type") == TEACHER_TYPE else str(config.get("model_type"))
+    return teacher_encoder(load_teacher(str(model)), kind)
+
+
+def teacher_encoder(teacher: Teacher, kind: str) -> Encoder:
+    """Make an encoder of a loaded teacher."""
     return Encoder(
         f"{teacher.name} ({kind})",
         lambda pictures: teacher.embed_pictures(pictures).numpy(),
