@@ -22,7 +22,9 @@ from conaclip_edge.export.layers import TokenTable
 from conaclip_edge.export.sensitivity import int8_layers
 from conaclip_edge.export.towers import Towers
 
-BUDGET = 1e-4  # total of 1 - cosine that rounding activations may cost a tower
+# total of 1 - cosine that rounding activations may cost a tower; Core ML's float16 has cost something already
+XNNPACK_BUDGET = 3e-4
+COREML_BUDGET = 1e-4
 SAMPLES = 32  # pictures or texts that the damage is measured on
 
 
@@ -59,7 +61,7 @@ def choose_activations(towers: Towers, name: str, calibration: Calibration) -> d
     options = {place: option for place, layer in layers.items() if (option := _option(layer)) is not None}
     depthwise = [place for place, option in options.items() if option.kind == "static"]
     options |= _calibrated(tower, depthwise, calibration.batches(name))
-    harmless = _harmless(tower, options, list(calibration.batches(name, SAMPLES)))
+    harmless = _harmless(tower, options, list(calibration.batches(name, SAMPLES)), XNNPACK_BUDGET)
     floats = {place: Activation("float") for place, layer in layers.items() if _has_float_form(layer)}
     return floats | {place: options[place] for place in harmless}
 
@@ -75,16 +77,16 @@ def harmless_inputs(towers: Towers, calibration: Calibration) -> frozenset[str]:
     places = int8_layers(towers, "image")
     ranges = _calibrated(towers.image, places, calibration.batches("image"))
     options = {place: replace(ranges[place], outputs=None) for place in places}
-    return frozenset(_harmless(towers.image, options, list(calibration.batches("image", SAMPLES))))
+    return frozenset(_harmless(towers.image, options, list(calibration.batches("image", SAMPLES)), COREML_BUDGET))
 
 
-def _harmless(tower: nn.Module, options: dict[str, Activation], batches: list[Tensor]) -> list[str]:
+def _harmless(tower: nn.Module, options: dict[str, Activation], batches: list[Tensor], budget: float) -> list[str]:
     """Return the layers whose activations may be rounded: from the least harmful up to the budget."""
     exact = torch.cat([tower(batch) for batch in batches])
     damage = {place: _damage(tower, place, option, batches, exact) for place, option in options.items()}
     order = sorted(options, key=lambda place: (damage[place], place))
     totals = accumulate(damage[place] for place in order)
-    return [place for place, total in zip(order, totals, strict=True) if total <= BUDGET]
+    return [place for place, total in zip(order, totals, strict=True) if total <= budget]
 
 
 def _has_float_form(layer: nn.Module) -> bool:

@@ -37,12 +37,17 @@ class Graph:
 
     def add(self, op: str, *inputs: str, outputs: int = 1, **attributes: Any) -> Any:
         """Append a node; returns the name of its output, or the list of them if there are several."""
-        names = [f"v{len(self.nodes)}" + "abc"[i : i + 1] * (outputs > 1) for i in range(outputs)]
+        # short names: a small tower's are a visible share of its file
+        names = [f"{len(self.nodes):x}" + "xyz"[i : i + 1] * (outputs > 1) for i in range(outputs)]
         self.nodes.append(helper.make_node(op, list(inputs), names, **attributes))
         return names[0] if outputs == 1 else names
 
     def constant(self, name: str, value: Tensor | np.ndarray | list[int] | float) -> str:
-        """Return the name of a stored constant; floats are stored in the graph's float type, lists as int64."""
+        """Return the name of a stored constant; floats are stored in the graph's float type, lists as int64.
+
+        A constant is named by its layer, "3.fc1.w" for `blocks.3.fc1`.
+        """
+        name = name.removeprefix("blocks.")
         array = value.detach().numpy() if isinstance(value, Tensor) else np.asarray(value)
         if array.dtype.kind == "f":
             array = array.astype(np.float16 if self.half else np.float32)

@@ -146,7 +146,7 @@ def test_int8_inputs_grow_with_the_damage_that_is_allowed(monkeypatch: pytest.Mo
     pairs, made = calibration(16), prepare(towers("mobile"), calibration(16), config("int8"))
     counts = []
     for budget in (0.0, 1e-4, 1.0):
-        monkeypatch.setattr(activations, "BUDGET", budget)
+        monkeypatch.setattr(activations, "COREML_BUDGET", budget)
         counts.append(len(activations.harmless_inputs(made, pairs)))
     assert counts[0] == 0
     assert counts[0] <= counts[1] <= counts[2] == 14

@@ -130,10 +130,10 @@ def test_the_token_table_is_int8(exports):
 
 def test_layers_that_rounding_harms_keep_float_activations(monkeypatch):
     towers, pairs = towers_of("mobile"), calibration()
-    monkeypatch.setattr(activations, "BUDGET", 0.0)
+    monkeypatch.setattr(activations, "XNNPACK_BUDGET", 0.0)
     kinds = {each.kind for each in choose_activations(towers, "image", pairs).values()}
     assert kinds == {"float"}
-    monkeypatch.setattr(activations, "BUDGET", 1.0)
+    monkeypatch.setattr(activations, "XNNPACK_BUDGET", 1.0)
     generous = choose_activations(towers, "image", pairs)
     assert {each.kind for each in generous.values()} == {"dynamic", "static"}
     for place, each in generous.items():
