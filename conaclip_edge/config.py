@@ -333,6 +333,6 @@ class BenchmarkConfig(Config):
     loads: int = Field(2, gt=0, description="fresh processes in which loading is timed and memory is read")
     index: int = Field(10_000, gt=9, description="embeddings that the search stage looks through")
     bootstrap: int = Field(1000, gt=0, description="resamples of every interval")
-    min_retention: float = Field(0.99, description="share of the student's recall below which nothing is shipped")
+    min_retention: float = Field(0.99, description="share of the student's recall that an interval must reach")
     gallery: GalleryConfig = GalleryConfig()
     android: AndroidConfig = AndroidConfig()

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from conaclip_edge.benchmarks.markdown import answer, rows_table
+from conaclip_edge.benchmarks.schema import read_report
 from conaclip_edge.cli import app
 
 ROOT = Path(__file__).parents[1]
@@ -21,6 +23,15 @@ def test_the_recall_table_is_that_of_the_committed_results(name: str) -> None:
         cells = [" / ".join(f"{value:.1f}" for value in row["recall"][way].values()) for way in ("t2i", "i2t")]
         line = f"| student, `{graph}` | {cells[0]} | {cells[1]} | {row['mean']:.1f} ± {row['spread']:.1f} |"
         assert line in README
+
+
+def test_the_first_screen_shows_the_committed_report() -> None:
+    report = read_report(ROOT / "benchmarks" / "results" / "demo.json")
+    first = README[: README.index("## What it does")]
+    assert answer(report) in first
+    assert rows_table(report) in first
+    assert "(benchmarks/report.png)" in first
+    assert (ROOT / "benchmarks" / "report.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_every_command_of_the_readme_exists() -> None:
