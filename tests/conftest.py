@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from command_line import Run, command
 
 if TYPE_CHECKING:
     from conaclip_edge.config import DistillConfig
@@ -45,3 +46,28 @@ def settings(world: Path) -> Callable[..., DistillConfig]:
         return parse(DistillConfig, values, "the test")
 
     return make
+
+
+@pytest.fixture
+def run(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """A function that runs the command line in the test's own folder; returns (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(world / "datasets"))
+    monkeypatch.setattr("conaclip_edge.distill.trainer.draw_curves", lambda log, target: None)
+
+    return lambda *arguments: command(monkeypatch, capfd, *arguments)
+
+
+@pytest.fixture
+def recipe(world: Path, tmp_path: Path) -> Callable[..., Path]:
+    """A function that writes a tiny recipe with some sections changed."""
+
+    import tiny
+
+    def write(**changes: Any) -> Path:
+        values = tiny.recipe(world / "data", world / "teacher", world / "cache", steps=1)
+        for name, value in changes.items():
+            values[name] = values.get(name, {}) | value if isinstance(value, dict) else value
+        return tiny.write_recipe(tmp_path / "recipe.yaml", values)
+
+    return write

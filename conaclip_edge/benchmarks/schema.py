@@ -326,6 +326,8 @@ def parse_report(values: object, where: str) -> Report:
 
 def read_report(path: Path) -> Report:
     """Read and check a report.json."""
+    if not path.exists():
+        raise UserError(f"no report at {path}. Make one: conaclip-edge benchmark")
     return parse_report(read_json(path, "report"), str(path))
 
 

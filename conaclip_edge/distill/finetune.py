@@ -19,6 +19,7 @@ from conaclip_edge.distill.sampler import Sampler
 from conaclip_edge.distill.schedule import lr_factor
 from conaclip_edge.errors import UserError
 from conaclip_edge.files import atomic_folder, write_json
+from conaclip_edge.models.embeddings import check_bad
 from conaclip_edge.models.teacher import load_teacher
 from conaclip_edge.models.tokenizer import whole_text
 from conaclip_edge.models.transformers_teacher import TransformersTeacher
@@ -93,12 +94,16 @@ def _fit(teacher: TransformersTeacher, learning: list[nn.Parameter], config: Tea
     first_text = np.concatenate([[0], np.cumsum(counts)])
     sampler = Sampler(rows, rows[:0], first_text, min(config.batch_size, len(rows)), 0.0, 1, config.seed)
     optimizer = torch.optim.AdamW(learning, lr=config.lr, weight_decay=config.weight_decay)
+    bad: dict[int, str] = {}
     with Meter("fit teacher", config.steps) as meter:
         for step in range(config.steps):
             for group in optimizer.param_groups:
                 group["lr"] = config.lr * lr_factor(step, config.steps, warmup=0.1)
             batch = sampler.rows(step)
-            pictures, kept = _pictures(pairs, batch.pictures, config.data.max_pixels)
+            known = len(bad)
+            pictures, kept = _pictures(pairs, batch.pictures, config.data.max_pixels, bad)
+            if len(bad) > known:
+                check_bad(list(bad.values()), len(rows), config.data.max_bad, pairs.name)
             captions = [texts[batch.texts[place]] for place in kept]
             loss = _loss(teacher, pictures, captions, config.temperature)
             optimizer.zero_grad()
@@ -108,13 +113,14 @@ def _fit(teacher: TransformersTeacher, learning: list[nn.Parameter], config: Tea
             meter.advance(loss=float(loss.detach()), pictures=len(pictures))
 
 
-def _pictures(pairs: Pairs, rows: np.ndarray, max_pixels: int) -> tuple[list[Any], list[int]]:
-    """Decode a batch; returns the pictures and the places of those that could be decoded."""
+def _pictures(pairs: Pairs, rows: np.ndarray, max_pixels: int, bad: dict[int, str]) -> tuple[list[Any], list[int]]:
+    """Decode a batch; returns the pictures and the places of those that could be, and notes the others in `bad`."""
     pictures, kept = [], []
     for place, row in enumerate(rows):
         try:
             pictures.append(decode(pairs.read(int(row)), max_pixels))
-        except BadPicture:
+        except BadPicture as error:
+            bad[int(row)] = f"{pairs.keys[row]}: {error}"
             continue
         kept.append(place)
     return pictures, kept

@@ -97,23 +97,24 @@ def test_two_runs_on_one_machine_stay_apart(tmp_path):
     assert len(labels) == 2
 
 
-def test_reports_of_two_students_do_not_merge(tmp_path):
+@pytest.mark.parametrize(
+    ("section", "key", "value", "message"),
+    [
+        ("model", "embedding_space", "ef" * 32, r"b\.json is of another student than .*a\.json \(.* efefefef"),
+        (
+            "dataset",
+            "fingerprint",
+            "00" * 32,
+            r"b\.json \(openmoji-family/test, 178 pictures, 0+\.\.\) and .*a\.json",
+        ),
+    ],
+    ids=["another student", "other data"],
+)
+def test_reports_that_compare_unlike_things_do_not_merge(tmp_path, section, key, value, message):
     other = sample_values()
-    other["model"]["embedding_space"] = "ef" * 32
+    other[section][key] = value
     paths = [write(tmp_path, "a.json", sample_values()), write(tmp_path, "b.json", other)]
-    with pytest.raises(
-        UserError, match=r"b\.json is of another student than .*a\.json \(embedding space efefefefefef\.\."
-    ):
-        merge_reports(paths)
-
-
-def test_reports_on_other_data_do_not_merge(tmp_path):
-    other = sample_values()
-    other["dataset"]["fingerprint"] = "00" * 32
-    paths = [write(tmp_path, "a.json", sample_values()), write(tmp_path, "b.json", other)]
-    with pytest.raises(
-        UserError, match=r"b\.json \(openmoji-family/test, 178 pictures, 000000000000\.\.\) and .*a\.json"
-    ):
+    with pytest.raises(UserError, match=message):
         merge_reports(paths)
 
 

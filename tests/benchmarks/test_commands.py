@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from command_line import Run, command
 from pages import read_page
 from test_android import Phone
 from test_ios import result as ios_result
 
-from conaclip_edge import cli
 from conaclip_edge.benchmarks.command import default_report
 from conaclip_edge.benchmarks.figures import BY, FORMATS, resolve
 from conaclip_edge.benchmarks.schema import read_report
@@ -37,7 +36,6 @@ TINY: dict[str, Any] = {
     "gallery": {"queries": ["w4 w5"], "examples": 2, "failures": 1},
     "min_retention": 0.3,
 }
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -45,17 +43,6 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
     """A function that runs the command line in the test's own folder; returns (exit code, stdout, stderr)."""
     monkeypatch.chdir(tmp_path)
     return lambda *arguments: command(monkeypatch, capfd, *arguments)
-
-
-def command(patch: pytest.MonkeyPatch, capfd: Any, *arguments: str | Path) -> tuple[int, str, str]:
-    patch.setattr(sys, "argv", ["conaclip-edge", *map(str, arguments)])
-    capfd.readouterr()
-    code = 0
-    try:
-        cli.main()
-    except SystemExit as end:
-        code = int(end.code or 0)
-    return code, *capfd.readouterr()
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny
 import torch
 from safetensors.torch import load_file
 
@@ -67,3 +68,14 @@ def test_a_joined_teacher_is_refused(world: Path, tmp_path: Path, monkeypatch: p
     with pytest.raises(UserError, match="is a teacher that was joined of packaged towers; train it anew"):
         fit_teacher(recipe(world), tmp_path / "out")
     assert not list(tmp_path.iterdir())
+
+
+def test_too_many_broken_train_pictures_end_the_run(world: Path, tmp_path: Path) -> None:
+    data = tiny.image_folder(tmp_path / "data")
+    rows = [json.loads(line) for line in (data / "metadata.jsonl").read_text("utf-8").splitlines()]
+    broken = next(row["file_name"] for row in rows if row["split"] == "train")
+    (data / broken).write_bytes(b"no picture")
+    config = recipe(world, data={"format": "imagefolder", "path": str(data)}, batch_size=1000)
+    with pytest.raises(UserError, match=rf"1 of \d+ pictures cannot be used, more than max_bad = 1.0%: .*{broken}"):
+        fit_teacher(config, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
