@@ -109,7 +109,8 @@ def summary_table(report: Report) -> str:
             f"{_size(row):>10}{memory:>9}"
         )
     if report.ship:
-        lines.append("> is what to ship: the fastest native int8 row that keeps the student's recall")
+        bar = share(report.suite.min_retention)
+        lines.append(f"> is what to ship: the fastest native int8 row whose recall may be {bar} of the student's")
     return "\n".join(lines)
 
 
