@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -336,3 +336,19 @@ class BenchmarkConfig(Config):
     min_retention: float = Field(0.99, description="share of the student's recall that an interval must reach")
     gallery: GalleryConfig = GalleryConfig()
     android: AndroidConfig = AndroidConfig()
+
+
+Axis = Literal["towers", "mobile", "sizes", "limit", "preprocessing", "evaluation", "step", "export", "start"]
+
+
+class SpeedConfig(Config):
+    """The speed suite: ratios of interleaved runs, axis by axis, against what a user would do instead."""
+
+    name: str = "speed"
+    axes: tuple[Axis, ...] = Field(get_args(Axis), description="which are measured, in this order")
+    seed: int = 0
+    rounds: int = Field(30, ge=30, description="of every comparison")
+    inputs: int = Field(8, gt=0, description="test pictures, and captions at even quantiles of the lengths")
+    student: Path | None = Field(None, description="the bundle's checkpoint; left out: 'student' beside the bundle")
+    mobile: Path = Field(Path("runs/demo/bundle"), description="bundle of a student with a mobile image tower")
+    recipe: Path | None = Field(None, description="recipe whose distillation step is timed; left out: the demo's")
