@@ -131,7 +131,7 @@ class GraphConfig(Config):
 class TrainConfig(Config):
     """Budget and optimiser."""
 
-    steps: int = Field(200, gt=0)
+    steps: int = Field(300, gt=0)
     batch_size: int = Field(128, gt=1, description="pictures (and texts) a step over all processes")
     unpaired: float = Field(0.5, ge=0, lt=1, description="share of a batch drawn from unpaired data where there is any")
     unpaired_texts: int | None = Field(
