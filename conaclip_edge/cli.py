@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from conaclip_edge import __version__
-from conaclip_edge.errors import ConaclipError, Interrupted
+from conaclip_edge.cli_results import JsonOption, results
+from conaclip_edge.cli_search import add_search_commands
+from conaclip_edge.errors import ConaclipError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -24,7 +23,6 @@ app = typer.Typer(
     "Start here: conaclip-edge demo",
 )
 
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, everything else on stderr.")]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe; repeatable.")
 ]
@@ -47,31 +45,6 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(2)
-
-
-@contextmanager
-def results(as_json: bool) -> Iterator[Any]:
-    """Yield a function that prints the result: JSON or text alone on stdout, whatever libraries print there."""
-    from conaclip_edge.progress import quiet_libraries
-
-    quiet_libraries()
-    stdout = os.dup(1)
-    os.dup2(2, 1)  # libraries print to stdout while they work
-    try:
-
-        def show(value: Any, text: str) -> None:
-            if os.environ.get("RANK", "0") != "0":
-                return  # one process of several speaks
-            content = json.dumps(value, indent=2, ensure_ascii=False) if as_json else text
-            os.write(stdout, (content + "\n").encode("utf-8", "replace"))
-
-        yield show
-    except KeyboardInterrupt:
-        raise Interrupted("interrupted; what was saved is kept.") from None
-    finally:
-        sys.stdout.flush()
-        os.dup2(stdout, 1)
-        os.close(stdout)
 
 
 def _version(asked: bool) -> None:
@@ -299,6 +272,8 @@ def demo(
         report = run(out)
         show(report, demo_text(report, out))
 
+
+add_search_commands(app)
 
 if __name__ == "__main__":
     main()

@@ -1,0 +1,57 @@
+"""The commands on the app's side: index a folder of pictures, search it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from conaclip_edge.cli_results import JsonOption, results
+
+
+def add_search_commands(app: typer.Typer) -> None:
+    """Add the commands of this module to the command line."""
+    app.command()(index)
+    app.command()(search)
+
+
+def index(
+    bundle: Annotated[Path, typer.Argument(help="Folder of the bundle whose image tower encodes.")],
+    pictures: Annotated[Path, typer.Argument(help="Folder of pictures, with the folders in it.")],
+    out: Annotated[Path | None, typer.Option(help="Index; default: index/ beside the bundle.")] = None,
+    target: Annotated[str | None, typer.Option(help="onnx, executorch or coreml; default onnx.")] = None,
+    vectors: Annotated[str | None, typer.Option(help="f32, f16 or i8: the graph's storage; default i8.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on while pictures come and go, until Ctrl-C.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Index a folder of pictures, or bring its index up to date: new and changed ones are encoded.
+
+    Example: conaclip-edge index runs/demo/bundle ~/Pictures --out runs/pictures
+    """
+    with results(as_json) as show:
+        from conaclip_edge.retrieval.command import index_pictures, index_text
+
+        outcome = index_pictures(bundle, pictures, out, target, vectors, watch)
+        show(outcome, index_text(outcome))
+
+
+def search(
+    index: Annotated[Path, typer.Argument(help="Folder of the index.")],
+    query: Annotated[str, typer.Argument(help='Words; -word or -"two words" stays away from them.')] = "",
+    k: Annotated[int, typer.Option("-k", min=1, help="How many pictures.")] = 10,
+    image: Annotated[Path | None, typer.Option(help="Picture to look for alike ones of, alone or with words.")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="If it is not where it was when the index was made.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Search an index by words, by a picture, or by both.
+
+    Example: conaclip-edge search runs/demo/index "red bicycle -car" -k 5
+    """
+    terminal = sys.stdout.isatty() and not as_json
+    with results(as_json) as show:
+        from conaclip_edge.retrieval.command import found_text, search_pictures
+
+        outcome = search_pictures(index, query, k, image, bundle)
+        show(outcome, found_text(outcome, terminal))

@@ -1,0 +1,84 @@
+"""Results on a terminal: a table, or thumbnails where the terminal shows pictures (kitty's and iTerm2's protocols)."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from conaclip_edge.data.preprocess import BadPicture, decode
+
+Protocol = Literal["kitty", "iterm2"]
+_ROWS, _SIDE = 4, 128  # height of a thumbnail in lines and in pixels
+_CHUNK = 4096  # base64 characters that kitty takes in one piece
+
+
+def shows_pictures() -> Protocol | None:
+    """Return by which protocol the terminal shows pictures, by what it says of itself."""
+    if os.environ.get("KITTY_WINDOW_ID") or os.environ.get("TERM") in ("xterm-kitty", "xterm-ghostty"):
+        return "kitty"
+    if os.environ.get("TERM_PROGRAM") in ("iTerm.app", "WezTerm"):
+        return "iterm2"
+    return None
+
+
+def hits_table(hits: list[dict[str, Any]], terminal: bool) -> str:
+    """Format hits as a table; where it is no terminal, no line is broken."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("", justify="right")
+    table.add_column("score", justify="right")
+    table.add_column("picture", overflow="fold")
+    for place, hit in enumerate(hits, 1):
+        table.add_row(str(place), f"{hit['score']:.3f}", Text(_plain(hit["path"])))
+    width = None if terminal else 20 + max((len(hit["path"]) for hit in hits), default=0)
+    text = io.StringIO()
+    Console(file=text, width=width, color_system=None, legacy_windows=False).print(table)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
+
+
+def hits_with_pictures(hits: list[dict[str, Any]], protocol: Protocol) -> str:
+    """Format hits as lines, each under its thumbnail."""
+    parts = []
+    for place, hit in enumerate(hits, 1):
+        thumbnail = _thumbnail(Path(hit["path"]))
+        shown = (_kitty if protocol == "kitty" else _iterm2)(thumbnail) + "\n" if thumbnail else ""
+        parts.append(f"{shown}{place:>3}  {hit['score']:.3f}  {_plain(hit['path'])}")
+    return "\n".join(parts)
+
+
+def _thumbnail(path: Path) -> bytes:
+    """Return a picture as a small PNG; nothing where its file cannot be read any more."""
+    try:
+        picture = decode(path.read_bytes())
+    except (OSError, BadPicture):
+        return b""
+    picture.thumbnail((2 * _SIDE, _SIDE))
+    content = io.BytesIO()
+    picture.save(content, "PNG")
+    return content.getvalue()
+
+
+def _kitty(png: bytes) -> str:
+    data = base64.b64encode(png).decode()
+    pieces = [data[start : start + _CHUNK] for start in range(0, len(data), _CHUNK)]
+    head = f"a=T,f=100,r={_ROWS},"
+    return "".join(
+        f"\x1b_G{'' if place else head}m={int(place < len(pieces) - 1)};{piece}\x1b\\"
+        for place, piece in enumerate(pieces)
+    )
+
+
+def _iterm2(png: bytes) -> str:
+    data = base64.b64encode(png).decode()
+    return f"\x1b]1337;File=inline=1;size={len(png)};height={_ROWS};preserveAspectRatio=1:{data}\x07"
+
+
+def _plain(path: str) -> str:
+    """Show control characters of a file name as such: a name must not steer the terminal."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in path)
