@@ -1,0 +1,56 @@
+"""Running a page in a headless browser of this machine until it reports back."""
+
+from __future__ import annotations
+
+import queue
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from conaclip_edge.errors import UserError
+from conaclip_edge.web.local import serve_folder
+
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--no-proxy-server"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions"),
+    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
+)
+
+
+def find_chromium() -> str:
+    """Return the path of a Chromium or Chrome; UserError saying how to get one."""
+    for name in PROGRAMS:
+        if program := shutil.which(name):
+            return program
+    raise UserError("no Chromium on this machine to measure in. Get it: sudo apt-get install chromium")
+
+
+def page_report(site: Path, page: str, seconds: float = 180) -> bytes:
+    """Open a page of a site and return what it sends to its server.
+
+    Raises:
+        UserError: no browser, or nothing came in time.
+    """
+    program = find_chromium()
+    came: queue.Queue[bytes] = queue.Queue()
+    with serve_folder(site, came.put) as address, tempfile.TemporaryDirectory(prefix="conaclip-edge-") as profile:
+        command = [program, *FLAGS, f"--user-data-dir={profile}", f"{address}/{page}"]
+        browser = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            until = time.monotonic() + seconds
+            while time.monotonic() < until and browser.poll() is None:
+                try:
+                    return came.get(timeout=0.2)
+                except queue.Empty:
+                    continue
+        finally:
+            browser.terminate()
+            try:
+                browser.wait(10)
+            except subprocess.TimeoutExpired:
+                browser.kill()
+                browser.wait()
+    raise UserError(f"{program} gave no answer for {page} within {seconds:.0f} s. Open it in a browser to see why.")

@@ -1,0 +1,73 @@
+// The worker behind the page: tokenises, encodes and searches, so that typing never waits for it.
+
+import { best, vectorOf } from "./rows.js";
+import { wholeWords } from "./tokenize.js";
+import { openTowers } from "./towers.js";
+import { combine, parseQuery } from "./query.js";
+import { check } from "./check.js";
+
+const SAMPLE = 60; // pictures that are shown before anything is asked
+let towers, site, rows, threads;
+
+const methods = { open, search, check: () => check(towers, site, threads) };
+
+onmessage = async ({ data: { id, method, args } }) => {
+  try {
+    postMessage({ id, result: await methods[method](args) });
+  } catch (error) {
+    postMessage({ id, error: error.message });
+  }
+};
+
+async function open(wanted) {
+  threads = wanted.threads ?? defaultThreads();
+  const get = async (path, read) => {
+    const answer = await fetch(path);
+    if (!answer.ok) throw new Error(`${path} is missing on this site (${answer.status}).`);
+    return answer[read]();
+  };
+  const json = (path) => get(path, "json");
+  site = await json("./site.json");
+  const [tokenizer, preprocess, values, scales] = await Promise.all([
+    json("./model/tokenizer.json"),
+    json("./model/preprocess.json"),
+    get("./index/vectors.i8", "arrayBuffer"),
+    get("./index/scales.f32", "arrayBuffer"),
+  ]);
+  rows = { values: new Int8Array(values), scales: new Float32Array(scales), dim: site.dim };
+  towers = await openTowers(site, tokenizer, preprocess, threads);
+  await towers.encodeText(""); // the first run is slow
+  return {
+    name: site.name,
+    count: site.pictures.length,
+    credit: site.credit,
+    words: wholeWords(tokenizer),
+    sample: site.pictures.slice(0, SAMPLE).map((_, row) => hit([row, null])),
+  };
+}
+
+/** Encodes and searches; `like` is an indexed row, `picture` a file. */
+async function search({ text, picture, like, k }) {
+  const started = performance.now();
+  const { wanted, minus } = parseQuery(text);
+  const parts = [];
+  if (wanted) parts.push(await towers.encodeText(wanted));
+  if (picture) parts.push(await towers.encodePicture(picture));
+  if (like !== null) parts.push(vectorOf(rows, like));
+  const unwanted = [];
+  for (const word of minus) unwanted.push(await towers.encodeText(word));
+  const vector = combine(parts, unwanted);
+  const encoded = performance.now();
+  const found = best(rows, vector, k);
+  const search_ms = performance.now() - encoded;
+  return { hits: found.map(hit), encode_ms: encoded - started, search_ms, vector };
+}
+
+function hit([row, score]) {
+  const thumb = `./thumbs/${row}.webp`;
+  return { key: row, name: site.pictures[row], score, thumb, full: thumb };
+}
+
+function defaultThreads() {
+  return self.crossOriginIsolated ? Math.min(4, Math.ceil(navigator.hardwareConcurrency / 2)) : 1;
+}

@@ -1,0 +1,176 @@
+// The search page: what is asked, what is shown. Where the answers come from is the backend's matter.
+
+import { open, search, where } from "./backend.js";
+import { speller } from "./spelling.js";
+import { arrows, showHits } from "./results.js";
+
+const PAUSE_MS = 120; // of typing, before a search starts
+const HITS = 48;
+const LARGEST = 20 * 1024 * 1024;
+
+const at = (id) => document.getElementById(id);
+const query = { picture: null, like: null, exact: false };
+let about = null, correct = (text) => text, timer = 0, asked = 0;
+
+start();
+
+async function start() {
+  at("where").textContent = `Runs ${where}.`;
+  try {
+    about = await open({});
+  } catch (error) {
+    at("status").textContent = "";
+    return fail(error);
+  }
+  const many = about.count.toLocaleString("en");
+  at("count").textContent = many;
+  at("credit").textContent = about.credit;
+  document.title = `Search ${many} pictures`;
+  correct = speller(about.words);
+  at("text").value ||= new URLSearchParams(location.hash.slice(1)).get("q") ?? "";
+  await ask();
+  document.documentElement.dataset.ready = "yes";
+}
+
+/** Asks the backend for what the page holds now; an answer that was overtaken is dropped. */
+async function ask() {
+  if (!about) return;
+  clearTimeout(timer);
+  const number = ++asked;
+  const typed = at("text").value.trim();
+  const text = query.exact ? typed : correct(typed);
+  history.replaceState(null, "", typed ? `#${new URLSearchParams({ q: typed })}` : location.pathname + location.search);
+  showSpelling(typed, text);
+  if (!text && !query.picture && query.like === null) return idle();
+  document.body.classList.add("busy");
+  try {
+    const found = await search({ text, picture: query.picture, like: query.like, k: HITS });
+    if (number !== asked) return;
+    at("error").hidden = true;
+    showHits(at("results"), found.hits, like);
+    at("empty").hidden = found.hits.length > 0;
+    const notes = (found.notes ?? []).map((note) => ` · ${note}`).join("");
+    at("status").textContent =
+      `${found.hits.length} nearest of ${about.count.toLocaleString("en")} · ` +
+      `encoded in ${milliseconds(found.encode_ms)} · searched in ${milliseconds(found.search_ms)}${notes}`;
+  } catch (error) {
+    if (number === asked) fail(error);
+  } finally {
+    if (number === asked) document.body.classList.remove("busy");
+  }
+}
+
+/** Nothing is asked: some of the pictures, without scores. */
+function idle() {
+  document.body.classList.remove("busy");
+  at("error").hidden = true;
+  at("empty").hidden = about.count > 0;
+  showHits(at("results"), about.sample, like);
+  at("status").textContent = about.count
+    ? `The first ${about.sample.length} of ${about.count.toLocaleString("en")} pictures. Type what you look for.`
+    : "";
+}
+
+function fail(error) {
+  document.body.classList.remove("busy");
+  at("error").textContent = error.message;
+  at("error").hidden = false;
+  at("results").replaceChildren();
+  at("status").textContent = "";
+}
+
+function showSpelling(typed, text) {
+  at("spelling").hidden = typed === text;
+  at("spelling-text").textContent = `Showing “${text}”.`;
+  at("spelling-button").textContent = `Look for “${typed}” instead`;
+}
+
+function showPicture(name, address) {
+  const old = at("chip-picture").src;
+  if (old.startsWith("blob:")) URL.revokeObjectURL(old);
+  at("chip").hidden = !address;
+  at("chip-name").textContent = name;
+  at("chip-picture").src = address || "data:,";
+}
+
+function usePicture(file) {
+  if (!file) return;
+  if (file.size > LARGEST) return fail(new Error(`${file.name} is larger than 20 MB. Choose a smaller picture.`));
+  Object.assign(query, { picture: file, like: null });
+  showPicture(file.name || "pasted picture", URL.createObjectURL(file));
+  ask();
+}
+
+function like(hit) {
+  Object.assign(query, { picture: null, like: hit.key });
+  at("text").value = "";
+  showPicture(hit.name, hit.thumb);
+  scrollTo({ top: 0 });
+  at("text").focus();
+  ask();
+}
+
+function clearPicture() {
+  Object.assign(query, { picture: null, like: null });
+  showPicture("", "");
+  at("text").focus();
+  ask();
+}
+
+function milliseconds(value) {
+  return value < 0.1 ? "under 0.1 ms" : `${value.toFixed(value < 10 ? 1 : 0)} ms`;
+}
+
+at("text").addEventListener("input", () => {
+  query.exact = false;
+  clearTimeout(timer);
+  timer = setTimeout(ask, PAUSE_MS);
+});
+at("form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  ask();
+});
+at("spelling-button").addEventListener("click", () => {
+  query.exact = true;
+  at("text").focus();
+  ask();
+});
+at("chip-clear").addEventListener("click", clearPicture);
+at("file").addEventListener("change", () => {
+  usePicture(at("file").files[0]);
+  at("file").value = "";
+});
+addEventListener("keydown", (event) => {
+  const typing = document.activeElement === at("text");
+  if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey) {
+    event.preventDefault();
+    at("text").select();
+  } else if (event.key === "Escape") {
+    at("text").value = "";
+    clearPicture();
+  } else {
+    arrows(event, at("text"), at("results"));
+  }
+});
+addEventListener("paste", (event) => {
+  const file = [...event.clipboardData.files].find((one) => one.type.startsWith("image/"));
+  if (file) {
+    event.preventDefault();
+    usePicture(file);
+  }
+});
+let inside = 0; // dragenter and dragleave come in pairs for every element on the way
+addEventListener("dragenter", (event) => {
+  if ([...event.dataTransfer.types].includes("Files")) at("drop").hidden = ++inside === 0;
+});
+addEventListener("dragleave", () => {
+  inside = Math.max(0, inside - 1);
+  at("drop").hidden = inside === 0;
+});
+addEventListener("dragover", (event) => event.preventDefault());
+addEventListener("drop", (event) => {
+  event.preventDefault();
+  inside = 0;
+  at("drop").hidden = true;
+  usePicture(event.dataTransfer.files[0]);
+});

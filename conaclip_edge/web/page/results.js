@@ -1,0 +1,47 @@
+// The grid of pictures: drawing it, and walking it by the arrow keys.
+
+/** Draws hits in place of what a list held; `like` is called with the hit whose alikes are wanted. */
+export function showHits(list, hits, like) {
+  const template = document.getElementById("hit");
+  list.replaceChildren(
+    ...hits.map((hit) => {
+      const item = template.content.cloneNode(true);
+      const [link, image] = [item.querySelector("a"), item.querySelector("img")];
+      link.href = hit.full;
+      image.src = hit.thumb;
+      image.alt = hit.name;
+      item.querySelector(".name").textContent = item.querySelector(".name").title = hit.name;
+      const score = item.querySelector(".score");
+      if (hit.score === null) score.remove();
+      else {
+        score.value = hit.score;
+        score.textContent = hit.score.toFixed(3);
+        score.title = "cosine of the two embeddings: 1 is the same, 0 has nothing to do with it";
+      }
+      const more = item.querySelector(".like");
+      more.setAttribute("aria-label", `More like ${hit.name}`);
+      more.addEventListener("click", () => like(hit));
+      item.firstElementChild.dataset.key = hit.key;
+      return item;
+    }),
+  );
+}
+
+/** Moves the focus: down from the box into the grid, in the grid by the columns that it has, up to the box again. */
+export function arrows(event, box, list) {
+  const links = [...list.querySelectorAll("a.open")];
+  const current = links.indexOf(document.activeElement);
+  let next = null;
+  if (document.activeElement === box) {
+    if (event.key === "ArrowDown") next = 0;
+  } else if (current >= 0) {
+    const top = links[0].getBoundingClientRect().top;
+    const columns = links.filter((link) => link.getBoundingClientRect().top === top).length;
+    const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns, ArrowUp: -columns }[event.key];
+    if (step) next = current + step;
+  }
+  if (next === null) return;
+  event.preventDefault();
+  if (next < 0) box.focus();
+  else links[Math.min(next, links.length - 1)]?.focus();
+}
