@@ -310,6 +310,18 @@ class AndroidConfig(Config):
 
 
 Comparison = Literal["teacher", "student", "plain-onnx", "plain-executorch", "clip-vit-b32"]
+class AnnConfig(Config):
+    """How the index's graph is measured against exact search, on synthetic vectors of the student's width."""
+
+    sizes: tuple[int, ...] = Field((10_000, 100_000, 1_000_000), description="vectors of a graph")
+    precisions: tuple[Literal["f32", "f16", "i8"], ...] = Field(("i8", "f16", "f32"), description="of the vectors")
+    queries: int = Field(1000, gt=0, description="asked of each graph, twice; the second round is timed")
+    added: int = Field(1000, gt=0, description="vectors that are added to a finished graph")
+    clusters: int = Field(1000, gt=0)
+    latent: int = Field(48, gt=0, description="dimensions that the vectors vary in")
+    spread: float = Field(0.6, gt=0, description="of a cluster, the distance of two clusters' centres being about 1.4")
+
+
 
 
 class BenchmarkConfig(Config):
@@ -337,6 +349,7 @@ class BenchmarkConfig(Config):
     gallery: GalleryConfig = GalleryConfig()
     android: AndroidConfig = AndroidConfig()
 
+    ann: AnnConfig | None = Field(None, description="measures the index's graph, and nothing else")
 
 Axis = Literal["towers", "mobile", "sizes", "limit", "preprocessing", "evaluation", "step", "export", "start"]
 

@@ -57,13 +57,14 @@ class Box:
     noisy: bool
 
 
-def pareto(points: Sequence[Point], title: str, axis: str) -> Markup:
+def pareto(points: Sequence[Point], title: str, axis: str, level: str = "mean recall") -> Markup:
     """Plot recall in percent against latency on a logarithmic axis, with the frontier: nothing is better than its rows.
 
     Args:
         points: at least one.
         title: what the chart is, for those who do not see it.
         axis: what the latency is of.
+        level: what kind of recall it is.
     """
     low, high = _log_range([point.latency for point in points])
     bottom, top, step = _recall_range([point.recall for point in points])
@@ -82,7 +83,7 @@ def pareto(points: Sequence[Point], title: str, axis: str) -> Markup:
         parts.append(_line(x(tick), _TOP, x(tick), _BOTTOM, "grid"))
         parts.append(_text(x(tick), _BOTTOM + 16, f"{tick:g}", "tick", "middle"))
     parts.append(_text(_PLOT[1], _BOTTOM + 33, f"{axis}, ms (log scale)", "tick", "end"))
-    parts.append(_text(_PLOT[0], _TOP - 4, "mean recall, %", "tick", "start"))
+    parts.append(_text(_PLOT[0], _TOP - 4, f"{level}, %", "tick", "start"))
     best = frontier(points)
     level = []  # the frontier's level parts, which no label should lie on
     for before, after in itertools.pairwise(best):
@@ -102,7 +103,7 @@ def pareto(points: Sequence[Point], title: str, axis: str) -> Markup:
                 ).format(x(point.latency), y(point.recall), dx, end)
             )
     for point, (dx, dy, anchor) in zip(points, places, strict=True):
-        shown = f"{point.label}: {milliseconds(point.latency)}, mean recall {point.recall:.1f} %"
+        shown = f"{point.label}: {milliseconds(point.latency)}, {level} {point.recall:.1f} %"
         parts.append(
             Markup(
                 '<circle cx="{:.2f}%" cy="{:.1f}" r="5.5" class="mark {}" data-row="{}"><title>{}</title></circle>'
@@ -259,7 +260,8 @@ def _recall_range(values: Sequence[float]) -> tuple[float, float, float]:
     """Return where the recall axis begins and ends, and the distance of its ticks."""
     spread = max(max(values) - min(values), 4)
     step = next(step for step in (1, 2, 5, 10, 20, 50) if spread / step <= 6)
-    return max(0, math.floor(min(values) / step) - 1) * step, (math.ceil(max(values) / step) + 1) * step, step
+    top = min(100, (math.ceil(max(values) / step) + 1) * step)
+    return max(0, math.floor(min(values) / step) - 1) * step, top, step
 
 
 def _steps(low: float, high: float, step: float) -> list[float]:

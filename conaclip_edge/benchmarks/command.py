@@ -57,6 +57,10 @@ def benchmark(
         from conaclip_edge.benchmarks.ios import device_ios
 
         return device_ios(bundle, suite, folder, result), folder
+    if suite.ann:
+        from conaclip_edge.benchmarks.ann import run_ann
+
+        return run_ann(bundle, suite, folder), folder
     from conaclip_edge.benchmarks.runner import run_benchmark
 
     comparison = bundle.parent / "comparison.json"

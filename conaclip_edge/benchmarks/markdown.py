@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from conaclip_edge.benchmarks.ann_tables import ann_answer, ann_table
 from conaclip_edge.benchmarks.figures import ABSENT, TO, megabytes, milliseconds, percent, share, times
 from conaclip_edge.benchmarks.schema import (
     TEACHER,
@@ -20,7 +21,11 @@ from conaclip_edge.benchmarks.schema import (
 
 def render_markdown(report: Report) -> str:
     """Render a report as Markdown."""
-    parts = [f"# {report.model.name}: what its exported files can do", answer(report), "## Rows", rows_table(report)]
+    parts = [f"# {report.model.name}: what its exported files can do", answer(report)]
+    if report.rows:
+        parts += ["## Rows", rows_table(report)]
+    if report.ann:
+        parts += ["## The index's graph", *([ann_answer(report.ann)] if report.rows else []), ann_table(report.ann)]
     if any(row.retention for row in report.rows):
         parts += ["## Recall kept", _kept_table(report)]
     if any(row.group == "training" for row in report.rows):
@@ -37,6 +42,8 @@ def render_markdown(report: Report) -> str:
 
 def answer(report: Report) -> str:
     """Say in a paragraph what to ship."""
+    if report.ann and not report.rows:
+        return ann_answer(report.ann)
     if not report.dataset:
         return f"Speed on {report.environment.label}; recall was not measured there."
     if not report.ship:
@@ -93,6 +100,8 @@ def rows_table(report: Report) -> str:
 
 def summary_table(report: Report) -> str:
     """Format the first table of a report for a terminal."""
+    if report.ann and not report.rows:
+        return ann_table(report.ann)
     names = [report.name(row) for row in report.rows if row.group != "training"]
     width = max(map(len, names), default=0) + 2
     lines = [
@@ -125,7 +134,8 @@ def render_readme(results: Mapping[str, Report]) -> str:
         parts += [
             f"## {name}",
             answer(report),
-            rows_table(report),
+            *([rows_table(report)] if report.rows else []),
+            *([ann_table(report.ann)] if report.ann else []),
             *(
                 ["Recall kept, with 95 % intervals:", _kept_table(report)]
                 if any(r.retention for r in report.rows)

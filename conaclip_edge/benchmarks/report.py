@@ -11,6 +11,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from conaclip_edge.benchmarks import charts
+from conaclip_edge.benchmarks.ann_tables import ann_answer, ann_chart, ann_legend
 from conaclip_edge.benchmarks.contestants import PLAIN_ONNX
 from conaclip_edge.benchmarks.figures import ABSENT, Figures, bare, megabytes, milliseconds
 from conaclip_edge.benchmarks.schema import STUDENT, TEACHER, Latency, Report, Row, Tower, plain
@@ -28,6 +29,7 @@ SECTIONS = {
     "kept": "Recall kept",
     "training": "Training",
     "coverage": "Coverage",
+    "ann": "Index",
     "gallery": "Gallery",
     "method": "Method",
 }
@@ -71,7 +73,7 @@ def _content(report: Report, values: dict[str, Any]) -> dict[str, Any]:
     drawn = {
         "picture": _pareto(report, "image", "one picture"),
         "query": _pareto(report, "text", "one query"),
-        "size": _sizes(report),
+        "size": _sizes(report) if report.rows else None,
         "memory": _memory(report),
     }
     content: dict[str, Any] = {
@@ -87,7 +89,7 @@ def _content(report: Report, values: dict[str, Any]) -> dict[str, Any]:
         "at": f"rows/{report.ship}",
         "teacher": TEACHER,
         "plain": PLAIN_ONNX,
-        "tiles": _tiles(figures, report.ship),
+        "tiles": _tiles(figures, report.ship) if ship else [],
         "many_hosts": bool(report.other_environments),
         "phones": any(other.kind == "phone" for other in report.other_environments),
         "noisy": sum(found.noisy for found in timings),
@@ -108,6 +110,10 @@ def _content(report: Report, values: dict[str, Any]) -> dict[str, Any]:
             ("example", "Captions of the split"),
             ("failure", "Where the student falls behind the teacher the most"),
         ),
+        "ann": report.ann,
+        "ann_answer": bold(ann_answer(report.ann)) if report.ann else "",
+        "ann_legend": ann_legend(report.ann) if report.ann else "",
+        "ann_chart": ann_chart(report.ann) if report.ann else None,
         "environments": (report.environment, *report.other_environments),
         "commands": commands(report),
         "suite": yaml.safe_dump(values["suite"], sort_keys=False, allow_unicode=True),
@@ -118,6 +124,9 @@ def _content(report: Report, values: dict[str, Any]) -> dict[str, Any]:
         "gallery": not report.gallery,
         **{name: not content[name] for name in ("stages", "kept", "training")},
         "coverage": not content["covered"],
+        "rows": not report.rows,
+        "size": not report.rows,
+        "ann": not report.ann,
     }
     content["sections"] = [(name, title) for name, title in SECTIONS.items() if not absent.get(name)]
     return content
@@ -252,6 +261,12 @@ def _stages(report: Report) -> list[dict[str, Any]]:
         chart = charts.bars(bars, f"{title}: {summary}")
         drawn.append({"way": way, "title": title, "names": names, "rows": rows, "chart": chart})
     return drawn
+
+
+def bold(text: str) -> Markup:
+    """Turn the one thing that a sentence of Markdown puts in bold into HTML."""
+    before, name, after = text.split("**") if text.count("**") == 2 else (text, "", "")
+    return Markup("{}<b>{}</b>{}").format(before, name, after)
 
 
 def _tilde(row: Row, tower: Tower) -> Markup:

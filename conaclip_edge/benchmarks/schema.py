@@ -183,7 +183,7 @@ class Row(Part):
     group: Literal["files", "comparison", "training"]
     host: str
     model: str
-    target: Literal["onnx", "executorch", "coreml", "torch"]
+    target: Literal["onnx", "executorch", "coreml", "torch", "web"]
     precision: Literal["int8", "fp16", "fp32"]
     format: str
     weights: Literal["trained", "random"]
@@ -266,6 +266,61 @@ class Model(Part):
     parameters: dict[str, int]
 
 
+class AnnRow(Part):
+    """A graph of an index: so many vectors in one storage, all on one thread.
+
+    Attributes:
+        id: storage and number of vectors.
+        raw_bytes: of the vectors alone, as they are stored.
+        build_s: seconds of building it.
+        file_bytes: of its file.
+        load_s: reading it into memory, to add to it.
+        add_s: adding new vectors to it, in memory.
+        write_s: writing it again.
+        graph_recall: share of the k nearest by exact search that the graph ranks first k.
+        recall: the same after its candidates are ranked by exact cosines, as a search does.
+        p50: milliseconds of a query of the graph.
+        p95: the same.
+        resident_bytes: memory after all queries, the file being mapped.
+        loaded_bytes: memory of the graph read into memory.
+    """
+
+    id: str
+    vectors: int
+    precision: Literal["f32", "f16", "i8"]
+    raw_bytes: int
+    build_s: float
+    file_bytes: int
+    load_s: float
+    add_s: float
+    write_s: float
+    graph_recall: float
+    recall: float
+    p50: float
+    p95: float
+    resident_bytes: int
+    loaded_bytes: int
+
+
+class Ann(Part):
+    """The index's graph against exact search.
+
+    Attributes:
+        data: what the vectors are.
+        choice: the smallest storage that finds enough at every size.
+    """
+
+    data: str
+    queries: int
+    k: int
+    added: int
+    connectivity: int
+    expansion_add: int
+    expansion_search: int
+    choice: Literal["f32", "f16", "i8"] | None
+    rows: tuple[AnnRow, ...]
+
+
 class Report(Part):
     """Content of report.json.
 
@@ -276,6 +331,7 @@ class Report(Part):
         ship: the row that the report recommends, None if none keeps enough recall.
         gallery_row: the row whose results the gallery shows as the student's.
         pictures: key -> data URI of the gallery's thumbnails.
+        ann: of a suite that measures the index's graph.
     """
 
     schema_: Literal["conaclip-edge/report/1"] = Field(alias="schema")
@@ -290,6 +346,7 @@ class Report(Part):
     gallery_row: str | None = None
     gallery: tuple[Query, ...] = ()
     pictures: dict[str, str] = Field(default_factory=dict)
+    ann: Ann | None = None
 
     @model_validator(mode="after")
     def _rows_fit(self) -> Report:

@@ -17,8 +17,6 @@ from conaclip_edge.errors import UserError
 from conaclip_edge.retrieval.graph import nearest, open_graph
 from conaclip_edge.retrieval.sidecar import Sidecar, open_sidecar
 
-_SPARE = 16  # candidates beyond k: the graph's own ranking is as coarse as its numbers
-
 
 @dataclass(frozen=True)
 class Hit:
@@ -97,7 +95,7 @@ class PictureIndex:
             self._refresh()
             tail = self._tail_best(vector, k)
             nodes = 0 if self._graph is None else len(self._graph)
-            wanted = min(nodes, 2 * k + _SPARE)
+            wanted = min(nodes, candidates(k))
             while True:
                 near = nearest(self._graph, self._graph_precision, vector, wanted).tolist() if wanted else []
                 alive = self._sidecar.pictures(list(dict.fromkeys([*near, *tail])))
@@ -135,6 +133,11 @@ class PictureIndex:
             f"index {self.folder} lacks its graph file {graph_file(self.folder, generation).name}. "
             "Make it anew: conaclip-edge index with the same BUNDLE, PICTURES and --out."
         )
+
+
+def candidates(k: int) -> int:
+    """Return how many pictures a graph is asked for where k are wanted: its ranking is as coarse as its numbers."""
+    return 2 * k + 16
 
 
 def graph_file(folder: Path, generation: int) -> Path:
