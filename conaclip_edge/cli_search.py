@@ -1,4 +1,4 @@
-"""The commands on the app's side: index a folder of pictures, search it."""
+"""The commands on the app's side: index a folder of pictures, search it, show it on a page."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ def add_search_commands(app: typer.Typer) -> None:
     """Add the commands of this module to the command line."""
     app.command()(index)
     app.command()(search)
+    app.command()(serve)
+    app.command()(web)
 
 
 def index(
@@ -55,3 +57,42 @@ def search(
 
         outcome = search_pictures(index, query, k, image, bundle)
         show(outcome, found_text(outcome, terminal))
+
+
+def serve(
+    index: Annotated[Path, typer.Argument(help="Folder of the index.")],
+    host: Annotated[
+        str, typer.Option(help="Name or address to listen on; left out: this machine alone.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    bundle: Annotated[Path | None, typer.Option(help="If it is not where it was when the index was made.")] = None,
+) -> None:
+    """Show an index on a local page that searches as you type.
+
+    Example: conaclip-edge serve runs/demo/index
+    """
+    with results(False):
+        from conaclip_edge.serve.run import serve_index
+
+        serve_index(index, bundle, host, port)
+
+
+def web(
+    bundle: Annotated[Path, typer.Argument(help="Folder of the bundle; its ONNX files run in the browser.")],
+    index: Annotated[Path, typer.Argument(help="Folder of the index, made with this bundle.")],
+    out: Annotated[Path, typer.Option(help="Folder of the site.")] = Path("runs/site"),
+    credit: Annotated[str, typer.Option(help="Whose pictures they are, for the foot of the page.")] = "",
+    measure: Annotated[
+        Path | None, typer.Option(metavar="REPORT", help="report.json that gets what Chromium measures on the site.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a static site that runs the bundle in the browser over the pictures of an index.
+
+    Example: conaclip-edge web runs/demo/bundle runs/demo/index --out runs/demo/site
+    """
+    with results(as_json) as show:
+        from conaclip_edge.web.command import make_site, web_text
+
+        outcome = make_site(bundle, index, out, credit, measure)
+        show(outcome, web_text(outcome))

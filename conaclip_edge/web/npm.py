@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -10,7 +11,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 from conaclip_edge.errors import UserError
-from conaclip_edge.files import atomic_folder, sha256_text
+from conaclip_edge.files import atomic_folder, sha256_text, write_json
 
 # what the page imports -> its place among npm's packages
 MODULES = {
@@ -19,6 +20,7 @@ MODULES = {
     "tokenizers.min.mjs": "@huggingface/tokenizers/dist/tokenizers.min.mjs",
     "tokenizers.LICENSE": "@huggingface/tokenizers/LICENSE",
 }
+_VERSIONS = "versions.json"  # package -> version, beside them
 _PINS = ("package.json", "package-lock.json")
 
 
@@ -30,7 +32,7 @@ def site_modules() -> Path:
     """
     pins = files("conaclip_edge.web") / "modules"
     texts = {name: (pins / name).read_text("utf-8") for name in _PINS}
-    folder = _cache() / f"site-{sha256_text(*texts.values(), *MODULES.values())[:16]}"
+    folder = _cache() / f"site-{sha256_text(*texts.values(), *MODULES.values(), 'versions.json')[:16]}"
     if folder.is_dir():
         return folder
     program = shutil.which("npm")
@@ -47,6 +49,7 @@ def site_modules() -> Path:
         with atomic_folder(folder) as temporary:
             for name, source_name in MODULES.items():
                 shutil.copy(Path(scratch) / "node_modules" / source_name, temporary / name)
+            write_json(temporary / _VERSIONS, json.loads(texts["package.json"])["dependencies"])
     return folder
 
 

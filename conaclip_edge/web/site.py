@@ -12,13 +12,14 @@ from typing import Any
 from conaclip_edge.data.preprocess import BadPicture
 from conaclip_edge.errors import UserError
 from conaclip_edge.export.manifest import Manifest, read_manifest
-from conaclip_edge.files import atomic_folder
+from conaclip_edge.files import atomic_folder, read_json
 from conaclip_edge.progress import track
 from conaclip_edge.retrieval.index import PictureIndex, open_index
 from conaclip_edge.web.npm import site_modules
 from conaclip_edge.web.page import HEADERS, PAGE, page_file
 from conaclip_edge.web.rows import quantise
 from conaclip_edge.web.thumbnails import thumbnail
+from conaclip_edge.web.words import whole_words
 
 MAX_PIXELS = 64_000_000
 ENGINE = (
@@ -65,13 +66,15 @@ def build_site(bundle: Path, index: Path, out: Path, credit: str = "") -> dict[s
         engine = files("conaclip_edge.web") / "model"
         for name in ENGINE:
             (folder / name).write_bytes((engine / name).read_bytes())
+        (folder / "licences.txt").write_bytes((files("conaclip_edge.web") / "licences.txt").read_bytes())
         shutil.copytree(modules, folder / "vendor")
         (folder / "model").mkdir()
         for path in (*towers.values(), bundle / "tokenizer.json", bundle / "preprocess.json"):
             shutil.copy(path, folder / "model" / path.name)
         shutil.copytree(bundle / "golden", folder / "golden")
         names, left_out = _index(pictures, folder)
-        about = _about(manifest, pictures, names, credit)
+        words = whole_words(read_json(bundle / "tokenizer.json", "tokenizer"))
+        about = _about(manifest, pictures, names, credit) | {"words": words}
         (folder / "site.json").write_text(json.dumps(about, ensure_ascii=False), "utf-8")
         headers = "".join(f"  {name}: {value}\n" for name, value in HEADERS.items())
         (folder / "_headers").write_text(f"/*\n{headers}", "utf-8")  # as Netlify and Cloudflare Pages read it
@@ -112,7 +115,9 @@ def _index(index: PictureIndex, folder: Path) -> tuple[list[str], dict[str, str]
     (folder / "thumbs").mkdir()
     keys, vectors = index.vectors()
     paths = [index.path(int(key)) for key in keys]
-    kept, names, left_out = [], [], {}
+    kept: list[int] = []
+    names: list[str] = []
+    left_out: dict[str, str] = {}
     with ThreadPoolExecutor() as pool:
         found = pool.map(_small, paths)
         for place, (path, (data, reason)) in enumerate(track(list(zip(paths, found, strict=True)), "thumbnails")):

@@ -20,14 +20,3 @@ export function openTokenizer(json, context, eos) {
     return ids.length > 1 ? ids : [...ids, eos];
   };
 }
-
-/** Lists the whole words of a vocabulary, for spelling: what a WordPiece, BPE or Unigram model need not cut up. */
-export function wholeWords({ model }) {
-  const pieces = Array.isArray(model.vocab) ? model.vocab.map(([piece]) => piece) : Object.keys(model.vocab);
-  const marks = [model.end_of_word_suffix || "</w>", "\u2581", "\u0120"];
-  const marked = pieces.some((piece) => marks.some((mark) => piece.length > 1 && piece.includes(mark)));
-  const words = pieces
-    .filter((piece) => !marked || marks.some((mark) => piece.includes(mark)))
-    .map((piece) => marks.reduce((word, mark) => word.replace(mark, ""), piece).toLowerCase());
-  return words.filter((word) => /^\p{L}{3,}$/u.test(word));
-}

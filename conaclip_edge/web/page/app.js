@@ -2,7 +2,7 @@
 
 import { open, search, where } from "./backend.js";
 import { speller } from "./spelling.js";
-import { arrows, showHits } from "./results.js";
+import { arrows, shortName, showHits } from "./results.js";
 
 const PAUSE_MS = 120; // of typing, before a search starts
 const HITS = 48;
@@ -19,8 +19,9 @@ async function start() {
   try {
     about = await open({});
   } catch (error) {
-    at("status").textContent = "";
     return fail(error);
+  } finally {
+    document.documentElement.dataset.ready = "yes";
   }
   const many = about.count.toLocaleString("en");
   at("count").textContent = many;
@@ -29,7 +30,6 @@ async function start() {
   correct = speller(about.words);
   at("text").value ||= new URLSearchParams(location.hash.slice(1)).get("q") ?? "";
   await ask();
-  document.documentElement.dataset.ready = "yes";
 }
 
 /** Asks the backend for what the page holds now; an answer that was overtaken is dropped. */
@@ -86,11 +86,16 @@ function showSpelling(typed, text) {
 }
 
 function showPicture(name, address) {
-  const old = at("chip-picture").src;
-  if (old.startsWith("blob:")) URL.revokeObjectURL(old);
+  const old = at("chip-picture").firstElementChild;
+  if (old?.src.startsWith("blob:")) URL.revokeObjectURL(old.src);
   at("chip").hidden = !address;
   at("chip-name").textContent = name;
-  at("chip-picture").src = address || "data:,";
+  at("chip-picture").replaceChildren();
+  if (!address) return;
+  const image = new Image();
+  image.alt = "";
+  image.src = address;
+  at("chip-picture").append(image);
 }
 
 function usePicture(file) {
@@ -104,7 +109,7 @@ function usePicture(file) {
 function like(hit) {
   Object.assign(query, { picture: null, like: hit.key });
   at("text").value = "";
-  showPicture(hit.name, hit.thumb);
+  showPicture(shortName(hit.name), hit.thumb);
   scrollTo({ top: 0 });
   at("text").focus();
   ask();

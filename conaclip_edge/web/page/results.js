@@ -9,8 +9,10 @@ export function showHits(list, hits, like) {
       const [link, image] = [item.querySelector("a"), item.querySelector("img")];
       link.href = hit.full;
       image.src = hit.thumb;
-      image.alt = hit.name;
-      item.querySelector(".name").textContent = item.querySelector(".name").title = hit.name;
+      const name = shortName(hit.name);
+      image.alt = name;
+      item.querySelector(".name").textContent = name;
+      item.querySelector(".name").title = hit.name;
       const score = item.querySelector(".score");
       if (hit.score === null) score.remove();
       else {
@@ -19,12 +21,17 @@ export function showHits(list, hits, like) {
         score.title = "cosine of the two embeddings: 1 is the same, 0 has nothing to do with it";
       }
       const more = item.querySelector(".like");
-      more.setAttribute("aria-label", `More like ${hit.name}`);
+      more.setAttribute("aria-label", `More like ${name}`);
       more.addEventListener("click", () => like(hit));
       item.firstElementChild.dataset.key = hit.key;
       return item;
     }),
   );
+}
+
+/** A file's name without its folders and its suffix. */
+export function shortName(path) {
+  return path.split("/").pop().replace(/(?<=.)\.[^.]+$/, "");
 }
 
 /** Moves the focus: down from the box into the grid, in the grid by the columns that it has, up to the box again. */

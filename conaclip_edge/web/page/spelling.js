@@ -12,7 +12,7 @@ export function speller(words) {
     return found.get(word);
   };
   function search(word) {
-    const reach = word.length > 7 ? 2 : 1;
+    const reach = word.length > 6 ? 2 : 1;
     let best = word, least = reach + 1;
     for (let length = word.length - reach; length <= word.length + reach; length++) {
       for (const candidate of byLength.get(length) ?? []) {

@@ -1,0 +1,28 @@
+// The page's backend on this computer: the server that conaclip-edge serve runs.
+
+let running = null;
+
+export const where = "on the computer that serves this page";
+
+export const open = () => ask("./about", {});
+
+/** Encodes and searches; a search that is still under way is given up. */
+export function search({ text, picture, like, k }) {
+  running?.abort();
+  running = new AbortController();
+  const asked = new URLSearchParams({ text, k });
+  if (like !== null) asked.set("like", like);
+  return ask(`./search?${asked}`, { method: "POST", body: picture, signal: running.signal });
+}
+
+async function ask(address, options) {
+  let answer;
+  try {
+    answer = await fetch(address, options);
+  } catch {
+    throw new Error("The server does not answer. Start it again: conaclip-edge serve.");
+  }
+  const found = await answer.json();
+  if (!answer.ok) throw new Error(found.error);
+  return found;
+}
