@@ -104,8 +104,9 @@ class StudentConfig(Config):
     text: dict[str, Any] = Field(default_factory=dict, description="keys of TextTowerConfig to change")
     embed_dim: int | None = Field(None, description="must equal the teacher's; the default is the teacher's")
     init_image: str = Field("auto", description="'auto' (what the preset names), 'none', or a folder of weights")
-    init_text: Literal["auto", "none"] = Field(
-        "auto", description="'auto': token table and first layers of the teacher"
+    init_text: str = Field(
+        "auto",
+        description="'auto' (token table and first layers of the teacher), 'none', or an earlier student's folder",
     )
     freeze_blocks: int = Field(0, ge=0, description="mobile: stem and first blocks that keep their pretrained weights")
     vocab: VocabConfig = VocabConfig()
@@ -309,7 +310,6 @@ class AndroidConfig(Config):
     timeout: float = Field(300.0, gt=0, description="seconds for one adb command")
 
 
-Comparison = Literal["teacher", "student", "plain-onnx", "plain-executorch", "clip-vit-b32"]
 class AnnConfig(Config):
     """How the index's graph is measured against exact search, on synthetic vectors of the student's width."""
 
@@ -322,6 +322,7 @@ class AnnConfig(Config):
     spread: float = Field(0.6, gt=0, description="of a cluster, the distance of two clusters' centres being about 1.4")
 
 
+Comparison = Literal["teacher", "student", "plain-onnx", "plain-executorch", "clip-vit-b32"]
 
 
 class BenchmarkConfig(Config):
@@ -348,8 +349,8 @@ class BenchmarkConfig(Config):
     min_retention: float = Field(0.99, description="share of the student's recall that an interval must reach")
     gallery: GalleryConfig = GalleryConfig()
     android: AndroidConfig = AndroidConfig()
-
     ann: AnnConfig | None = Field(None, description="measures the index's graph, and nothing else")
+
 
 Axis = Literal["towers", "mobile", "sizes", "limit", "preprocessing", "evaluation", "step", "export", "start"]
 

@@ -56,10 +56,10 @@ def plain_onnx(checkpoint: Path, folder: Path) -> PlainExport:
     files: dict[str, Path | None] = {}
     sizes: dict[str, int] = {}
     notes: list[str] = []
-    for tower, (module, example) in _towers(checkpoint).items():
+    for tower, (module, example) in plain_towers(checkpoint).items():
         name = {"image": "pixel_values", "text": "input_ids"}[tower]
         plain, path = folder / f"{tower}.fp32.onnx", folder / f"{tower}.int8.onnx"
-        with _quiet():
+        with quiet_exporter():
             torch.onnx.export(
                 module,
                 (example,),
@@ -87,9 +87,9 @@ def plain_executorch(checkpoint: Path, folder: Path) -> PlainExport:
     files: dict[str, Path | None] = {}
     sizes: dict[str, int] = {}
     notes: list[str] = []
-    for tower, (module, example) in _towers(checkpoint).items():
+    for tower, (module, example) in plain_towers(checkpoint).items():
         path = folder / f"{tower}.fp32.pte"
-        with _quiet():
+        with quiet_exporter():
             program = torch.export.export(module, (example,), strict=False)
             lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
             path.write_bytes(lowered.to_executorch().buffer)
@@ -101,7 +101,7 @@ def plain_executorch(checkpoint: Path, folder: Path) -> PlainExport:
     return PlainExport(files["image"], files["text"], sizes, tuple(notes))
 
 
-def _towers(checkpoint: Path) -> dict[str, tuple[nn.Module, Tensor]]:
+def plain_towers(checkpoint: Path) -> dict[str, tuple[nn.Module, Tensor]]:
     """Return each tower of a student with an example of its input."""
     student = load_student(checkpoint)
     size, context = student.model.config.image.size, student.model.config.text.context
@@ -123,7 +123,7 @@ def _refusal(path: Path, example: Tensor) -> str:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_exporter() -> Iterator[None]:
     """Keep the exporters' own progress and advice off the terminal; they log to loggers that they set up themselves."""
     logging.disable(logging.WARNING)
     try:

@@ -95,6 +95,8 @@ def prepare(config: DistillConfig) -> Ready:
         captioned_rows(pairs, cache, split)
     corpus = [text for row in pairs.rows("train") for text in pairs.captions[row]]
     said = corpus_vectors(pairs, cache) if config.student.vocab.near else None
+    # building a teacher or filling a cache draws random numbers too: a first run must begin like the second
+    torch.manual_seed(config.seed)
     student, tokenizer_json, pretrained = build_student(config.student, teacher, corpus, config.cache, said)
     used = np.flatnonzero(cache.usable)
     pixels = pixel_reader(pairs, used, student.config.image.size, views, config.cache, max_pixels)

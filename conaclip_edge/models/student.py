@@ -14,6 +14,8 @@ from torch.nn import functional as F
 
 from conaclip_edge.config import ImageTowerConfig, ModelConfig, StudentConfig
 from conaclip_edge.errors import UserError
+from conaclip_edge.files import read_json
+from conaclip_edge.models.checkpoint import load_student
 from conaclip_edge.models.dual_encoder import DualEncoder
 from conaclip_edge.models.embeddings import text_embeddings
 from conaclip_edge.models.presets import student_shape
@@ -59,7 +61,9 @@ def build_student(
     )
     student = DualEncoder(ModelConfig(image=shape.image, text=text, embed_dim=teacher.embed_dim))
     taken = 0
-    if config.init_text == "auto":
+    if config.init_text not in ("auto", "none"):
+        taken += continue_text(student, tokenizer_json, Path(config.init_text))
+    elif config.init_text == "auto":
         pieces = surface(tokenizer)
         taken += start_text(student, teacher, torch.from_numpy(kept), pieces, tokenizer.special_ids, cache, known)
     if config.init_image != "none":
@@ -216,8 +220,41 @@ def start_image(student: DualEncoder, shape: ImageTowerConfig, source: str) -> i
     target = student.image.state_dict()
     prefix = "vit." if shape.kind == "vit" else ""
     named = {prefix + name.removeprefix("image."): value for name, value in load_file(file).items()}
+    for name, value in named.items():
+        if name.endswith("position_embedding.weight") and name in target:
+            named[name] = resized_positions(value, len(target[name]))
     fitting = {name: value for name, value in named.items() if name in target and value.shape == target[name].shape}
     if not fitting:
         raise UserError(f"student.init_image: no weight of {file} fits the image tower (kind {shape.kind}).")
     student.image.load_state_dict(fitting, strict=False)
     return sum(value.numel() for value in fitting.values())
+
+
+def resized_positions(positions: Tensor, count: int) -> Tensor:
+    """Bring position rows [1 + n * n, width] to another picture size [count, width]; the class row stays.
+
+    Bicubic, as CLIP's own towers are fine-tuned at a larger size. Rows of no square grid are returned as they are.
+    """
+    old, new = round((len(positions) - 1) ** 0.5), round((count - 1) ** 0.5)
+    if old == new or 1 + old * old != len(positions) or 1 + new * new != count:
+        return positions
+    grid = positions[1:].T.reshape(1, -1, old, old)
+    grid = F.interpolate(grid, size=(new, new), mode="bicubic", align_corners=False)
+    return torch.cat([positions[:1], grid.flatten(2)[0].T])
+
+
+@torch.no_grad()
+def continue_text(student: DualEncoder, tokenizer_json: dict[str, Any], folder: Path) -> int:
+    """Start the text tower from an earlier student's, whole; returns the number of weights taken."""
+    earlier = load_student(folder)
+    if read_json(folder / "tokenizer.json", "tokenizer")["model"] != tokenizer_json["model"]:
+        raise UserError(
+            f"student.init_text: {folder} has another vocabulary, so its token rows mean other tokens. Use the data and "
+            "the student.vocab that it was distilled with."
+        )
+    try:
+        student.text.load_state_dict(earlier.model.text.state_dict())
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"student.init_text: the text tower of {folder} has another shape. ({reason})") from error
+    return sum(value.numel() for value in student.text.parameters())

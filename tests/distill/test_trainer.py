@@ -20,6 +20,7 @@ from conaclip_edge.errors import UserError
 from conaclip_edge.models import dual_encoder
 from conaclip_edge.models.checkpoint import load_student
 from conaclip_edge.models.dual_encoder import DualEncoder
+from conaclip_edge.models.student import resized_positions
 
 pytestmark = pytest.mark.usefixtures("no_curves")
 
@@ -80,6 +81,62 @@ def test_a_recipe_gives_the_same_student_every_time_and_another_seed_another(set
     one, two, three = (Path(name, "model.safetensors").read_bytes() for name in ("one", "two", "three"))
     assert one == two
     assert one != three
+
+
+def test_random_numbers_drawn_before_the_student_is_built_do_not_change_it(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Building a teacher and filling its cache draw some, in the first run alone."""
+    distill(settings(steps=2), Path("warm"))
+    filled = inputs.teacher_cache
+    monkeypatch.setattr(inputs, "teacher_cache", lambda *given: (torch.rand(7), filled(*given))[1])
+    distill(settings(steps=2), Path("cold"))
+    assert Path("cold/model.safetensors").read_bytes() == Path("warm/model.safetensors").read_bytes()
+
+
+EARLIER = {"init_image": "earlier", "init_text": "earlier"}
+
+
+def test_training_goes_on_from_an_earlier_student(settings: Any) -> None:
+    distill(settings(steps=4), Path("earlier"))
+    record = distill(settings(steps=1, lr=1e-12, student=EARLIER), Path("out"))
+    before, after = weights(Path("earlier")), weights(Path("out"))
+    assert all(torch.allclose(before[name], value, atol=1e-6) for name, value in after.items() if name != "logit_scale")
+    towers = load_student(Path("out")).model
+    started = sum(part.numel() for tower in (towers.image, towers.text) for part in tower.parameters())
+    assert record["parameters"]["started_from_pretrained"] == started
+
+
+def test_training_goes_on_at_a_larger_picture_size(settings: Any) -> None:
+    distill(settings(steps=4), Path("earlier"))
+    larger = {"image": tiny.STUDENT["image"] | {"size": 64}}  # type: ignore[dict-item]  # a dict among plain values
+    distill(settings(steps=1, lr=1e-12, student=EARLIER | larger), Path("out"))
+    name = "image.vit.vision_model.embeddings.position_embedding.weight"
+    before, after = weights(Path("earlier"))[name], weights(Path("out"))[name]
+    assert (len(before), len(after)) == (5, 17)
+    assert torch.allclose(after, resized_positions(before, 17), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("student", "message"),
+    [
+        ({"init_text": "earlier", "text": tiny.STUDENT["text"] | {"mlp": 16}}, "earlier has another shape"),  # type: ignore[operator]  # a dict among plain values
+        ({"init_text": "nowhere"}, "no checkpoint at nowhere"),
+    ],
+)
+def test_an_earlier_student_that_does_not_fit_is_refused(settings: Any, student: dict[str, Any], message: str) -> None:
+    distill(settings(steps=1), Path("earlier"))
+    with pytest.raises(UserError, match=message):
+        distill(settings(steps=1, student=student), Path("out"))
+
+
+def test_an_earlier_student_of_another_vocabulary_is_refused(settings: Any) -> None:
+    distill(settings(steps=1), Path("earlier"))
+    tokenizer = json.loads(Path("earlier/tokenizer.json").read_text("utf-8"))
+    tokenizer["model"]["vocab"]["another"] = tokenizer["model"]["vocab"].pop("a")
+    Path("earlier/tokenizer.json").write_text(json.dumps(tokenizer), "utf-8")
+    with pytest.raises(UserError, match=r"init_text: earlier has another vocabulary, so its token rows mean other"):
+        distill(settings(steps=1, student={"init_text": "earlier"}), Path("out"))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,15 @@ from tiny_tokenizers import minilm_json
 
 from conaclip_edge.config import StudentConfig, parse
 from conaclip_edge.models.dual_encoder import DualEncoder
-from conaclip_edge.models.student import build_student, nearest_words, start_static, surface, tokenizer_of, whole_words
+from conaclip_edge.models.student import (
+    build_student,
+    nearest_words,
+    resized_positions,
+    start_static,
+    surface,
+    tokenizer_of,
+    whole_words,
+)
 
 DIM = 12
 CORPUS = ["green tree", "three sheep"]
@@ -106,3 +114,22 @@ def test_each_row_starts_from_what_the_teacher_says_of_its_piece(teacher: Any, t
     signs = torch.sign((table * again).sum(0))  # of a principal component the sign is free
     assert torch.allclose(table, again * signs, atol=1e-5)
     assert table[tokenizer.eos_id].abs().max() == 0
+
+
+def test_resized_positions_keep_the_class_row_and_what_lies_between_the_others() -> None:
+    """A table that rises evenly to the right still does, in smaller steps."""
+    small, large = 6, 12
+    ramp = torch.arange(small, dtype=torch.float32).repeat(small)
+    positions = torch.cat([torch.tensor([-7.0]), ramp])[:, None]
+    resized = resized_positions(positions, 1 + large * large)
+    assert resized[0].item() == -7.0
+    grid = resized[1:, 0].view(large, large)
+    assert torch.allclose(grid, grid[:1].expand(large, -1), atol=1e-5)
+    # the bicubic kernel bends a straight line a little
+    assert torch.allclose(grid[0, 3:-3], torch.arange(large)[3:-3] / 2 - 0.25, atol=0.06)
+
+
+@pytest.mark.parametrize("count", [37, 12], ids=["the same size", "no square grid"])
+def test_positions_of_the_same_size_or_of_no_grid_stay(count: int) -> None:
+    positions = torch.rand(37, 3)
+    assert resized_positions(positions, count) is positions
