@@ -186,7 +186,7 @@ def open_writer(
     with only_writer(out):
         new = unmade(out)
         sidecar = None if new else open_sidecar(out)
-        meta = sidecar.meta() if sidecar else {}
+        meta = {} if sidecar is None else sidecar.meta()  # an empty one counts as false
         if meta.get("pictures", str(pictures)) != str(pictures):
             where = f"of the pictures in {meta['pictures']}, not in {pictures}"
             raise UserError(f"index {out} is {where}. Choose another --out.")
