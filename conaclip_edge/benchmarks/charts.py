@@ -57,14 +57,14 @@ class Box:
     noisy: bool
 
 
-def pareto(points: Sequence[Point], title: str, axis: str, level: str = "mean recall") -> Markup:
+def pareto(points: Sequence[Point], title: str, axis: str, kind: str = "mean recall") -> Markup:
     """Plot recall in percent against latency on a logarithmic axis, with the frontier: nothing is better than its rows.
 
     Args:
         points: at least one.
         title: what the chart is, for those who do not see it.
         axis: what the latency is of.
-        level: what kind of recall it is.
+        kind: of recall.
     """
     low, high = _log_range([point.latency for point in points])
     bottom, top, step = _recall_range([point.recall for point in points])
@@ -83,7 +83,7 @@ def pareto(points: Sequence[Point], title: str, axis: str, level: str = "mean re
         parts.append(_line(x(tick), _TOP, x(tick), _BOTTOM, "grid"))
         parts.append(_text(x(tick), _BOTTOM + 16, f"{tick:g}", "tick", "middle"))
     parts.append(_text(_PLOT[1], _BOTTOM + 33, f"{axis}, ms (log scale)", "tick", "end"))
-    parts.append(_text(_PLOT[0], _TOP - 4, f"{level}, %", "tick", "start"))
+    parts.append(_text(_PLOT[0], _TOP - 4, f"{kind}, %", "tick", "start"))
     best = frontier(points)
     level = []  # the frontier's level parts, which no label should lie on
     for before, after in itertools.pairwise(best):
@@ -103,7 +103,7 @@ def pareto(points: Sequence[Point], title: str, axis: str, level: str = "mean re
                 ).format(x(point.latency), y(point.recall), dx, end)
             )
     for point, (dx, dy, anchor) in zip(points, places, strict=True):
-        shown = f"{point.label}: {milliseconds(point.latency)}, {level} {point.recall:.1f} %"
+        shown = f"{point.label}: {milliseconds(point.latency)}, {kind} {point.recall:.1f} %"
         parts.append(
             Markup(
                 '<circle cx="{:.2f}%" cy="{:.1f}" r="5.5" class="mark {}" data-row="{}"><title>{}</title></circle>'

@@ -46,6 +46,7 @@ def merge_reports(paths: Sequence[Path]) -> dict[str, Any]:
             | {
                 "rows": [row.model_dump(mode="json") for row in rows],
                 "other_environments": [one.model_dump(mode="json") for one in environments[1:]],
+                "ann": next((report.ann.model_dump(mode="json") for report in reports if report.ann), None),
             },
             "the merged report",
         )
