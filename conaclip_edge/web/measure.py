@@ -94,7 +94,7 @@ def _row(report: Report, host: str, found: dict[str, Any], site: Path) -> Row:
             "recall": None,
             "latency_ms": {tower: _latency(report, tower, found["times"][tower]) for tower in ("image", "text")},
             "notes": [
-                f"in {browser} by onnxruntime-web {version} (WebAssembly SIMD, {runtime / 1e6:.1f} MB beside the files)",
+                f"in {browser} by onnxruntime-web {version} (WebAssembly SIMD, {runtime / 1e6:.1f} MB more)",
                 "timed apart from the other rows, on the golden inputs; golden ids, pixels and embeddings agree",
             ],
         }

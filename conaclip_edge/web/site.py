@@ -26,6 +26,7 @@ ENGINE = (
     *("backend.js", "engine.js", "towers.js", "tokenize.js", "preprocess.js", "query.js", "rows.js"),
     *("check.html", "check-page.js", "check.js"),
 )
+TOKENIZERS = ("WordPiece", "BPE", "Unigram")  # what the page's tokenizer knows
 _TOWERS = ("image", "text")
 
 
@@ -51,6 +52,13 @@ def build_site(bundle: Path, index: Path, out: Path, credit: str = "") -> dict[s
             f"bundle {bundle} has no int8 files for ONNX, which a browser runs. "
             "Add them: conaclip-edge export --target onnx"
         )
+    tokenizer = read_json(bundle / "tokenizer.json", "tokenizer")
+    kind = tokenizer.get("model", {}).get("type")
+    if kind not in TOKENIZERS:
+        raise UserError(
+            f"bundle {bundle} has a tokenizer of kind {kind}, which the page's tokenizer does not know. "
+            f"Known: {', '.join(TOKENIZERS)}. 'conaclip-edge serve' runs it."
+        )
     pictures = open_index(index)
     if pictures.space_id != manifest.embedding_space:
         raise UserError(
@@ -73,8 +81,7 @@ def build_site(bundle: Path, index: Path, out: Path, credit: str = "") -> dict[s
             shutil.copy(path, folder / "model" / path.name)
         shutil.copytree(bundle / "golden", folder / "golden")
         names, left_out = _index(pictures, folder)
-        words = whole_words(read_json(bundle / "tokenizer.json", "tokenizer"))
-        about = _about(manifest, pictures, names, credit) | {"words": words}
+        about = _about(manifest, pictures, names, credit) | {"words": whole_words(tokenizer)}
         (folder / "site.json").write_text(json.dumps(about, ensure_ascii=False), "utf-8")
         headers = "".join(f"  {name}: {value}\n" for name, value in HEADERS.items())
         (folder / "_headers").write_text(f"/*\n{headers}", "utf-8")  # as Netlify and Cloudflare Pages read it

@@ -3,7 +3,7 @@
 /** Rounds a vector to int8 with one scale, as the rows of the index are. */
 export function quantise(vector) {
   const most = vector.reduce((found, value) => Math.max(found, Math.abs(value)), 0) || 1;
-  const scale = most / 127;
+  const scale = Math.fround(most / 127);
   return { values: Int8Array.from(vector, (value) => roundHalfEven(value / scale)), scale };
 }
 
