@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from conaclip_edge.data.preprocess import BadPicture, describe, pixel_values
+from conaclip_edge.data.preprocess import BadPicture, decode, describe, to_pixels
 from conaclip_edge.errors import ConaclipError, GateFailed, UserError
 from conaclip_edge.export.golden import FOLDER, PIXEL_LEVELS, Golden, read_golden
 from conaclip_edge.export.manifest import ExportedFile, Manifest, read_manifest
@@ -112,7 +112,7 @@ def _input_problems(bundle: Path, manifest: Manifest, golden: Golden) -> list[Pr
     for name, data, pixels in zip(golden.names, golden.pictures, golden.pixels, strict=True):
         member = f"{FOLDER}/pictures/{name}"
         try:
-            made = np.rint(pixel_values(data, manifest.image_size) * 255)
+            made = to_pixels(decode(data), manifest.image_size).astype(np.float32)
         except BadPicture as error:
             problems.append(Problem("pixels", member, str(error)))
             continue

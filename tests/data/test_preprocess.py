@@ -19,6 +19,7 @@ from conaclip_edge.data.preprocess import (
     decode,
     describe,
     pixel_values,
+    reduction,
     resize_crop,
     to_pixels,
 )
@@ -217,6 +218,73 @@ def test_pixel_values_are_channels_first_in_unit_range() -> None:
     assert values[:, -1, 0].tolist() == [0, 0, 1]
 
 
+def scene(width: int, height: int) -> Image.Image:
+    """Shapes with sharp edges on a ramp, and some grain: what a camera's picture is made of."""
+    y, x = np.mgrid[0:height, 0:width] / min(width, height)
+    levels = np.stack([60 + 90 * x, 200 - 80 * y, 40 + 60 * (x + y)], -1)
+    levels[(x - 0.5) ** 2 + (y - 0.4) ** 2 < 0.05] = (240, 200, 30)
+    levels[(np.sin(50 * x * (1 + y)) > 0.3) & (y > 0.7)] = (20, 60, 20)
+    levels += np.random.default_rng(0).normal(0, 6, (height, width, 1))
+    return Image.fromarray(levels.clip(0, 255).astype(np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "size", "by"),
+    [
+        (4000, 3000, 224, 4),  # an eighth would leave 375 of the 560 that are kept
+        (4000, 3000, 128, 8),
+        (3000, 4000, 151, 4),  # an eighth would leave 375 of 377.5
+        (4002, 3000, 128, 2),  # 4002 is no multiple of 4 or 8
+        (4001, 3000, 128, 1),
+        (1000, 1000, 201, 1),
+        (1000, 1000, 200, 2),
+        (1248, 800, 32, 1),  # below a megapixel
+    ],
+)
+def test_a_jpeg_is_reduced_as_far_as_the_rule_lets_it(width: int, height: int, size: int, by: int) -> None:
+    assert reduction(width, height, size) == by
+    if by > 1:
+        assert not width % by
+        assert not height % by
+        assert min(width, height) // by >= 2.5 * size
+
+
+@pytest.mark.parametrize(("orientation", "size"), [(1, 60), (6, 60), (3, 120)])
+def test_a_reduced_jpeg_gives_nearly_the_pixels_of_the_whole_one(orientation: int, size: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(scene(1600, 1200), "JPEG", quality=90, exif=exif)
+    small = decode(data, size=size)
+    by = reduction(1600, 1200, size)
+    assert by > 1
+    assert small.size == ((1200 // by, 1600 // by) if orientation == 6 else (1600 // by, 1200 // by))
+    whole = to_pixels(decode(data), size).astype(float)
+    found = pixel_values(data, size) * 255
+    off = np.abs(found - whole)
+    assert 0 < off.mean() < 0.5
+    assert np.percentile(off, 99) <= 4
+    # one pixel of shift is far more than that
+    assert np.abs(whole[:, :, 1:] - whole[:, :, :-1]).mean() > 3 * off.mean()
+
+
+def test_what_is_no_jpeg_or_small_is_decoded_as_it_is() -> None:
+    large, small = encoded(scene(1600, 1200), "PNG"), encoded(scene(640, 480), "JPEG")
+    for data in (large, small):
+        assert np.array_equal(pixel_values(data, 64), to_pixels(decode(data), 64).astype(np.float32) / 255)
+
+
+def test_a_cut_off_jpeg_is_bad_when_reduced_too() -> None:
+    data = encoded(scene(1600, 1200), "JPEG")
+    with pytest.raises(BadPicture, match="cannot be decoded"):
+        decode(data[: len(data) // 2], size=60)
+
+
+def test_a_reduced_cmyk_jpeg_has_its_colours() -> None:
+    data = encoded(Image.new("CMYK", (1600, 1200), (255, 0, 0, 0)), "JPEG", quality=95)
+    assert decode(data, size=60).size == (200, 150)
+    assert np.abs(pixel_values(data, 60) * 255 - np.array([0, 255, 255])[:, None, None]).max() <= 3
+
+
 def test_the_description_for_the_apps_names_what_is_done() -> None:
     written = json.loads(json.dumps(describe(96)))
     assert written["schema"] == "conaclip-edge/preprocess/1"
@@ -224,6 +292,7 @@ def test_the_description_for_the_apps_names_what_is_done() -> None:
     assert written["resize"]["a"] == -0.5
     assert written["resize"]["antialias"] is True
     assert written["scale"] == 1 / 255
+    assert written["jpeg"] == {"may_reduce_by": [8, 4, 2], "from_pixels": 1_000_000, "keep_shorter_side": 240}
 
 
 def test_a_view_belongs_to_its_seed() -> None:
