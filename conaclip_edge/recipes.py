@@ -9,6 +9,7 @@ from conaclip_edge.config import (
     BenchmarkConfig,
     DataConfig,
     DistillConfig,
+    SpeedConfig,
     TeacherConfig,
     load_yaml,
     override,
@@ -30,9 +31,12 @@ def teacher_recipe(path: Path | None, settings: list[str]) -> TeacherConfig:
     return parse(TeacherConfig, override(load_yaml(path) if path else {}, settings), str(path or "the default recipe"))
 
 
-def benchmark_suite(path: Path | None, settings: list[str]) -> BenchmarkConfig:
-    """Read a benchmark suite."""
-    return parse(BenchmarkConfig, override(load_yaml(path) if path else {}, settings), str(path or "the default suite"))
+def benchmark_suite(path: Path | None, settings: list[str]) -> BenchmarkConfig | SpeedConfig:
+    """Read a benchmark suite; one with `axes` is a speed suite."""
+    values, where = override(load_yaml(path) if path else {}, settings), str(path or "the default suite")
+    if "axes" in values:
+        return parse(SpeedConfig, values, where)
+    return parse(BenchmarkConfig, values, where)
 
 
 def data_config(source: Path) -> DataConfig:

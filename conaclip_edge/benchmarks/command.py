@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from conaclip_edge.benchmarks.axes.result import SCHEMA as SPEED_SCHEMA
+from conaclip_edge.benchmarks.axes.result import SpeedReport, table
 from conaclip_edge.benchmarks.compare import check_regression, merge_reports
 from conaclip_edge.benchmarks.markdown import summary_table
 from conaclip_edge.benchmarks.schema import parse_report, plain, read_report
 from conaclip_edge.benchmarks.write import write_report
-from conaclip_edge.config import BenchmarkConfig
+from conaclip_edge.config import BenchmarkConfig, SpeedConfig
 from conaclip_edge.errors import GateFailed, UserError, unknown
 
 DEVICES = ("android", "ios")
@@ -18,7 +20,7 @@ DEVICES = ("android", "ios")
 
 def benchmark(
     bundle: Path,
-    suite: BenchmarkConfig,
+    suite: BenchmarkConfig | SpeedConfig,
     out: Path | None = None,
     device: str | None = None,
     serial: str | None = None,
@@ -35,7 +37,8 @@ def benchmark(
         result: iOS only: what the Mac measured; None writes what the Mac needs.
 
     Returns:
-        The content of report.json (for iOS without a result: where the recipe is and its command), and the folder.
+        The content of report.json (for iOS without a result: where the recipe is and its command; for a speed suite:
+        of speed.json), and the folder.
 
     Raises:
         UserError: no bundle, an unknown device, or what the measurements themselves refuse.
@@ -49,6 +52,13 @@ def benchmark(
         raise UserError("--result is what an iPhone's Mac measured. Add --device ios, or leave it out.")
     if not (bundle / "manifest.json").is_file():
         raise UserError(f"no bundle at {bundle}. Make one: conaclip-edge export --target all")
+    if isinstance(suite, SpeedConfig):
+        if device:
+            raise UserError("a speed suite compares runs on this machine. Leave --device out, or take another suite.")
+        from conaclip_edge.benchmarks.axes.run import run_speed
+
+        folder = out or bundle.with_name("speed")
+        return run_speed(bundle, suite, folder), folder
     if device == "android":
         from conaclip_edge.benchmarks.android import device_android
 
@@ -101,5 +111,7 @@ def benchmark_text(values: dict[str, Any], folder: Path | None) -> str:
     """Say for a terminal where a report is and show its first table, or what to do with the recipe for an iPhone."""
     if "recipe" in values:
         return f"{folder}/README.md says what to run on a Mac with the iPhone: {values['command']}"
+    if values.get("schema") == SPEED_SCHEMA:
+        return f"report: {folder}/speed.md\n{table(SpeedReport.model_validate(values).findings)}"
     lines = [f"report: {folder / 'report.html'}"] if folder else []
     return "\n".join([*lines, summary_table(parse_report(values, "the report"))])

@@ -249,8 +249,8 @@ def continue_text(student: DualEncoder, tokenizer_json: dict[str, Any], folder: 
     earlier = load_student(folder)
     if read_json(folder / "tokenizer.json", "tokenizer")["model"] != tokenizer_json["model"]:
         raise UserError(
-            f"student.init_text: {folder} has another vocabulary, so its token rows mean other tokens. Use the data and "
-            "the student.vocab that it was distilled with."
+            f"student.init_text: {folder} has another vocabulary, so its token rows mean other tokens. Use the data "
+            "and the student.vocab that it was distilled with."
         )
     try:
         student.text.load_state_dict(earlier.model.text.state_dict())

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from pydantic import Field
+
+from conaclip_edge.benchmarks.figures import ABSENT, TO
 from conaclip_edge.benchmarks.schema import Environment, Part, Spread
 from conaclip_edge.config import SpeedConfig
-from conaclip_edge.errors import UserError
 
 SCHEMA: Literal["conaclip-edge/speed/1"] = "conaclip-edge/speed/1"
 
@@ -48,7 +50,7 @@ class Finding(Part):
 class SpeedReport(Part):
     """speed.json: the findings with the machine and the suite that gave them."""
 
-    schema_: Literal["conaclip-edge/speed/1"] = SCHEMA
+    schema_: Literal["conaclip-edge/speed/1"] = Field(SCHEMA, alias="schema")
     created: str
     environment: Environment
     suite: SpeedConfig
@@ -65,24 +67,14 @@ def table(findings: Sequence[Finding]) -> str:
     """Render findings as a Markdown table."""
     lines = ["| axis | figure | measured | wall | bar | n |", "|---|---|---|---|---|---|"]
     for one in findings:
-        bar = "–" if one.bar is None else f"{'≤' if one.most else '≥'} {_number(one.bar)}{_unit(one)}"
+        bar = ABSENT if one.bar is None else f"{'≤' if one.most else '≥'} {_number(one.bar)}{_unit(one)}"
         reached = {None: "", True: " ✓", False: " **missed**"}[one.met]
-        wall = _spread(one.wall, one) if one.wall else "–"
+        wall = _spread(one.wall, one) if one.wall else ABSENT
         note = f" ({one.note})" if one.note else ""
-        lines.append(f"| {one.axis} | {one.what}{note} | {_spread(one.value, one)} | {wall} | {bar}{reached} | {one.n} |")
+        lines.append(
+            f"| {one.axis} | {one.what}{note} | {_spread(one.value, one)} | {wall} | {bar}{reached} | {one.n} |"
+        )
     return "\n".join(lines)
-
-
-def require_finding(findings: Sequence[Finding], what: str) -> Finding:
-    """Return the finding of a name.
-
-    Raises:
-        UserError: there is none.
-    """
-    for one in findings:
-        if one.what == what:
-            return one
-    raise UserError(f"the speed report has no figure '{what}'. It has: {', '.join(one.what for one in findings)}")
 
 
 def _unit(one: Finding) -> str:
@@ -97,4 +89,4 @@ def _spread(value: Spread, one: Finding) -> str:
     middle = f"{_number(value.median)}{_unit(one)}"
     if value.q25 == value.q75:
         return middle
-    return f"{middle} [{_number(value.q25)}–{_number(value.q75)}]"
+    return f"{middle} [{_number(value.q25)}{TO}{_number(value.q75)}]"

@@ -20,7 +20,9 @@ class Times:
     wall: np.ndarray
 
 
-def rounds(calls: Mapping[str, Callable[[int], object]], count: int, seed: int = 0, warmup: int = 2) -> dict[str, Times]:
+def rounds(
+    calls: Mapping[str, Callable[[int], object]], count: int, seed: int = 0, warmup: int = 2
+) -> dict[str, Times]:
     """Run everything once a round, in a new random order each, after `warmup` untimed rounds.
 
     Args:
