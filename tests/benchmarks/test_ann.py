@@ -79,7 +79,7 @@ def test_an_interrupted_measurement_goes_on_where_it_was(measured: tuple[Report,
     pairs = len(CONFIG.sizes) * len(CONFIG.precisions)
     assert calls == ["build", "ask"] * 3 + ["build", "ask"] * (pairs - 2)
     assert report.ann is not None
-    assert [row.id for row in report.ann.rows] == [f"{p}-{n}" for p in ("i8", "f16", "f32") for n in (200, 400)]
+    assert [row.id for row in report.ann.rows] == [f"{p}-{n}" for n in (200, 400) for p in ("i8", "f16", "f32")]
 
 
 def test_small_graphs_find_everything_and_their_files_hold_their_vectors(measured: tuple[Report, list[str]]) -> None:
@@ -97,6 +97,7 @@ def test_small_graphs_find_everything_and_their_files_hold_their_vectors(measure
 
 def row(precision: str, size: int, recall: float) -> AnnRow:
     times = dict.fromkeys(("build_s", "load_s", "add_s", "write_s", "p50", "p95"), 1.0)
+    times |= dict.fromkeys(("build_cpu_s", "add_cpu_s", "p50_cpu", "p95_cpu"), 1.0)
     sizes = dict.fromkeys(("raw_bytes", "file_bytes", "resident_bytes", "loaded_bytes"), 1)
     values = {"id": f"{precision}-{size}", "vectors": size, "precision": precision, "recall": recall}
     return AnnRow.model_validate({**values, "graph_recall": recall, **times, **sizes})
