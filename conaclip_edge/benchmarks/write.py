@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from conaclip_edge.benchmarks.axes.result import page, read_speed, speed_text
 from conaclip_edge.benchmarks.markdown import render_markdown, render_readme
 from conaclip_edge.benchmarks.report import render_html
 from conaclip_edge.benchmarks.schema import Report, plain, read_report
@@ -35,4 +36,18 @@ def publish(source: Path, benchmarks: Path, name: str) -> None:
 
 def readme(benchmarks: Path) -> str:
     """Return the text of README.md for the results in a folder."""
-    return render_readme({path.stem: read_report(path) for path in sorted((benchmarks / "results").glob("*.json"))})
+    results = sorted((benchmarks / "results").glob("*.json"))
+    text = render_readme({path.stem: read_report(path) for path in results if path.stem != "speed"})
+    speed = benchmarks / "results" / "speed.json"
+    if not speed.is_file():
+        return text
+    return f"{text.rstrip()}\n\n## speed\n\n{page(read_speed(speed))} What was tried is in [SPEED.md](SPEED.md).\n"
+
+
+def publish_speed(source: Path, benchmarks: Path) -> None:
+    """Keep a speed.json as results/speed.json and render README.md anew."""
+    report = read_speed(source)
+    with atomic_file(benchmarks / "results" / "speed.json") as temporary:
+        temporary.write_text(speed_text(report), "utf-8")
+    with atomic_file(benchmarks / "README.md") as temporary:
+        temporary.write_text(readme(benchmarks), "utf-8")

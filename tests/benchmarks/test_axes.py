@@ -8,13 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sample import sample_report
 from small_towers import picture_tower
 
 from conaclip_edge.benchmarks.axes import limit, rounds, sizes, towers
 from conaclip_edge.benchmarks.axes.plain import plain_executorch_files, plain_onnx_files
-from conaclip_edge.benchmarks.axes.result import Finding, exactly, table
+from conaclip_edge.benchmarks.axes.result import Finding, SpeedReport, exactly, page, read_speed, speed_text, table
 from conaclip_edge.benchmarks.axes.rounds import Times, over
 from conaclip_edge.benchmarks.schema import Spread
+from conaclip_edge.benchmarks.write import publish_speed, readme
+from conaclip_edge.config import SpeedConfig
 from conaclip_edge.models.checkpoint import load_student
 from conaclip_edge.runtime.tower import open_tower
 
@@ -162,3 +165,24 @@ def test_executorch_s_own_int8_is_the_student_too(shop, tmp_path):
     with torch.inference_mode():
         wanted = student.model.encode_image(torch.from_numpy(pixels)).numpy()
     assert (open_tower(files["image int8"])(pixels) * wanted).sum() > 0.9
+
+
+def speed_report() -> SpeedReport:
+    return SpeedReport(
+        created="2026-01-01T00:00:00Z",
+        environment=sample_report().environment,
+        suite=SpeedConfig(),
+        models={"ViT": "vit", "mobile": "demo"},
+        findings=(finding(0.9, 0.8), finding(0.7, 0.8)),
+    )
+
+
+def test_a_published_speed_report_is_the_readme_s_table(tmp_path):
+    (tmp_path / "results").mkdir()
+    (tmp_path / "speed.json").write_text(speed_text(speed_report()), "utf-8")
+    publish_speed(tmp_path / "speed.json", tmp_path)
+    assert read_speed(tmp_path / "results/speed.json") == speed_report()
+    text = (tmp_path / "README.md").read_text("utf-8")
+    assert text == readme(tmp_path)
+    assert page(speed_report()) in text
+    assert speed_report().environment.cpu in text

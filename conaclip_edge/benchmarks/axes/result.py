@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
 from conaclip_edge.benchmarks.figures import ABSENT, TO
 from conaclip_edge.benchmarks.schema import Environment, Part, Spread
-from conaclip_edge.config import SpeedConfig
+from conaclip_edge.config import SpeedConfig, parse
+from conaclip_edge.files import read_json
 
 SCHEMA: Literal["conaclip-edge/speed/1"] = "conaclip-edge/speed/1"
 
@@ -75,6 +78,28 @@ def table(findings: Sequence[Finding]) -> str:
             f"| {one.axis} | {one.what}{note} | {_spread(one.value, one)} | {wall} | {bar}{reached} | {one.n} |"
         )
     return "\n".join(lines)
+
+
+def page(report: SpeedReport) -> str:
+    """Render a report's table with the machine that gave it."""
+    one = report.environment
+    machine = f"{one.cpu}, {one.cores} cores ({', '.join(one.isa)}), {one.os}, load {one.load} when it began"
+    versions = ", ".join(f"{name} {one.versions[name]}" for name in ("onnxruntime", "executorch", "torch"))
+    return (
+        f"{table(report.findings)}\n\nMeasured on {machine}; {versions}; one thread. Ratios of processor time, median "
+        "[quartiles] over interleaved rounds, beside them those of wall time; a ratio below 1 is faster."
+    )
+
+
+def speed_text(report: SpeedReport) -> str:
+    """Return the text of speed.json."""
+    content = report.model_dump(mode="json", by_alias=True)
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def read_speed(path: Path) -> SpeedReport:
+    """Read a speed.json."""
+    return parse(SpeedReport, read_json(path, "speed report"), str(path))
 
 
 def _unit(one: Finding) -> str:

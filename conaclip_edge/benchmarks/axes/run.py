@@ -20,7 +20,7 @@ from conaclip_edge.benchmarks.axes.plain import (
     plain_executorch_files,
     plain_onnx_files,
 )
-from conaclip_edge.benchmarks.axes.result import Finding, SpeedReport, exactly, table
+from conaclip_edge.benchmarks.axes.result import Finding, SpeedReport, exactly, page, speed_text
 from conaclip_edge.benchmarks.axes.rounds import Times
 from conaclip_edge.benchmarks.environment import environment
 from conaclip_edge.benchmarks.fresh import in_fresh_process
@@ -240,15 +240,7 @@ def run_speed(bundle: Path, config: SpeedConfig, out: Path) -> dict[str, Any]:
         models={"ViT": bench.manifest.name, "mobile": bench.mobile.name},
         findings=tuple(findings),
     )
-    content = report.model_dump(mode="json", by_alias=True)
     with atomic_folder(out) as folder:
-        (folder / "speed.json").write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
-        (folder / "speed.md").write_text(speed_markdown(report), "utf-8")
-    return content
-
-
-def speed_markdown(report: SpeedReport) -> str:
-    """Render a speed report as a page."""
-    one = report.environment
-    machine = f"{one.cpu}, {one.cores} cores, {', '.join(one.isa)}, {one.os}"
-    return f"# Speed\n\nMeasured on {machine}, {report.created}.\n\n{table(report.findings)}\n"
+        (folder / "speed.json").write_text(speed_text(report), "utf-8")
+        (folder / "speed.md").write_text(f"# Speed\n\n{page(report)}\n", "utf-8")
+    return json.loads(speed_text(report))
