@@ -84,7 +84,7 @@ def page(report: SpeedReport) -> str:
     """Render a report's table with the machine that gave it."""
     one = report.environment
     machine = f"{one.cpu}, {one.cores} cores ({', '.join(one.isa)}), {one.os}, load {one.load} when it began"
-    versions = ", ".join(f"{name} {one.versions[name]}" for name in ("onnxruntime", "executorch", "torch"))
+    versions = ", ".join(f"{name} {one.versions.get(name, '?')}" for name in ("onnxruntime", "executorch", "torch"))
     return (
         f"{table(report.findings)}\n\nMeasured on {machine}; {versions}; one thread. Ratios of processor time, median "
         "[quartiles] over interleaved rounds, beside them those of wall time; a ratio below 1 is faster."
