@@ -5,15 +5,17 @@ import re
 import shutil
 from html.parser import HTMLParser
 from importlib.resources import files
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from command_line import command
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from conaclip_edge.errors import UserError
+from conaclip_edge.export.manifest import read_manifest
 from conaclip_edge.web import chromium
 from conaclip_edge.web.page import PAGE, page_file
 from conaclip_edge.web.rows import best, quantise
@@ -21,6 +23,7 @@ from conaclip_edge.web.site import ENGINE, build_site
 from conaclip_edge.web.words import whole_words
 
 
+@settings(max_examples=50, deadline=None)
 @given(arrays(np.float32, (5, 7), elements=st.floats(-1, 1, width=32)))
 def test_int8_rows_are_within_half_a_step(vectors):
     values, scales = quantise(vectors)
@@ -97,12 +100,11 @@ def test_a_bundle_without_onnx_files_is_refused(broken, searched, tmp_path):
         build_site(broken, searched.index, tmp_path / "site")
 
 
-def test_an_index_of_another_embedding_space_is_refused_naming_both(broken, searched, tmp_path):
-    manifest = json.loads((broken / "manifest.json").read_text("utf-8"))
-    space = manifest["embedding_space"]
-    (broken / "manifest.json").write_text(json.dumps(manifest | {"embedding_space": "ab" * 32}), "utf-8")
-    with pytest.raises(UserError, match=f"space {'ab' * 8}, index .* has {space[:16]}"):
-        build_site(broken, searched.index, tmp_path / "site")
+def test_an_index_of_another_embedding_space_is_refused_naming_both(searched, tmp_path, monkeypatch):
+    monkeypatch.setattr("conaclip_edge.web.site.open_index", lambda folder: SimpleNamespace(space_id="ab" * 32))
+    space = read_manifest(searched.bundle).embedding_space
+    with pytest.raises(UserError, match=f"embedding space {space[:16]}, index .* has {'ab' * 8}"):
+        build_site(searched.bundle, searched.index, tmp_path / "site")
     assert not (tmp_path / "site").exists()
 
 
