@@ -32,7 +32,7 @@ class Steps:
         record = {"test": {"recall": RECALL, "mean_recall": 20.0}}
         (out / "training.json").write_text(json.dumps(record), "utf-8")
 
-    def compare(self, config: Any, graphs: list[str], seeds: list[int], out: Path) -> dict[str, Any]:
+    def compare(self, config: Any, graphs: list[str], seeds: list[int], out: Path, jobs: int) -> dict[str, Any]:
         shutil.copytree(self.student, out / f"conaclip-s{config.seed}", dirs_exist_ok=True)
         row = {"recall": RECALL, "mean": 20.0, "mean_recall": [20.0], "spread": None, "seconds": [1.0]}
         return {"split": "test", "n": 8, "rows": dict.fromkeys(graphs, row)}
