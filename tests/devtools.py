@@ -16,7 +16,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from conaclip_edge.web.chromium import FLAGS, find_chromium
 
-WAIT = 60  # seconds until something that has to happen counts as not happening
+WAIT = 180  # seconds until something that has to happen counts as not happening
 
 
 class Browser:
