@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,18 +21,14 @@ SIZES = (512, 1024, 2048)  # of the square products whose fastest is the peak
 def peak(count: int, seed: int) -> Spread:
     """Return the int8 peak of onnxruntime on one thread, in 10^9 multiply-adds a second: the fastest square product."""
     random = np.random.default_rng(seed)
-    sessions = {
-        str(size): (_product(size, random), random.integers(0, 255, (size, size)).astype(np.uint8)) for size in SIZES
-    }
-    times = rounds(
-        {name: lambda number, run=run, x=x: run.run(None, {"x": x}) for name, (run, x) in sessions.items()}, count, seed
-    )
+    calls = {str(size): _product(size, random) for size in SIZES}
+    times = rounds(calls, count, seed)
     rates = {name: int(name) ** 3 / found.cpu / 1e9 for name, found in times.items()}
     best = max(rates.values(), key=np.median)
     return ratio(best, np.ones_like(best))
 
 
-def _product(size: int, random: np.random.Generator) -> ort.InferenceSession:
+def _product(size: int, random: np.random.Generator) -> Callable[[int], object]:
     weight = numpy_helper.from_array(random.integers(-127, 128, (size, size)).astype(np.int8), "w")
     given = helper.make_tensor_value_info("x", TensorProto.UINT8, [size, size])
     result = helper.make_tensor_value_info("y", TensorProto.INT32, [size, size])
@@ -41,7 +38,9 @@ def _product(size: int, random: np.random.Generator) -> ort.InferenceSession:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
-    return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    given_values = {"x": random.integers(0, 255, (size, size)).astype(np.uint8)}
+    return lambda number: session.run(None, given_values)
 
 
 def multiplications(path: Path, given: np.ndarray) -> int:

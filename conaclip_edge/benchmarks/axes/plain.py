@@ -101,4 +101,4 @@ def clip_text_bytes() -> int:
 
     with torch.device("meta"):
         model = CLIPModel(CLIPConfig())
-    return 4 * sum(value.numel() for name, value in model.named_parameters() if name.startswith("text"))
+    return 4 * sum(int(value.numel()) for name, value in model.named_parameters() if name.startswith("text"))

@@ -243,4 +243,5 @@ def run_speed(bundle: Path, config: SpeedConfig, out: Path) -> dict[str, Any]:
     with atomic_folder(out) as folder:
         (folder / "speed.json").write_text(speed_text(report), "utf-8")
         (folder / "speed.md").write_text(f"# Speed\n\n{page(report)}\n", "utf-8")
-    return json.loads(speed_text(report))
+    content: dict[str, Any] = json.loads(speed_text(report))
+    return content
