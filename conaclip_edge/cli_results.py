@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -29,6 +28,8 @@ def results(as_json: bool) -> Iterator[Any]:
         def show(value: Any, text: str) -> None:
             if os.environ.get("RANK", "0") != "0":
                 return  # one process of several speaks
+            import json
+
             content = json.dumps(value, indent=2, ensure_ascii=False) if as_json else text
             os.write(stdout, (content + "\n").encode("utf-8", "replace"))
 
