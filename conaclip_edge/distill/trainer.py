@@ -62,9 +62,9 @@ def distill(config: DistillConfig, out: Path, resume: bool = False) -> dict[str,
     torch.manual_seed(config.seed)
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
-    terms = interaction.expand(config.graph)
+    interaction.expand(config.graph)  # a senseless graph is told before the teacher has worked for long
     ready = prepare(config)
-    labelled, unlabelled = labelled_rows(config, ready.pairs, ready.cache)
+    rows = labelled_rows(config, ready.pairs, ready.cache)
     accelerator = Accelerator(
         mixed_precision="bf16" if config.train.bf16 else "no",
         # a graph of fixed temperatures leaves the logit scale without a gradient
@@ -73,30 +73,9 @@ def distill(config: DistillConfig, out: Path, resume: bool = False) -> dict[str,
     folder = RunFolder(out, config, resume, accelerator.is_main_process)
     folder.write_json("tokenizer.json", ready.tokenizer_json)
     accelerator.wait_for_everyone()
-    tokenizer = TextTokenizer(folder.path / "tokenizer.json", ready.student.config.text.context)
-    inputs = training_inputs(ready, tokenizer, config.train.teacher_views, folder.path)
-    run = Run(
-        config,
-        terms,
-        ready,
-        inputs,
-        tokenizer.pad_id,
-        Sampler(
-            labelled,
-            unlabelled if interaction.uses_teacher(terms) else unlabelled[:0],
-            ready.cache.first_text,
-            config.train.batch_size,
-            config.train.unpaired,
-            config.train.teacher_views,
-            config.seed,
-            accelerator.num_processes,
-            inputs.loose_pictures,
-            inputs.loose_texts,
-            config.train.unpaired_texts,
-        ),
-    )
+    run = make_run(config, ready, rows, folder.path, accelerator.num_processes)
     seconds = train(run, ready.student, accelerator, folder)
-    record = training_record(run, labelled, seconds)
+    record = training_record(run, rows[0], seconds)
     if accelerator.is_main_process:
         with atomic_folder(out) as target:
             write_student(ready.student, ready.tokenizer_json, record, target)
@@ -105,6 +84,38 @@ def distill(config: DistillConfig, out: Path, resume: bool = False) -> dict[str,
         folder.remove()
     accelerator.wait_for_everyone()
     return record
+
+
+def make_run(
+    config: DistillConfig, ready: Ready, rows: tuple[np.ndarray, np.ndarray], folder: Path, processes: int
+) -> Run:
+    """Put together what stands still while the student trains.
+
+    Args:
+        config: the recipe.
+        ready: from `prepare`.
+        rows: labelled and unlabelled train pictures, from `labelled_rows`.
+        folder: of the run; has tokenizer.json.
+        processes: that share every batch.
+    """
+    terms = interaction.expand(config.graph)
+    tokenizer = TextTokenizer(folder / "tokenizer.json", ready.student.config.text.context)
+    inputs = training_inputs(ready, tokenizer, config.train.teacher_views, folder)
+    labelled, unlabelled = rows
+    sampler = Sampler(
+        labelled,
+        unlabelled if interaction.uses_teacher(terms) else unlabelled[:0],
+        ready.cache.first_text,
+        config.train.batch_size,
+        config.train.unpaired,
+        config.train.teacher_views,
+        config.seed,
+        processes,
+        inputs.loose_pictures,
+        inputs.loose_texts,
+        config.train.unpaired_texts,
+    )
+    return Run(config, terms, ready, inputs, tokenizer.pad_id, sampler)
 
 
 def train(run: Run, student: DualEncoder, accelerator: Accelerator, folder: RunFolder) -> float:
