@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -52,6 +53,12 @@ class Steps:
         text = manifest_text(manifest.model_copy(update={"digest": digest_of(manifest)}))
         (out / "manifest.json").write_text(text, "utf-8")
 
+    def index(self, bundle: Path, pictures: Path, out: Path, *_: Any) -> None:
+        names = {path.name: path.read_bytes() for path in pictures.iterdir()}
+        assert names == {"red heart.png": b"picture 0", "red heart 1F2.png": b"picture 1", "E01.png": b"picture 2"}
+        self.done.append("new index" if not out.exists() else "index")
+        out.mkdir(exist_ok=True)
+
     def benchmark(self, bundle: Path, suite: Any, out: Path, comparison: Path | None) -> dict[str, Any]:
         from sample import sample_values
 
@@ -69,6 +76,15 @@ class Steps:
         return plain(report)
 
 
+def two_alike() -> Any:
+    """Three pictures: two of one caption, and one without any."""
+    return SimpleNamespace(
+        keys=("1F1", "1F2", "E01"),
+        captions=(("Red heart!",), ("red heart", "love"), ()),
+        read=lambda row: b"picture %d" % row,
+    )
+
+
 @pytest.fixture
 def steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Steps:
     from worlds import write_checkpoint, write_pictures
@@ -80,6 +96,8 @@ def steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Steps:
     monkeypatch.setattr("conaclip_edge.demo.compare", made.compare)
     monkeypatch.setattr("conaclip_edge.demo.export_bundle", made.export)
     monkeypatch.setattr("conaclip_edge.benchmarks.runner.run_benchmark", made.benchmark)
+    monkeypatch.setattr("conaclip_edge.demo.read_pairs", lambda data: two_alike())
+    monkeypatch.setattr("conaclip_edge.demo.index_pictures", made.index)
     monkeypatch.setattr(sys, "argv", ["conaclip-edge", "demo"])
     return made
 
@@ -87,7 +105,8 @@ def steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Steps:
 def test_the_demo_ends_with_the_place_of_the_report_and_its_first_table(steps, capfd):
     _run()
     out = capfd.readouterr().out.splitlines()
-    assert steps.done == ["teacher", "onnx+executorch+coreml", "benchmark"]
+    assert steps.done == ["teacher", "onnx+executorch+coreml", "benchmark", "new index"]
+    assert out[-1] == "Next: conaclip-edge serve runs/demo/index"
     assert out[0] == "report: runs/demo/report/report.html"
     assert "R@1/5/10" in out[1]
     assert any(line.startswith("> ExecuTorch int8") for line in out)
@@ -100,10 +119,10 @@ def test_a_second_call_keeps_what_is_finished_and_does_what_is_not(steps, capfd)
     first = capfd.readouterr().out
     _run()
     assert capfd.readouterr().out == first
-    assert steps.done == ["teacher", "onnx+executorch+coreml", "benchmark"]
+    assert steps.done == ["teacher", "onnx+executorch+coreml", "benchmark", "new index", "index"]
     shutil.rmtree("runs/demo/report")
     _run()
-    assert steps.done[3:] == ["benchmark"]
+    assert steps.done[5:] == ["benchmark", "index"]
 
 
 def test_another_student_gets_a_bundle_and_a_report_of_its_own(steps):
@@ -114,7 +133,7 @@ def test_another_student_gets_a_bundle_and_a_report_of_its_own(steps):
     changed = {name: value + 0.01 if value.is_floating_point() else value for name, value in weights.items()}
     save_file(changed, steps.student / "model.safetensors", metadata={"format": "pt"})
     _run()
-    assert steps.done[3:] == ["onnx+executorch+coreml", "benchmark"]
+    assert steps.done[4:] == ["onnx+executorch+coreml", "benchmark", "new index"]
 
 
 def _run() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import tempfile
 from pathlib import Path
@@ -13,7 +12,8 @@ sys.path.insert(0, str(ROOT / "tests"))
 from devtools import browser  # noqa: E402  # the tests' folder is no package
 
 from conaclip_edge.config import DataConfig  # noqa: E402
-from conaclip_edge.data.openmoji import emoji_captions, read  # noqa: E402
+from conaclip_edge.data.openmoji import read  # noqa: E402
+from conaclip_edge.demo import named_pictures  # noqa: E402
 from conaclip_edge.retrieval.command import index_pictures  # noqa: E402
 from conaclip_edge.web.local import serve_folder  # noqa: E402
 from conaclip_edge.web.site import build_site  # noqa: E402
@@ -22,19 +22,12 @@ SIDE = 320
 CREDIT = "Pictures: OpenMoji, CC BY-SA 4.0."
 
 
-def named_pictures(folder: Path) -> None:
-    """Write every picture of the demo under its first caption."""
-    folder.mkdir()
-    pairs = read(DataConfig(format="openmoji", split="random", picture_size=SIDE), folder.parent / "cache")
-    for row, texts in enumerate(emoji_captions().values()):
-        name = re.sub(r"[^a-z0-9 ]", "", texts[0]).strip() or pairs.keys[row]
-        (folder / f"{name}.png").write_bytes(pairs.read(row))
-
-
 def main(bundle: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         home = Path(scratch)
-        named_pictures(home / "pictures")
+        (home / "pictures").mkdir()
+        config = DataConfig(format="openmoji", split="random", picture_size=SIDE)
+        named_pictures(read(config, home / "cache"), home / "pictures")
         index_pictures(bundle, home / "pictures", home / "index", None, None, False)
         build_site(bundle, home / "index", home / "site", CREDIT)
         with serve_folder(home / "site") as address, browser(home / "profile") as tab:
