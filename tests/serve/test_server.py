@@ -9,7 +9,8 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from conaclip_edge.errors import UserError
-from conaclip_edge.serve.app import LARGEST_UPLOAD
+from conaclip_edge.retrieval.search import open_searcher
+from conaclip_edge.serve.app import LARGEST_UPLOAD, make_app
 from conaclip_edge.serve.run import listen
 
 
@@ -132,16 +133,19 @@ def test_a_long_query_is_answered_with_a_note(client):
     assert "longer than the model reads" in answer.json()["notes"][0]
 
 
-def test_a_picture_that_is_gone_since_it_was_indexed_is_a_plain_404(client, searched):
+def test_a_picture_that_is_gone_since_it_was_indexed_is_a_plain_404(searched):
+    # a server of its own: one that made this thumbnail before still has it
+    client = TestClient(
+        make_app(open_searcher(searched.index), searched.bundle, "127.0.0.1"), base_url="http://127.0.0.1:8000"
+    )
     hit = client.get("/about").json()["sample"][-1]
     path = searched.pictures / hit["name"]
-    data = path.read_bytes()
     path.rename(path.with_suffix(".away"))
     try:
         assert client.get(hit["full"].removeprefix(".")).status_code == 404
         assert client.get(hit["thumb"].removeprefix(".")).status_code == 404
     finally:
-        path.write_bytes(data)
+        path.with_suffix(".away").rename(path)
 
 
 def test_a_port_in_use_is_one_line():
