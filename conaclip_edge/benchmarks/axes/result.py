@@ -107,6 +107,8 @@ def _unit(one: Finding) -> str:
 
 
 def _number(value: float) -> str:
+    if 0.99 <= value < 1:
+        return f"{value:.5f}"  # a cosine: its distance from 1 is what counts
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
 
 
