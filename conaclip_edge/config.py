@@ -132,7 +132,7 @@ class GraphConfig(Config):
 class TrainConfig(Config):
     """Budget and optimiser."""
 
-    steps: int = Field(300, gt=0)
+    steps: int = Field(200, gt=0)
     batch_size: int = Field(128, gt=1, description="pictures (and texts) a step over all processes")
     unpaired: float = Field(0.5, ge=0, lt=1, description="share of a batch drawn from unpaired data where there is any")
     unpaired_texts: int | None = Field(
@@ -269,7 +269,7 @@ class ExportConfig(Config):
     text_shape: Literal["enumerated", "range"] = Field("enumerated", description="coreml only")
     image_input: Literal["tensor", "image"] = Field("tensor", description="coreml only: float tensor or image type")
     smoothing: float = Field(0.5, ge=0, le=1, description="SmoothQuant's alpha for int8; 0 turns it off")
-    float_layers: int = Field(2, ge=0, description="keep so many of the most sensitive layers in float")
+    float_layers: int = Field(0, ge=0, description="keep so many of the most sensitive layers in float")
     calibration_pairs: int = Field(320, ge=300, description="train pairs that calibration sees")
     gate_pairs: int = Field(1000, gt=0, description="held-out pictures that the gate runs the file on, at most")
     min_cosine: float = Field(0.999, description="gate: mean cosine to the float student, each tower")

@@ -21,7 +21,7 @@ PRESETS: dict[str, ModelConfig] = {
     "vit-s16-text6l": ModelConfig(image=_VIT_S16, text=_clip_text(6)),
     "mobile": ModelConfig(image=_LITE0, text=_clip_text(4)),
     "demo": ModelConfig(
-        image=ImageTowerConfig(kind="mobile", size=128, width=32, stages=LITE0_STAGES[:5], **_HALF),
+        image=ImageTowerConfig(kind="mobile", size=96, width=32, stages=LITE0_STAGES[:5], **_HALF),
         text=TextTowerConfig(width=128, layers=2, heads=4, mlp=512, context=32, activation="gelu"),
     ),
 }
