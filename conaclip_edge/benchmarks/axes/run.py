@@ -51,7 +51,7 @@ class Bench:
 
     def __init__(self, bundle: Path, config: SpeedConfig, scratch: Path):
         self.bundle, self.config, self.scratch = bundle, config, scratch
-        self.manifest = read_manifest(bundle)
+        self.manifest, self.mobile = read_manifest(bundle), read_manifest(config.mobile)
         self.student = config.student or bundle.resolve().parent / "student"
         if not (self.student / "config.json").is_file():
             raise UserError(
@@ -72,11 +72,6 @@ class Bench:
     def executorch(self) -> Files:
         """ExecuTorch's own int8 files."""
         return self._made(plain_executorch_files, "executorch")
-
-    @cached_property
-    def mobile(self) -> Manifest:
-        """The manifest of the mobile student's bundle."""
-        return read_manifest(self.config.mobile)
 
     @cached_property
     def texts(self) -> list[np.ndarray]:
