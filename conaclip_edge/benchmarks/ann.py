@@ -17,10 +17,11 @@ from typing import Any
 
 import numpy as np
 
+from conaclip_edge.benchmarks.ann_schema import AnnRow
 from conaclip_edge.benchmarks.device import model_values
 from conaclip_edge.benchmarks.environment import environment
 from conaclip_edge.benchmarks.fresh import in_fresh_process, resident
-from conaclip_edge.benchmarks.schema import SCHEMA, AnnRow, parse_report, plain
+from conaclip_edge.benchmarks.schema import SCHEMA, parse_report, plain
 from conaclip_edge.benchmarks.write import write_report
 from conaclip_edge.config import AnnConfig, BenchmarkConfig
 from conaclip_edge.export.manifest import read_manifest

@@ -5,8 +5,8 @@ from __future__ import annotations
 from markupsafe import Markup
 
 from conaclip_edge.benchmarks import charts
+from conaclip_edge.benchmarks.ann_schema import Ann, AnnRow
 from conaclip_edge.benchmarks.figures import count, megabytes, milliseconds, share, times
-from conaclip_edge.benchmarks.schema import Ann, AnnRow
 
 
 def ann_answer(ann: Ann) -> str:

@@ -12,7 +12,8 @@ from pydantic import Field, ValidationError
 
 from conaclip_edge.benchmarks.contestants import shipped
 from conaclip_edge.benchmarks.device import device_report, latency
-from conaclip_edge.benchmarks.schema import Environment, Latency, Part, Tower
+from conaclip_edge.benchmarks.part import Part
+from conaclip_edge.benchmarks.schema import Environment, Latency, Tower
 from conaclip_edge.config import BenchmarkConfig
 from conaclip_edge.errors import UserError
 from conaclip_edge.export.manifest import Manifest, read_manifest

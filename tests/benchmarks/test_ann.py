@@ -14,11 +14,12 @@ from small_towers import small_bundle
 
 from conaclip_edge.benchmarks import ann
 from conaclip_edge.benchmarks.ann import choose, exact, run_ann, synthetic
+from conaclip_edge.benchmarks.ann_schema import AnnRow
 from conaclip_edge.benchmarks.ann_tables import ann_table
 from conaclip_edge.benchmarks.compare import merge_reports
 from conaclip_edge.benchmarks.markdown import render_markdown
 from conaclip_edge.benchmarks.report import render_html
-from conaclip_edge.benchmarks.schema import AnnRow, Report, parse_report, read_report
+from conaclip_edge.benchmarks.schema import Report, parse_report, read_report
 from conaclip_edge.benchmarks.write import report_text
 from conaclip_edge.config import AnnConfig, BenchmarkConfig
 from conaclip_edge.retrieval.graph import DEFAULT

@@ -10,7 +10,8 @@ from typing import Literal
 from pydantic import Field
 
 from conaclip_edge.benchmarks.figures import ABSENT, TO
-from conaclip_edge.benchmarks.schema import Environment, Part, Spread
+from conaclip_edge.benchmarks.part import Part
+from conaclip_edge.benchmarks.schema import Environment, Spread
 from conaclip_edge.config import SpeedConfig, parse
 from conaclip_edge.files import read_json
 

@@ -29,7 +29,7 @@ from conaclip_edge.config import SpeedConfig
 from conaclip_edge.data.preprocess import pixel_values
 from conaclip_edge.data.read import read_pairs
 from conaclip_edge.errors import UserError
-from conaclip_edge.export.manifest import Manifest, read_manifest
+from conaclip_edge.export.manifest import read_manifest
 from conaclip_edge.files import atomic_folder
 from conaclip_edge.models.tokenizer import TextTokenizer
 from conaclip_edge.progress import say
