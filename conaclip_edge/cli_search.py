@@ -45,6 +45,7 @@ def search(
     k: Annotated[int, typer.Option("-k", min=1, help="How many pictures.")] = 10,
     image: Annotated[Path | None, typer.Option(help="Picture to look for alike ones of, alone or with words.")] = None,
     bundle: Annotated[Path | None, typer.Option(help="If it is not where it was when the index was made.")] = None,
+    exact: Annotated[bool, typer.Option("--exact", help="Take misspelt words as they are.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Search an index by words, by a picture, or by both.
@@ -55,7 +56,7 @@ def search(
     with results(as_json) as show:
         from conaclip_edge.retrieval.command import found_text, search_pictures
 
-        outcome = search_pictures(index, query, k, image, bundle)
+        outcome = search_pictures(index, query, k, image, bundle, exact)
         show(outcome, found_text(outcome, terminal))
 
 

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from conaclip_edge.errors import UserError
+from conaclip_edge.files import read_json
 from conaclip_edge.progress import say
 from conaclip_edge.retrieval.search import open_searcher, parse_query
+from conaclip_edge.retrieval.spelling import speller, whole_words
 from conaclip_edge.retrieval.terminal import hits_table, hits_with_pictures, shows_pictures
 from conaclip_edge.retrieval.update import default_index, open_writer
 
@@ -45,26 +47,41 @@ def index_text(outcome: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def search_pictures(index: Path, query: str, k: int, image: Path | None, bundle: Path | None) -> dict[str, Any]:
+def search_pictures(
+    index: Path, query: str, k: int, image: Path | None, bundle: Path | None, exact: bool = False
+) -> dict[str, Any]:
     """Search an index.
 
+    Args:
+        index: its folder.
+        query: as it was typed.
+        k: how many pictures.
+        image: file of a picture to look for alike ones of.
+        bundle: where the index's bundle is now, if it was moved.
+        exact: take misspelt words as they are.
+
     Returns:
-        {"index", "query", "image", "hits": [{"path", "score", "key"}], "encode_ms", "search_ms", "notes"}.
+        {"index", "query", "searched" (with spelling corrected), "image", "hits": [{"path", "score", "key"}],
+        "encode_ms", "search_ms", "notes"}.
     """
     try:
         picture = image.read_bytes() if image else None
     except OSError as error:
         raise UserError(f"cannot read --image {image}: {error.strerror}.") from error
-    asked = parse_query(query, picture)
-    found = open_searcher(index, bundle).search(asked, k)
+    searcher = open_searcher(index, bundle)
+    known = read_json((bundle or searcher.index.bundle) / "tokenizer.json", "tokenizer")
+    searched = query if exact else speller(whole_words(known))(query)
+    found = searcher.search(parse_query(searched, picture), k)
+    corrected = [f"searched for “{searched}”; --exact searches for “{query}”."] if searched != query else []
     return {
         "index": str(index),
         "query": query,
+        "searched": searched,
         "image": str(image) if image else None,
         "hits": [{"path": str(hit.path), "score": round(hit.score, 6), "key": hit.key} for hit in found.hits],
         "encode_ms": round(found.encode_ms, 3),
         "search_ms": round(found.search_ms, 3),
-        "notes": list(found.notes),
+        "notes": [*corrected, *found.notes],
     }
 
 

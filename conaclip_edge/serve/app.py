@@ -23,10 +23,10 @@ from conaclip_edge.data.preprocess import BadPicture
 from conaclip_edge.errors import UserError
 from conaclip_edge.files import read_json
 from conaclip_edge.retrieval.search import Searcher, parse_query
+from conaclip_edge.retrieval.spelling import whole_words
 from conaclip_edge.serve.gate import Gate
 from conaclip_edge.web.page import PAGE, page_file
 from conaclip_edge.web.thumbnails import thumbnail
-from conaclip_edge.web.words import whole_words
 
 LARGEST_UPLOAD = 20 * 1024 * 1024
 MOST_HITS = 200

@@ -15,11 +15,11 @@ from conaclip_edge.export.manifest import Manifest, read_manifest
 from conaclip_edge.files import atomic_folder, read_json
 from conaclip_edge.progress import track
 from conaclip_edge.retrieval.index import PictureIndex, open_index
+from conaclip_edge.retrieval.spelling import whole_words
 from conaclip_edge.web.npm import site_modules
 from conaclip_edge.web.page import HEADERS, PAGE, page_file
 from conaclip_edge.web.rows import quantise
 from conaclip_edge.web.thumbnails import thumbnail
-from conaclip_edge.web.words import whole_words
 
 MAX_PIXELS = 64_000_000
 ENGINE = (

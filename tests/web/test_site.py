@@ -16,11 +16,11 @@ from hypothesis.extra.numpy import arrays
 
 from conaclip_edge.errors import UserError
 from conaclip_edge.export.manifest import read_manifest
+from conaclip_edge.retrieval.spelling import whole_words
 from conaclip_edge.web import chromium
 from conaclip_edge.web.page import PAGE, page_file
 from conaclip_edge.web.rows import best, quantise
 from conaclip_edge.web.site import ENGINE, build_site
-from conaclip_edge.web.words import whole_words
 
 
 @settings(max_examples=50, deadline=None)
