@@ -15,6 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.hooks import RemovableHandle
 
 from conaclip_edge.export.calibration import Calibration
 from conaclip_edge.export.int8 import round_activation, round_input
@@ -81,9 +82,11 @@ def harmless_inputs(towers: Towers, calibration: Calibration) -> frozenset[str]:
 
 
 def _harmless(tower: nn.Module, options: dict[str, Activation], batches: list[Tensor], budget: float) -> list[str]:
-    """Return the layers whose activations may be rounded: from the least harmful up to the budget."""
+    """Return the layers whose activations may be rounded: all, or from the least harmful up to the budget."""
     exact = torch.cat([tower(batch) for batch in batches])
-    damage = {place: _damage(tower, place, option, batches, exact) for place, option in options.items()}
+    if _damage(tower, options, batches, exact) <= budget:
+        return list(options)  # most transformers: one pass instead of one a layer
+    damage = {place: _damage(tower, {place: option}, batches, exact) for place, option in options.items()}
     order = sorted(options, key=lambda place: (damage[place], place))
     totals = accumulate(damage[place] for place in order)
     return [place for place, total in zip(order, totals, strict=True) if total <= budget]
@@ -140,19 +143,25 @@ def _whole(tower: nn.Module, place: str) -> nn.Module:
     return tower.get_submodule(place.removesuffix(".conv"))
 
 
-def _damage(tower: nn.Module, place: str, option: Activation, batches: list[Tensor], exact: Tensor) -> float:
-    """Return the mean of 1 - cosine when only the activations of one layer are rounded."""
-    if option.kind == "static":
-        hooks = [_whole(tower, place).register_forward_pre_hook(_round_inputs(*map(torch.tensor, option.inputs)))]
-        if option.outputs:
-            low, high = map(torch.tensor, option.outputs)
-            hooks.append(_whole(tower, place).register_forward_hook(lambda _, __, y: round_activation(y, low, high)))
-    else:
-        hooks = [tower.get_submodule(place).register_forward_pre_hook(round_input)]
+def _damage(tower: nn.Module, options: dict[str, Activation], batches: list[Tensor], exact: Tensor) -> float:
+    """Return the mean of 1 - cosine when only the activations of some layers are rounded."""
+    hooks = [hook for place, option in options.items() for hook in _rounding(tower, place, option)]
     changed = torch.cat([tower(batch) for batch in batches])
     for hook in hooks:
         hook.remove()
     return float(1 - F.cosine_similarity(exact.double(), changed.double()).mean())
+
+
+def _rounding(tower: nn.Module, place: str, option: Activation) -> list[RemovableHandle]:
+    """Round the activations of one layer until the hooks are removed."""
+    if option.kind != "static":
+        return [tower.get_submodule(place).register_forward_pre_hook(round_input)]
+    layer = _whole(tower, place)
+    hooks = [layer.register_forward_pre_hook(_round_inputs(*map(torch.tensor, option.inputs)))]
+    if option.outputs:
+        low, high = map(torch.tensor, option.outputs)
+        hooks.append(layer.register_forward_hook(lambda _, __, y: round_activation(y, low, high)))
+    return hooks
 
 
 def _round_inputs(low: Tensor, high: Tensor) -> Callable[[nn.Module, tuple[Tensor, ...]], tuple[Tensor, ...]]:
