@@ -315,6 +315,9 @@ class AnnConfig(Config):
 
     sizes: tuple[int, ...] = Field((10_000, 100_000, 1_000_000), description="vectors of a graph")
     precisions: tuple[Literal["f32", "f16", "i8"], ...] = Field(("i8", "f16", "f32"), description="of the vectors")
+    others_up_to: int | None = Field(
+        None, gt=0, description="larger graphs are measured in the first precision alone: the others take hours"
+    )
     queries: int = Field(1000, gt=0, description="asked of each graph, twice; the second round is timed")
     added: int = Field(1000, gt=0, description="vectors that are added to a finished graph")
     clusters: int = Field(1000, gt=0)

@@ -62,7 +62,7 @@ def run_ann(bundle: Path, suite: BenchmarkConfig, out: Path) -> dict[str, Any]:
     parts.mkdir(parents=True, exist_ok=True)
     rows = []
     for size in config.sizes:
-        for precision in config.precisions:
+        for precision in config.precisions[: 1 if size > (config.others_up_to or size) else None]:
             kept = parts / f"{precision}-{size}.json"
             if not kept.exists():
                 say(f"graph of {size:,} vectors in {precision}")
