@@ -12,6 +12,8 @@ from conaclip_edge.errors import UserError, unknown
 
 C = TypeVar("C", bound="Config")
 
+MAX_NODES = 10_000  # values in a YAML file; a few aliases of aliases would stand for billions
+
 DataFormat = Literal["openmoji", "imagefolder", "parquet", "webdataset", "karpathy", "coco", "easynlp"]
 EDGES = ("SI-TI", "ST-TT", "SI-TT", "ST-TI", "SI-SI", "ST-ST", "SI-ST", "intra-ts", "inter-ts", "intra-ss", "inter-ss")
 LOSSES = ("infonce", "fd", "sd", "kl", "sym-sd", "sym-kl")
@@ -165,7 +167,7 @@ class DistillConfig(Config):
     """A distillation recipe; the defaults are the demo's."""
 
     name: str = "student"
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**63)
     data: DataConfig = DEMO_DATA
     teacher: str = Field("runs/demo/teacher", description="folder of a teacher, or a hub name")
     student: StudentConfig = StudentConfig(freeze_blocks=5, vocab=VocabConfig(keep="corpus", frequent=7000, near=6500))
@@ -179,7 +181,7 @@ class TeacherConfig(Config):
     """A recipe for a teacher: EfficientNet-Lite0 and MiniLM joined by an image head, or `base` fitted to the data."""
 
     name: str = "teacher"
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**63)
     data: DataConfig = DEMO_DATA
     base: str | None = Field(None, description="fit this dual encoder (folder or hub name) instead of joining towers")
     train_layers: int = Field(
@@ -208,8 +210,17 @@ def parse(kind: type[C], values: object, where: str) -> C:
         path = [str(part) for part in first["loc"]]
         if first["type"] == "extra_forbidden":
             raise unknown("key", path[-1], _known_keys(kind, path[:-1]), where=f"{where} ({'.'.join(path)})") from None
-        given = "" if first["type"] == "missing" else f", got {first['input']!r}"
+        given = "" if first["type"] == "missing" else f", got {_shown(first['input'])}"
         raise UserError(f"{where}: '{'.'.join(path)}': {first['msg']}{given}.") from None
+
+
+def _shown(value: object) -> str:
+    """Write a value so that it fits a line."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # Python does not write out numbers of thousands of digits
+        return f"a {type(value).__name__} too long to show"
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def _known_keys(kind: type[BaseModel], path: list[str]) -> list[str]:
@@ -226,14 +237,39 @@ def _known_keys(kind: type[BaseModel], path: list[str]) -> list[str]:
 def load_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML file of plain values (no tags)."""
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = _plain(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"no recipe at {path}.") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+    # impossible dates and numbers are ValueErrors and the like of the library's constructors
+    except (OSError, yaml.YAMLError, RecursionError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise UserError(f"cannot read {path}: {' '.join(str(error).split())}.") from error
     if not isinstance(values, dict):
         raise UserError(f"{path} must hold keys and values, not {type(values).__name__}.")
     return values
+
+
+def _plain(text: str) -> Any:
+    """Read YAML as plain values: no tags that make objects, no aliases that stand for more than `MAX_NODES` values."""
+    loader = yaml.SafeLoader(text)
+    try:
+        root = loader.get_single_node()
+        if root is None:
+            return None
+        if _size(root, {}) > MAX_NODES:
+            raise yaml.YAMLError(f"holds more than {MAX_NODES} values, aliases (*name) written out")
+        return loader.construct_document(root)
+    finally:
+        loader.dispose()
+
+
+def _size(node: yaml.Node, known: dict[int, int]) -> int:
+    """Count a node and all that is in it, aliases written out; one that holds itself counts as too many."""
+    if id(node) not in known:
+        known[id(node)] = MAX_NODES + 1  # until it is counted
+        inner = [] if isinstance(node, yaml.ScalarNode) else node.value
+        children = (part for one in inner for part in (one if isinstance(one, tuple) else (one,)))
+        known[id(node)] = 1 + sum(_size(child, known) for child in children)
+    return known[id(node)]
 
 
 def override(values: dict[str, Any], settings: list[str]) -> dict[str, Any]:
@@ -250,9 +286,9 @@ def override(values: dict[str, Any], settings: list[str]) -> dict[str, Any]:
                 raise UserError(f"--set {setting}: '{parent}' is a value, not a group of keys.")
             place = child
         try:
-            place[last] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise UserError(f"--set {setting}: cannot read the value '{text}'.") from None
+            place[last] = _plain(text)
+        except (yaml.YAMLError, RecursionError, ValueError, TypeError, LookupError, AttributeError):
+            raise UserError(f"--set {key}: cannot read the value '{text[:200]}'.") from None
     return values
 
 
@@ -332,7 +368,7 @@ class BenchmarkConfig(Config):
     """A benchmark suite: what is measured on a bundle, how often, and what it is compared with."""
 
     name: str = "demo"
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**63)
     data: DataConfig | None = Field(None, description="left out: what the student was distilled on")
     split: Literal["val", "test"] = "test"
     pictures: int = Field(5000, gt=0, description="pictures of the split that recall is measured on, at most")
@@ -363,7 +399,7 @@ class SpeedConfig(Config):
 
     name: str = "speed"
     axes: tuple[Axis, ...] = Field(get_args(Axis), description="which are measured, in this order")
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**63)
     rounds: int = Field(30, ge=30, description="of every comparison")
     inputs: int = Field(8, gt=0, description="test pictures, and captions at even quantiles of the lengths")
     student: Path | None = Field(None, description="the bundle's checkpoint; left out: 'student' beside the bundle")

@@ -32,7 +32,7 @@ def read(config: DataConfig) -> Pairs:
     """Read one shard or a folder of them; see `table_pairs` for keys and stamp.
 
     A caption is the text of `key.txt`, or what `key.json` has under captions, caption or text. Shards with members that
-    a reader could unpickle are a UserError before any member is read.
+    a reader could unpickle, links and sparse members are a UserError before any member is read.
     """
     path = data_path(config)
     folder, files = data_files(path, "*.tar")
@@ -48,7 +48,7 @@ def _captions(row: Mapping[str, Any], where: str) -> list[str]:
 
 
 def _check(files: list[Path]) -> None:
-    """Refuse shards with pickled members, and shards without pictures; only headers are read."""
+    """Refuse shards with members that are pickled, sparse or links, and without pictures; only headers are read."""
     kinds = set()
     for file in files:
         with reading(file), tarfile.open(file, "r:") as shard:
@@ -56,6 +56,10 @@ def _check(files: list[Path]) -> None:
                 extensions = PurePosixPath(member.name.lower()).name.split(".")[1:]
                 if PICKLE_MEMBERS.intersection(extensions):
                     raise UserError(f"{file}: member {member.name!r} may be a pickle, which could run code. Remove it.")
+                if member.issparse():  # a few bytes in the shard, any number of zeros when it is read
+                    raise UserError(f"{file}: member {member.name!r} is a sparse file. Pack it again without --sparse.")
+                if not (member.isreg() or member.isdir()):
+                    raise UserError(f"{file}: member {member.name!r} is a link or a device. Pack plain files only.")
                 kinds.add(".".join(extensions))
     if not kinds.intersection(PICTURE_MEMBERS):
         raise UserError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -225,11 +226,16 @@ def map_tensor(path: Path, name: str) -> np.ndarray:
     """Memory-map one tensor of a safetensors file: an 8-byte length, a JSON header, raw little-endian data."""
     kinds = {"F32": np.float32, "U8": np.uint8}
     header, first = _header(path)
-    entry = header[name]
-    start, end = (first + offset for offset in entry["data_offsets"])
-    if end > os.path.getsize(path):
+    try:
+        entry = header[name]
+        start, end = (first + offset for offset in entry["data_offsets"])
+        kind, shape = np.dtype(kinds[entry["dtype"]]), tuple(entry["shape"])
+        fits = 0 <= start <= end <= os.path.getsize(path) and math.prod(shape) * kind.itemsize == end - start
+    except (KeyError, TypeError, ValueError):
+        fits = False
+    if not fits:
         raise _damaged(path)
-    return np.asarray(np.memmap(path, kinds[entry["dtype"]], "r", start, tuple(entry["shape"])))
+    return np.asarray(np.memmap(path, kind, "r", start, shape))
 
 
 def _notes(path: Path) -> dict[str, str]:
@@ -244,8 +250,10 @@ def _header(path: Path) -> tuple[dict[str, Any], int]:
         with open(path, "rb") as handle:
             length = int.from_bytes(handle.read(8), "little")
             header: dict[str, Any] = json.loads(handle.read(min(length, os.path.getsize(path))))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise _damaged(path) from None
+    if not isinstance(header, dict):
+        raise _damaged(path)
     return header, 8 + length
 
 

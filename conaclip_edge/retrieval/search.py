@@ -91,6 +91,8 @@ class Searcher:
             total += vectors[0] if query.text.strip() else -vectors[0]
             total -= vectors[1:].sum(axis=0)
         length = float(np.linalg.norm(total))
+        if not np.isfinite(length):
+            raise UserError("the model makes numbers that are not finite of this query. Ask for something else.")
         if length < 1e-3:
             raise UserError("the words to stay away from cancel the query: nothing is left to search for.")
         return total / np.float32(length), tuple(notes)

@@ -222,6 +222,8 @@ def open_writer(
         # one picture a call: the vector of a picture depends on nothing but the picture
         def encode(data: bytes) -> np.ndarray:
             vector: np.ndarray = towers.encode_pixels(pixels(data, towers.image_size))[0]
+            if not np.isfinite(vector).all():
+                raise BadPicture("gives no embedding: the image tower makes numbers that are not finite of it")
             return vector
 
         try:
