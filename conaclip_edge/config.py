@@ -288,7 +288,7 @@ def override(values: dict[str, Any], settings: list[str]) -> dict[str, Any]:
         try:
             place[last] = _plain(text)
         except (yaml.YAMLError, RecursionError, ValueError, TypeError, LookupError, AttributeError):
-            raise UserError(f"--set {key}: cannot read the value '{text[:200]}'.") from None
+            raise UserError(f"--set {setting[:200]}: cannot read the value '{text[:200]}'.") from None
     return values
 
 
