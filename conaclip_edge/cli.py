@@ -209,6 +209,31 @@ def compare(
 
 
 @app.command()
+def study(
+    recipe: Annotated[Path | None, typer.Argument(help="YAML study or recipe; left out: the demo's recipe.")] = None,
+    settings: SetOption = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Runs a graph; default: the study's, 3.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes; default: one a core.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder; finished runs in it are kept.")] = Path("runs/study"),
+    as_json: JsonOption = False,
+) -> None:
+    """Try every supervision on every learning type, integrate what helps, and write a table with intervals.
+
+    Example: conaclip-edge study distill/studies/demo.yaml --out runs/study
+    """
+    from conaclip_edge.recipes import study_recipe
+
+    with results(as_json) as show:
+        config = study_recipe(recipe, [*(settings or []), *([f"seeds={seeds}"] if seeds else [])])
+        from conaclip_edge.benchmarks.study_page import write_study
+        from conaclip_edge.distill.study import study as run
+        from conaclip_edge.distill.study_table import study_table
+
+        outcome = write_study(run(config, out, jobs), out)
+        show(outcome, study_table(outcome, out))
+
+
+@app.command()
 def benchmark(
     bundle: Annotated[Path | None, typer.Argument(help="Folder of the bundle; left out: the newest run's.")] = None,
     suite: Annotated[Path | None, typer.Option(help="YAML suite; left out: the demo's.")] = None,

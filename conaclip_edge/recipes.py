@@ -10,6 +10,7 @@ from conaclip_edge.config import (
     DataConfig,
     DistillConfig,
     SpeedConfig,
+    StudyConfig,
     TeacherConfig,
     load_yaml,
     override,
@@ -29,6 +30,14 @@ def distill_recipe(path: Path | None, settings: list[str]) -> DistillConfig:
 def teacher_recipe(path: Path | None, settings: list[str]) -> TeacherConfig:
     """Read a teacher recipe."""
     return parse(TeacherConfig, override(load_yaml(path) if path else {}, settings), str(path or "the default recipe"))
+
+
+def study_recipe(path: Path | None, settings: list[str]) -> StudyConfig:
+    """Read a study; a distillation recipe stands for the default study of it."""
+    values, where = load_yaml(path) if path else {}, str(path or "the default study")
+    if "student" in values or "graph" in values or "train" in values:  # keys that no study has
+        values = {"name": values.get("name", "study"), "recipe": values}
+    return parse(StudyConfig, override(values, settings), where)
 
 
 def benchmark_suite(path: Path | None, settings: list[str]) -> BenchmarkConfig | SpeedConfig:

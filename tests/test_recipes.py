@@ -13,7 +13,7 @@ from conaclip_edge.data.openmoji import emoji_captions
 from conaclip_edge.distill.interaction import expand
 from conaclip_edge.errors import UserError
 from conaclip_edge.models.presets import student_shape
-from conaclip_edge.recipes import data_config, distill_recipe, latest_run, point_latest, teacher_recipe
+from conaclip_edge.recipes import data_config, distill_recipe, latest_run, point_latest, study_recipe, teacher_recipe
 
 RECIPES = sorted((Path(__file__).parents[1] / "distill" / "recipes").glob("*.yaml"))
 
@@ -127,3 +127,13 @@ def test_a_folder_of_the_user_s_is_not_replaced_by_the_link(tmp_path: Path, monk
     with pytest.raises(UserError, match="runs/latest is a folder; it is reserved for the newest run"):
         point_latest(Path("runs/one"))
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["latest"]
+
+
+def test_a_recipe_stands_for_the_default_study_of_it() -> None:
+    folder = Path(__file__).parents[1] / "distill"
+    study = study_recipe(folder / "studies" / "demo.yaml", ["seeds=2", "recipe.train.steps=5"])
+    assert (study.seeds, study.recipe.train.steps, len(study.sizes)) == (2, 5, 3)
+    plain = study_recipe(folder / "recipes" / "demo.yaml", ["seeds=1"])
+    assert plain.recipe == distill_recipe(folder / "recipes" / "demo.yaml", [])
+    with pytest.raises(UserError, match=r"unknown key 'sedes' in the default study \(sedes\)\. Did you mean 'seeds'\?"):
+        study_recipe(None, ["sedes=1"])

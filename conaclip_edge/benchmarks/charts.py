@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -57,14 +57,23 @@ class Box:
     noisy: bool
 
 
-def pareto(points: Sequence[Point], title: str, axis: str, kind: str = "mean recall") -> Markup:
-    """Plot recall in percent against latency on a logarithmic axis, with the frontier: nothing is better than its rows.
+def pareto(
+    points: Sequence[Point],
+    title: str,
+    axis: str,
+    kind: str = "mean recall",
+    unit: str = "ms",
+    form: Callable[[float], str] = milliseconds,
+) -> Markup:
+    """Plot recall in percent against latency (or another cost) on a logarithmic axis, with the frontier.
 
     Args:
         points: at least one.
         title: what the chart is, for those who do not see it.
         axis: what the latency is of.
         kind: of recall.
+        unit: of the cost, where it is not a latency.
+        form: formats such a cost.
     """
     low, high = _log_range([point.latency for point in points])
     bottom, top, step = _recall_range([point.recall for point in points])
@@ -82,7 +91,7 @@ def pareto(points: Sequence[Point], title: str, axis: str, kind: str = "mean rec
     for tick in _log_ticks(low, high):
         parts.append(_line(x(tick), _TOP, x(tick), _BOTTOM, "grid"))
         parts.append(_text(x(tick), _BOTTOM + 16, f"{tick:g}", "tick", "middle"))
-    parts.append(_text(_PLOT[1], _BOTTOM + 33, f"{axis}, ms (log scale)", "tick", "end"))
+    parts.append(_text(_PLOT[1], _BOTTOM + 33, f"{axis}, {unit} (log scale)", "tick", "end"))
     parts.append(_text(_PLOT[0], _TOP - 4, f"{kind}, %", "tick", "start"))
     best = frontier(points)
     level = []  # the frontier's level parts, which no label should lie on
@@ -103,7 +112,7 @@ def pareto(points: Sequence[Point], title: str, axis: str, kind: str = "mean rec
                 ).format(x(point.latency), y(point.recall), dx, end)
             )
     for point, (dx, dy, anchor) in zip(points, places, strict=True):
-        shown = f"{point.label}: {milliseconds(point.latency)}, {kind} {point.recall:.1f} %"
+        shown = f"{point.label}: {form(point.latency)}, {kind} {point.recall:.1f} %"
         parts.append(
             Markup(
                 '<circle cx="{:.2f}%" cy="{:.1f}" r="5.5" class="mark {}" data-row="{}"><title>{}</title></circle>'

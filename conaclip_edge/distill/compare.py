@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import platform
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import numpy as np
 from conaclip_edge.config import DistillConfig, GraphConfig
 from conaclip_edge.distill.inputs import prepare
 from conaclip_edge.distill.interaction import PRESETS
+from conaclip_edge.distill.side_by_side import default_jobs, side_by_side
 from conaclip_edge.errors import unknown
 from conaclip_edge.files import read_json
 from conaclip_edge.progress import quiet_libraries, say
@@ -52,13 +51,10 @@ def compare(
         for graph in graphs
     }
     prepare(config)  # once, so that runs side by side find their caches filled
-    jobs = jobs or max(1, min(len(runs), os.cpu_count() or 1))
-    # spawn: a forked child would inherit torch's thread pool in an unknown state
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        waiting = {key: pool.submit(_run, run, out / f"{key[0]}-s{key[1]}", split) for key, run in runs.items()}
-        results = {key: future.result() for key, future in waiting.items()}
+    with side_by_side(jobs or default_jobs(len(runs))) as run_all:
+        results = dict(run_all(_run, {key: (run, out / run.name, split) for key, run in runs.items()}))
     rows = {graph: _row([results[graph, seed] for seed in seeds]) for graph in graphs}
-    first = next(iter(results.values()))
+    first = results[graphs[0], seeds[0]]
     return {
         "split": split,
         "n": first["dataset"]["pictures"],

@@ -59,6 +59,22 @@ def distill(config: DistillConfig, out: Path, resume: bool = False) -> dict[str,
     Returns:
         What `training.json` holds.
     """
+    run, accelerator, folder, labelled = begin(config, out, resume)
+    ready = run.ready
+    seconds = train(run, ready.student, accelerator, folder)
+    record = training_record(run, labelled, seconds)
+    if accelerator.is_main_process:
+        with atomic_folder(out) as target:
+            write_student(ready.student, ready.tokenizer_json, record, target)
+            folder.move_logs(target)
+            draw_curves(target / "training.jsonl", target / "curves.svg")
+        folder.remove()
+    accelerator.wait_for_everyone()
+    return record
+
+
+def begin(config: DistillConfig, out: Path, resume: bool = False) -> tuple[Run, Accelerator, RunFolder, np.ndarray]:
+    """Prepare everything up to the first step; arguments as of `distill`. Also returns the labelled rows."""
     torch.manual_seed(config.seed)
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
@@ -73,17 +89,7 @@ def distill(config: DistillConfig, out: Path, resume: bool = False) -> dict[str,
     folder = RunFolder(out, config, resume, accelerator.is_main_process)
     folder.write_json("tokenizer.json", ready.tokenizer_json)
     accelerator.wait_for_everyone()
-    run = make_run(config, ready, rows, folder.path, accelerator.num_processes)
-    seconds = train(run, ready.student, accelerator, folder)
-    record = training_record(run, rows[0], seconds)
-    if accelerator.is_main_process:
-        with atomic_folder(out) as target:
-            write_student(ready.student, ready.tokenizer_json, record, target)
-            folder.move_logs(target)
-            draw_curves(target / "training.jsonl", target / "curves.svg")
-        folder.remove()
-    accelerator.wait_for_everyone()
-    return record
+    return make_run(config, ready, rows, folder.path, accelerator.num_processes), accelerator, folder, rows[0]
 
 
 def make_run(

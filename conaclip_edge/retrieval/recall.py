@@ -78,6 +78,19 @@ def ranks(pictures: np.ndarray, texts: np.ndarray, owners: np.ndarray, chunk: in
     return Ranks(t2i, i2t, owners)
 
 
+def hits_by_picture(result: Ranks) -> tuple[dict[tuple[str, int], np.ndarray], dict[str, np.ndarray]]:
+    """Return the number of hits of each picture's queries by (direction, k), and the number of queries by direction."""
+    count = len(result.i2t)
+    asked = {
+        "t2i": np.bincount(result.owners, minlength=count).astype(float),
+        "i2t": (result.i2t > 0).astype(float),
+    }
+    hits = {("t2i", k): np.bincount(result.owners, weights=result.t2i <= k, minlength=count) for k in KS} | {
+        ("i2t", k): ((result.i2t <= k) & (result.i2t > 0)).astype(float) for k in KS
+    }
+    return hits, asked
+
+
 def bootstrap(result: Ranks, samples: int = 1000, seed: int = 0) -> dict[str, dict[str, tuple[float, float]]]:
     """Return 95 % intervals of every recall, resampling pictures together with their captions.
 
@@ -88,16 +101,11 @@ def bootstrap(result: Ranks, samples: int = 1000, seed: int = 0) -> dict[str, di
     """
     random = np.random.default_rng(seed)
     count = len(result.i2t)
-    # hits per picture turn each resample into a weighted mean
-    captions = np.bincount(result.owners, minlength=count).astype(float)
-    asked = (result.i2t > 0).astype(float)
-    hits = {("t2i", k): np.bincount(result.owners, weights=result.t2i <= k, minlength=count) for k in KS} | {
-        ("i2t", k): ((result.i2t <= k) & (result.i2t > 0)).astype(float) for k in KS
-    }
+    hits, asked = hits_by_picture(result)  # per picture, so that each resample is a weighted mean
     weights = random.multinomial(count, np.full(count, 1 / count), size=samples).astype(float)
     intervals: dict[str, dict[str, tuple[float, float]]] = {"t2i": {}, "i2t": {}}
     for (direction, k), hit in hits.items():
-        share = 100 * (weights @ hit) / np.maximum(weights @ (captions if direction == "t2i" else asked), 1)
+        share = 100 * (weights @ hit) / np.maximum(weights @ asked[direction], 1)
         low, high = np.percentile(share, [2.5, 97.5])
         intervals[direction][str(k)] = (float(low), float(high))
     return intervals
