@@ -18,7 +18,7 @@ from conaclip_edge.files import atomic_file
 
 PRECISIONS = ("f32", "f16", "i8")
 DEFAULT = "i8"
-CONNECTIVITY, EXPANSION_ADD, EXPANSION_SEARCH = 12, 64, 64
+CONNECTIVITY, EXPANSION_ADD, EXPANSION_SEARCH = 12, 64, 192
 
 
 def check_precision(name: str) -> None:
