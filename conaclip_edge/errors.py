@@ -11,6 +11,10 @@ class ConaclipError(Exception):
 
     exit_code = 2
 
+    def __init__(self, message: str):
+        # names come from files of others: one that holds a line break or a terminal's code is shown, not obeyed
+        super().__init__("".join(one if one.isprintable() else repr(one)[1:-1] for one in message))
+
 
 class UserError(ConaclipError):
     """Wrong use or bad input: the message says what, where, what is known and how to mend it (exit code 2)."""

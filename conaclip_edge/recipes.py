@@ -5,17 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from conaclip_edge.config import (
-    BenchmarkConfig,
-    DataConfig,
-    DistillConfig,
-    SpeedConfig,
-    StudyConfig,
-    TeacherConfig,
-    load_yaml,
-    override,
-    parse,
-)
+from conaclip_edge.config import BenchmarkConfig, DataConfig, DistillConfig, SpeedConfig, StudyConfig, TeacherConfig
+from conaclip_edge.config_values import load_yaml, override, parse
 from conaclip_edge.errors import UserError
 
 LATEST = Path("runs/latest")

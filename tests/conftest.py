@@ -36,7 +36,8 @@ def settings(world: Path) -> Callable[..., DistillConfig]:
     """A function that makes a tiny recipe: sections as dicts by name, keys of `train` by their own."""
     import tiny
 
-    from conaclip_edge.config import DistillConfig, parse
+    from conaclip_edge.config import DistillConfig
+    from conaclip_edge.config_values import parse
 
     def make(**changes: Any) -> DistillConfig:
         sections = {name: changes.pop(name) for name in ("data", "student", "graph", "seed") if name in changes}

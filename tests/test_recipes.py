@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from conaclip_edge.config import DistillConfig, TeacherConfig, override
+from conaclip_edge.config import DistillConfig, TeacherConfig
+from conaclip_edge.config_values import override
 from conaclip_edge.data.openmoji import emoji_captions
 from conaclip_edge.distill.interaction import expand
 from conaclip_edge.errors import UserError
@@ -137,3 +138,11 @@ def test_a_recipe_stands_for_the_default_study_of_it() -> None:
     assert plain.recipe == distill_recipe(folder / "recipes" / "demo.yaml", [])
     with pytest.raises(UserError, match=r"unknown key 'sedes' in the default study \(sedes\)\. Did you mean 'seeds'\?"):
         study_recipe(None, ["sedes=1"])
+
+
+def test_a_key_that_holds_a_terminals_code_is_shown_on_one_line_and_not_obeyed(tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text('"batch\\e[31m\\nsize": 3\n', "utf-8")
+    with pytest.raises(UserError, match=r"unknown key 'batch\\x1b\[31m\\nsize'") as caught:
+        distill_recipe(recipe, [])
+    assert str(caught.value).isprintable()

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from conaclip_edge.config import DistillConfig, GraphConfig, SizeConfig, StudentConfig, StudyConfig, parse
+from conaclip_edge.config import DistillConfig, GraphConfig, SizeConfig, StudentConfig, StudyConfig
+from conaclip_edge.config_values import parse
 from conaclip_edge.distill.inputs import Ready, prepare
 from conaclip_edge.distill.interaction import expand
 from conaclip_edge.distill.side_by_side import default_jobs, side_by_side

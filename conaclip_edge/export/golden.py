@@ -18,7 +18,8 @@ from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from conaclip_edge.config import Config, parse
+from conaclip_edge.config import Config
+from conaclip_edge.config_values import parse
 from conaclip_edge.data.preprocess import decode, to_pixels
 from conaclip_edge.errors import UserError
 from conaclip_edge.export.golden_pictures import made_pictures

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from conaclip_edge.config import ImageTowerConfig, ModelConfig, TextTowerConfig, parse
+from conaclip_edge.config import ImageTowerConfig, ModelConfig, TextTowerConfig
+from conaclip_edge.config_values import parse
 from conaclip_edge.data.preprocess import describe
 from conaclip_edge.errors import UserError
 from conaclip_edge.files import atomic_folder, read_json, sha256_file

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from conaclip_edge.config import ImageTowerConfig, ModelConfig, StudentConfig, TextTowerConfig, parse
+from conaclip_edge.config import ImageTowerConfig, ModelConfig, StudentConfig, TextTowerConfig
+from conaclip_edge.config_values import parse
 from conaclip_edge.errors import unknown
 from conaclip_edge.models.mobile import LITE0_STAGES
 

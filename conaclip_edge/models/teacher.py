@@ -135,7 +135,7 @@ class JoinedTeacher(Teacher):
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        from conaclip_edge.config import parse
+        from conaclip_edge.config_values import parse
 
         weights = folder / "model.safetensors"
         if not weights.is_file():

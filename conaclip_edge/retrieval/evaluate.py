@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from PIL.Image import Image
 
-from conaclip_edge.config import DataConfig, parse
+from conaclip_edge.config import DataConfig
+from conaclip_edge.config_values import parse
 from conaclip_edge.data.pairs import SPLITS, Pairs
 from conaclip_edge.data.preprocess import BadPicture, decode, to_pixels
 from conaclip_edge.data.read import read_pairs

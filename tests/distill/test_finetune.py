@@ -11,7 +11,8 @@ import tiny
 import torch
 from safetensors.torch import load_file
 
-from conaclip_edge.config import TeacherConfig, parse
+from conaclip_edge.config import TeacherConfig
+from conaclip_edge.config_values import parse
 from conaclip_edge.distill.finetune import fit_teacher, unlock
 from conaclip_edge.errors import UserError
 from conaclip_edge.models.teacher import load_teacher

@@ -11,7 +11,8 @@ import pytest
 import tiny
 import torch
 
-from conaclip_edge.config import TeacherConfig, parse
+from conaclip_edge.config import TeacherConfig
+from conaclip_edge.config_values import parse
 from conaclip_edge.data.preprocess import decode
 from conaclip_edge.data.read import read_pairs
 from conaclip_edge.distill.join import train_teacher

@@ -8,7 +8,8 @@ import pytest
 import tiny
 import torch
 
-from conaclip_edge.config import DistillConfig, StudentConfig, parse
+from conaclip_edge.config import DistillConfig, StudentConfig
+from conaclip_edge.config_values import parse
 from conaclip_edge.distill.optimizer import make_optimizer
 from conaclip_edge.models.dual_encoder import DualEncoder
 from conaclip_edge.models.presets import student_shape

@@ -12,7 +12,8 @@ import pytest
 import torch
 from tiny_tokenizers import minilm_json
 
-from conaclip_edge.config import StudentConfig, parse
+from conaclip_edge.config import StudentConfig
+from conaclip_edge.config_values import parse
 from conaclip_edge.models.dual_encoder import DualEncoder
 from conaclip_edge.models.student import (
     build_student,

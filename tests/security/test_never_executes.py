@@ -16,7 +16,8 @@ import pytest
 from PIL import Image
 
 import conaclip_edge
-from conaclip_edge.config import DataConfig, DistillConfig, load_yaml, override, parse
+from conaclip_edge.config import DataConfig, DistillConfig
+from conaclip_edge.config_values import load_yaml, override, parse
 from conaclip_edge.data.preprocess import BadPicture, decode
 from conaclip_edge.data.read import read_pairs
 from conaclip_edge.errors import ConaclipError, UserError

@@ -12,7 +12,8 @@ from pydantic import Field
 from conaclip_edge.benchmarks.figures import ABSENT, TO
 from conaclip_edge.benchmarks.part import Part
 from conaclip_edge.benchmarks.schema import Environment, Spread
-from conaclip_edge.config import SpeedConfig, parse
+from conaclip_edge.config import SpeedConfig
+from conaclip_edge.config_values import parse
 from conaclip_edge.files import read_json
 
 SCHEMA: Literal["conaclip-edge/speed/1"] = "conaclip-edge/speed/1"
