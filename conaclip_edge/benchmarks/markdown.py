@@ -40,6 +40,9 @@ def render_markdown(report: Report) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+_WAYS: dict[Way, str] = {"t2i": "text-to-picture", "i2t": "picture-to-text"}
+
+
 def answer(report: Report) -> str:
     """Say in a paragraph what to ship."""
     if report.ann and not report.rows:
@@ -55,13 +58,15 @@ def answer(report: Report) -> str:
     assert row.recall is not None
     text = f"Ship **{row.label}**: the right picture is among the first ten for {percent(row.recall['t2i']['10'])} of"
     text += f" {report.dataset.captions} captions over {report.dataset.pictures} held-out pictures"
-    kept = {side: _interval(found["t2i"]) for side, found in row.retention.items()}
-    if "student" in kept:
-        text += f"; it keeps {kept['student']} of the float32 student's text-to-picture recall"
-        if min(found.value for found in row.retention["student"].values()) < report.suite.min_retention:
-            text += f" (below {share(report.suite.min_retention)}, which the interval reaches)"
-    if "teacher" in kept:
-        text += f", {kept['teacher']} of the teacher's"
+    if "student" in row.retention:
+        least = report.suite.min_retention
+        parts = []
+        for side, kept in row.retention["student"].items():
+            short = f" (below {share(least)}, which the interval reaches)" if kept.value < least else ""
+            parts.append(f"{_interval(kept)} of the float32 student's {_WAYS[side]} recall{short}")
+        text += f"; it keeps {' and '.join(parts)}"
+    if "teacher" in row.retention:
+        text += f", {_interval(row.retention['teacher']['t2i'])} of the teacher's text-to-picture recall"
     return (
         f"{text}. A picture takes {_time(row, 'image')}, a query {_time(row, 'text')} (one thread of {row.host}); both "
         f"files together are {_size(row)}.{_against(report, row)}"

@@ -6,7 +6,7 @@ from pathlib import Path
 from sample import sample_report, sample_values
 
 from conaclip_edge.benchmarks.figures import ABSENT, BY, TO
-from conaclip_edge.benchmarks.markdown import render_markdown, render_readme, rows_table, summary_table
+from conaclip_edge.benchmarks.markdown import answer, render_markdown, render_readme, rows_table, summary_table
 from conaclip_edge.benchmarks.schema import parse_report, read_report
 from conaclip_edge.benchmarks.write import publish, readme, report_text
 
@@ -55,6 +55,18 @@ def test_the_text_opens_with_what_to_ship():
     )
     assert f"99.7 % [98.5{TO}100.8] of the float32 student's" in text
     assert text.count("ExecuTorch int8") > 3
+
+
+def test_the_direction_that_keeps_less_than_the_bar_is_the_one_that_is_said_to():
+    values = sample_values()
+    shipped = next(row for row in values["rows"] if row["id"] == values["ship"])
+    shipped["retention"]["student"] = {
+        "t2i": {"value": 1.006, "low": 0.98, "high": 1.033},
+        "i2t": {"value": 0.988, "low": 0.966, "high": 1.0},
+    }
+    text = answer(parse_report(values, "x"))
+    assert "text-to-picture recall and 98.8 %" in text
+    assert "picture-to-text recall (below 99.0 %, which the interval reaches)" in text
 
 
 def test_the_teacher_is_compared_by_the_ratio_of_the_same_rounds():
