@@ -12,6 +12,7 @@ import typer
 from conaclip_edge import __version__
 from conaclip_edge.cli_results import JsonOption, results
 from conaclip_edge.cli_search import add_search_commands
+from conaclip_edge.cli_signing import add_signing_commands
 from conaclip_edge.errors import ConaclipError
 
 app = typer.Typer(
@@ -169,16 +170,20 @@ def export(
 @app.command()
 def verify(
     bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")],
+    trusted: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="KEY.pub", help="Public key; one of those named has to have signed. Repeatable."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check a bundle: hashes, golden vectors, and every file that this host can run.
+    """Check a bundle: signature, hashes, golden vectors, and every file that this host can run.
 
     Example: conaclip-edge verify runs/demo/bundle
     """
     with results(as_json) as show:
         from conaclip_edge.export.verify import require_ok, verify_bundle, verify_table
 
-        outcome = verify_bundle(bundle)
+        outcome = verify_bundle(bundle, trusted=trusted or [])
         show(outcome, verify_table(outcome))
         require_ok(outcome)
 
@@ -299,6 +304,7 @@ def demo(
 
 
 add_search_commands(app)
+add_signing_commands(app)
 
 if __name__ == "__main__":
     main()

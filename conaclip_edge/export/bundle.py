@@ -14,9 +14,10 @@ import torch
 from conaclip_edge.data.preprocess import describe
 from conaclip_edge.errors import UserError
 from conaclip_edge.export.manifest import ExportedFile, Manifest, digest_of, manifest_text, read_manifest
-from conaclip_edge.export.members import MANIFEST, hashed, member_problems
+from conaclip_edge.export.members import MANIFEST, SIGNATURE, hashed, member_problems
 from conaclip_edge.files import atomic_folder
 from conaclip_edge.models.checkpoint import Student
+from conaclip_edge.progress import say
 
 CARD = "README.md"
 
@@ -92,7 +93,7 @@ def write_bundle(
     """Write a bundle, whole or not at all.
 
     Args:
-        out: final place; what is there is replaced at the end.
+        out: final place; what is there is replaced at the end, a signature with it.
         start: manifest of `base`: a bundle that is extended, or one without files.
         base: the bundle that is extended, or a folder with tokenizer.json, preprocess.json and golden/.
         exports: what goes in; files of the same target, precision and backend are replaced.
@@ -105,8 +106,10 @@ def write_bundle(
     replaced = [old for old in start.files if any(_same_kind(old, file) for file in new)]
     files = sorted([*(old for old in start.files if old not in replaced), *new], key=lambda file: file.path)
     manifest = start.model_copy(update={"files": tuple(files)})
+    was_signed = (out / SIGNATURE).exists()
     with atomic_folder(out) as target:
         shutil.copytree(base, target, dirs_exist_ok=True)
+        (target / SIGNATURE).unlink(missing_ok=True)  # it was about another manifest
         for old in replaced:
             _remove(target / old.path)
         for export in exports:
@@ -115,6 +118,8 @@ def write_bundle(
         manifest = manifest.model_copy(update={"members": hashed(target)})
         manifest = manifest.model_copy(update={"digest": digest_of(manifest)})
         (target / MANIFEST).write_text(manifest_text(manifest), encoding="utf-8")
+    if was_signed:
+        say(f"{out} is no longer signed: its content is new. Sign it again: conaclip-edge sign {out} --key KEY")
     return manifest
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ import numpy as np
 from conaclip_edge.data.preprocess import BadPicture, decode, describe, to_pixels
 from conaclip_edge.errors import ConaclipError, GateFailed, UserError
 from conaclip_edge.export.golden import FOLDER, PIXEL_LEVELS, Golden, read_golden
-from conaclip_edge.export.manifest import ExportedFile, Manifest, read_manifest
+from conaclip_edge.export.keys import read_public_key
+from conaclip_edge.export.manifest import ExportedFile, Manifest, manifest_bytes, parse_manifest, unlisted_files
 from conaclip_edge.export.members import MANIFEST, Problem, member_problems
 from conaclip_edge.export.parity import NORM_ERROR, cosines, embed_ids, embed_pixels, host, norm_error
+from conaclip_edge.export.signing import altered_since, check_signature
 from conaclip_edge.files import read_json
 from conaclip_edge.models.tokenizer import TextTokenizer
 from conaclip_edge.runtime.tower import open_tower
@@ -22,35 +25,49 @@ from conaclip_edge.runtime.tower import open_tower
 DRIFT = {"fp32": 1e-5, "fp16": 1e-4, "int8": 2e-3}
 
 
-def verify_bundle(bundle: Path, threads: int = 1) -> dict[str, Any]:
-    """Check a bundle: manifest, members, golden ids and pixels, golden embeddings of every file that can run here.
+def verify_bundle(bundle: Path, threads: int = 1, trusted: Sequence[Path] = ()) -> dict[str, Any]:
+    """Check a bundle: signature, manifest, members, golden ids and pixels, golden embeddings of what can run here.
 
-    Files are run only if every member is what the manifest says.
+    Files are run only if every member is what the manifest says, and the signature is what it has to be.
 
     Args:
         bundle: the folder.
         threads: CPU threads of the runtimes.
+        trusted: files of public keys; if there are any, one of them has to have signed the bundle.
 
     Returns:
-        {"bundle", "ok", "embedding_space", "host", "members": count, "problems": [{"kind", "member", "detail"}],
-        "files": [{"path", "executed": "native" | "reference" | "not run", "reason", "cosine_min", "cosine_mean"}]}.
+        {"bundle", "ok", "embedding_space", "host", "members": count, "signature": {"state", "key", "detail"} as
+        in `signing.Signed`, "problems": [{"kind", "member", "detail"}], "files": [{"path", "executed": "native" |
+        "reference" | "not run", "reason", "cosine_min", "cosine_mean"}]}.
 
     Raises:
-        UserError: there is no bundle.
+        UserError: there is no bundle, or a file of `trusted` is no public key.
     """
     if not (bundle / MANIFEST).exists():
         raise UserError(f"no bundle at {bundle}: it has no {MANIFEST}. Make one: conaclip-edge export")
+    keys = [read_public_key(path) for path in trusted]
     report: dict[str, Any] = {"bundle": str(bundle), "host": host(), "files": []}
+    data = b""  # which no signature fits
     try:
-        if (bundle / MANIFEST).is_symlink():
-            raise UserError("is a symbolic link; a bundle holds plain files only")
-        manifest = read_manifest(bundle)
+        data = manifest_bytes(bundle)
+        manifest = parse_manifest(data, str(bundle / MANIFEST))
     except UserError as error:
-        return _closed(report, [Problem("manifest", MANIFEST, str(error))])
-    report |= {"embedding_space": manifest.embedding_space, "members": len(manifest.members)}
-    problems = member_problems(bundle, manifest.members) + _row_problems(manifest)
+        signed = check_signature(bundle, data, keys)
+        problems = [Problem("manifest", MANIFEST, str(error)), *signed.problems(bool(keys))]
+        return _closed(report | {"signature": asdict(signed)}, problems)
+    signed = check_signature(bundle, data, keys)
+    problems = member_problems(bundle, manifest.members) + unlisted_files(manifest)
+    reason = "the bundle is not what its manifest says" if problems else "its signature did not pass"
     if problems:
-        report["files"] = [_not_run(file, "the bundle is not what its manifest says") for file in manifest.files]
+        signed = altered_since(signed)
+    problems += signed.problems(bool(keys))
+    report |= {
+        "embedding_space": manifest.embedding_space,
+        "members": len(manifest.members),
+        "signature": asdict(signed),
+    }
+    if problems:
+        report["files"] = [_not_run(file, reason) for file in manifest.files]
         return _closed(report, problems)
     try:
         golden = read_golden(bundle / FOLDER)
@@ -68,12 +85,13 @@ def require_ok(report: dict[str, Any]) -> None:
     """Raise GateFailed, naming every member at fault, if a report of `verify_bundle` holds a problem."""
     if not report["ok"]:
         shown = "; ".join(f"{problem['member']}: {problem['detail']}" for problem in report["problems"])
-        raise GateFailed(f"{report['bundle']} is not as it was exported: {shown}.")
+        raise GateFailed(f"{report['bundle']} did not pass: {shown}.")
 
 
 def verify_table(report: dict[str, Any]) -> str:
     """Format a report for a terminal."""
     lines = [f"{report['bundle']}: {report.get('members', 0)} members, on {report['host']}"]
+    lines.append(f"  signature {report['signature']['state']}: {report['signature']['detail']}")
     for file in report["files"]:
         cosine = f"golden cosine {file['cosine_min']:.5f} at least" if "cosine_min" in file else file["reason"]
         lines.append(f"  {file['path']:40} {file['executed']:10} {cosine}")
@@ -84,15 +102,6 @@ def verify_table(report: dict[str, Any]) -> str:
 
 def _closed(report: dict[str, Any], problems: list[Problem]) -> dict[str, Any]:
     return report | {"ok": not problems, "problems": [asdict(problem) for problem in problems]}
-
-
-def _row_problems(manifest: Manifest) -> list[Problem]:
-    """Name exported files that no member belongs to: they would run without having been hashed."""
-    return [
-        Problem("unlisted", file.path, "is an exported file of the manifest, but not among its members")
-        for file in manifest.files
-        if not any(name == file.path or name.startswith(f"{file.path}/") for name in manifest.members)
-    ]
 
 
 def _input_problems(bundle: Path, manifest: Manifest, golden: Golden) -> list[Problem]:
