@@ -12,7 +12,8 @@ import typer
 from conaclip_edge import __version__
 from conaclip_edge.cli_results import JsonOption, results
 from conaclip_edge.cli_search import add_search_commands
-from conaclip_edge.errors import ConaclipError
+from conaclip_edge.errors import ConaclipError, Interrupted
+from conaclip_edge.interrupt import end_on_sigterm, exit_code
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -30,11 +31,12 @@ SetOption = Annotated[
 
 def main() -> None:
     """Run the command line; errors a user can meet end in one line and an exit code, never in a traceback."""
+    end_on_sigterm()
     try:
         app()
     except ConaclipError as error:
         print(f"conaclip-edge: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        sys.exit(exit_code() if isinstance(error, Interrupted) else error.exit_code)
     except Exception as error:
         if os.environ.get("CONACLIP_EDGE_DEBUG"):
             raise

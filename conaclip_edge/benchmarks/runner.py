@@ -28,11 +28,13 @@ from conaclip_edge.data.pairs import Pairs
 from conaclip_edge.data.read import read_pairs
 from conaclip_edge.export.manifest import Manifest, read_manifest
 from conaclip_edge.files import read_json
+from conaclip_edge.locks import only_run
 from conaclip_edge.models.tokenizer import TextTokenizer
 from conaclip_edge.progress import say
 from conaclip_edge.retrieval.evaluate import recorded_data
 
 
+@only_run
 def run_benchmark(bundle: Path, suite: BenchmarkConfig, out: Path, comparison: Path | None) -> dict[str, Any]:
     """Benchmark a bundle and write report.json, report.md and report.html.
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import glob
 import os
 import shutil
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from importlib.metadata import version
 from pathlib import Path
@@ -29,16 +28,19 @@ from conaclip_edge.export.held_out import held_out
 from conaclip_edge.export.job import Job, Outcome, begin_process, exporter, place, run_job, title
 from conaclip_edge.export.manifest import SCHEMA, Manifest
 from conaclip_edge.files import atomic_folder, write_json
+from conaclip_edge.locks import only_run
 from conaclip_edge.models.checkpoint import Student, load_student, parameter_counts
 from conaclip_edge.progress import say
 from conaclip_edge.recipes import data_config
 from conaclip_edge.retrieval.evaluate import recorded_data
+from conaclip_edge.side_by_side import processes
 
 # Measured peaks: libraries and their graphs take about so much, a tower's weights exist so many times at once.
 _BASE_BYTES = 1_500_000_000
 _COPIES = 12
 
 
+@only_run
 def export_bundle(
     checkpoint: Path,
     configs: Sequence[ExportConfig],
@@ -78,6 +80,8 @@ def export_bundle(
     golden = read_golden(out / FOLDER) if extended else make_golden(student, held.examples, source.max_pixels)
     name = str(student.training.get("recipe", {}).get("name") or checkpoint.resolve().name)
     out.parent.mkdir(parents=True, exist_ok=True)
+    for left in out.parent.glob(f".{glob.escape(out.name)}.*.export"):  # by an export that was killed
+        shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", suffix=".export", dir=out.parent) as staging:
         todo = []
         workers = jobs or _workers(len(configs), student)
@@ -138,8 +142,7 @@ def _run(jobs: list[Job], workers: int) -> list[Outcome]:
     if len(jobs) == 1:
         return [run_job(jobs[0])]
     say(f"exporting {len(jobs)} targets, {min(workers, len(jobs))} at a time")
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=begin_process, max_tasks_per_child=1) as pool:
+    with processes(workers, begin_process, calls=1) as pool:
         futures = [pool.submit(run_job, job) for job in jobs]
         outcomes: list[Outcome] = []
         errors: list[ConaclipError] = []
