@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find conaclip_edge -type f -not -path '*/__pycache__/*')
 
-.PHONY: demo test lint types screenshots clean
+.PHONY: demo test lint types crash screenshots clean
 
 # torch is pinned first, so that pip takes the CPU build where one is at hand
 $(VENV)/.dependencies: pyproject.toml
@@ -33,6 +33,10 @@ types: $(VENV)/.dependencies
 
 test: lint types $(VENV)/.installed
 	$(BIN)/python -Im pytest -n 2
+
+# two hundred commands that are killed, terminated or run out of disk, and end as if nothing had happened
+crash: $(VENV)/.installed
+	$(BIN)/python tests/crash/accidents.py --runs 200
 
 # of docs/search.md, with the demo's bundle
 screenshots: $(VENV)/.installed

@@ -37,6 +37,9 @@ def main() -> None:
     except ConaclipError as error:
         print(f"conaclip-edge: {error}", file=sys.stderr)
         sys.exit(exit_code() if isinstance(error, Interrupted) else error.exit_code)
+    except SystemExit as end:
+        # the parser ends a Ctrl-C that comes before a command's work by itself, and SIGTERM as if it were one
+        sys.exit(exit_code() if end.code == 130 else end.code)
     except Exception as error:
         if os.environ.get("CONACLIP_EDGE_DEBUG"):
             raise

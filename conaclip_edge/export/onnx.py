@@ -9,6 +9,7 @@ from typing import Any
 
 import onnx
 import onnxruntime as ort
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail
 from onnxruntime.tools.mobile_helpers import usability_checker
 from onnxruntime.tools.ort_format_model import create_config_from_models
 
@@ -82,7 +83,12 @@ def _save_ort(path: Path, level: ort.GraphOptimizationLevel) -> Path:
     options.graph_optimization_level = level
     options.log_severity_level = 3
     options.add_session_config_entry("session.save_model_format", "ORT")
-    ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    try:
+        ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Fail as error:
+        if "Failed to save" in str(error):
+            raise OSError(f"onnxruntime cannot write {target.name}") from error
+        raise
     return target
 
 

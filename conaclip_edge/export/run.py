@@ -6,8 +6,9 @@ import glob
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from conaclip_edge.export.golden import FOLDER, Golden, make_golden, read_golden
 from conaclip_edge.export.held_out import held_out
 from conaclip_edge.export.job import Job, Outcome, begin_process, exporter, place, run_job, title
 from conaclip_edge.export.manifest import SCHEMA, Manifest
-from conaclip_edge.files import atomic_folder, write_json
+from conaclip_edge.files import atomic_folder, not_written, write_json
 from conaclip_edge.locks import only_run
 from conaclip_edge.models.checkpoint import Student, load_student, parameter_counts
 from conaclip_edge.progress import say
@@ -79,15 +80,12 @@ def export_bundle(
     held = held_out(student, pairs, max(config.gate_pairs for config in configs), source)
     golden = read_golden(out / FOLDER) if extended else make_golden(student, held.examples, source.max_pixels)
     name = str(student.training.get("recipe", {}).get("name") or checkpoint.resolve().name)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    for left in out.parent.glob(f".{glob.escape(out.name)}.*.export"):  # by an export that was killed
-        shutil.rmtree(left, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", suffix=".export", dir=out.parent) as staging:
+    with _staging(out) as staging:
         todo = []
         workers = jobs or _workers(len(configs), student)
         threads = max(1, cores() // workers)
         for number, config in enumerate(configs):
-            folder = Path(staging) / f"{number}-{place(config)}"
+            folder = staging / f"{number}-{place(config)}"
             folder.mkdir()
             calibration = _calibration(student, pairs, config, source)
             todo.append(Job(checkpoint, name, config, calibration, held, golden, folder, threads, list_sensitivity))
@@ -95,7 +93,7 @@ def export_bundle(
         passed = [outcome for outcome in outcomes if not outcome.failures]
         start, base = extended, out
         if start is None:
-            start, base = _start(student, name, space, pairs), Path(staging) / "base"
+            start, base = _start(student, name, space, pairs), staging / "base"
             _write_base(base, student, golden)
         manifest = write_bundle(out, start, base, [one.export for one in passed], model_card) if passed else None
         for outcome in outcomes:
@@ -112,6 +110,18 @@ def export_bundle(
         "files": [file.model_dump(mode="json") for outcome in outcomes for file in outcome.export.files],
         "targets": {title(outcome.config): _costs(outcome) for outcome in outcomes},
     }
+
+
+@contextmanager
+def _staging(out: Path) -> Iterator[Path]:
+    """Yield a folder beside a bundle for files that are being made; what a killed export left there is removed."""
+    for left in out.parent.glob(f".{glob.escape(out.name)}.*.export"):
+        shutil.rmtree(left, ignore_errors=True)
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", suffix=".export", dir=out.parent) as folder:
+            yield Path(folder)
+    except OSError as error:  # from any of the exporters
+        raise not_written(out, error) from error
 
 
 def export_table(report: dict[str, Any]) -> str:
