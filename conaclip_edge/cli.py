@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from conaclip_edge import __version__
-from conaclip_edge.cli_results import JsonOption, results
+from conaclip_edge.cli_bundle import add_bundle_commands
+from conaclip_edge.cli_results import JsonOption, SetOption, results
 from conaclip_edge.cli_search import add_search_commands
 from conaclip_edge.errors import ConaclipError, Interrupted
 from conaclip_edge.interrupt import end_on_sigterm, exit_code
@@ -23,10 +24,6 @@ app = typer.Typer(
     help="Distil a CLIP-like dual encoder for phones, export it in int8, prove what the files can do.\n\n"
     "Start here: conaclip-edge demo",
 )
-
-SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe; repeatable.")
-]
 
 
 def main() -> None:
@@ -143,49 +140,7 @@ def evaluate(
         show(outcome, table(outcome))
 
 
-@app.command()
-def export(
-    checkpoint: Annotated[Path | None, typer.Argument(help="Checkpoint folder; left out: the newest run.")] = None,
-    target: Annotated[str, typer.Option(help="coreml, executorch, onnx, all, or a target file (.yaml).")] = "all",
-    precision: Annotated[str | None, typer.Option(help="int8, fp16 or fp32; default int8.")] = None,
-    settings: SetOption = None,
-    out: Annotated[Path | None, typer.Option(help="Bundle; default: bundle/ beside the checkpoint.")] = None,
-    data: Annotated[Path | None, typer.Option(help="Recipe or folder, if the student's data are elsewhere.")] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Start the bundle anew.")] = False,
-    sensitivity: Annotated[bool, typer.Option("--sensitivity", help="List what each layer loses in int8.")] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Export a student's towers, run the files on held-out pairs, and keep what passes as a bundle.
-
-    Example: conaclip-edge export --target coreml
-    """
-    with results(as_json) as show:
-        from conaclip_edge.export.targets import default_bundle, export_configs
-        from conaclip_edge.recipes import latest_run
-
-        configs = export_configs(target, settings, precision)
-        source = checkpoint or latest_run()
-        from conaclip_edge.export.run import export_bundle, export_table
-
-        outcome = export_bundle(source, configs, out or default_bundle(source), data, replace, sensitivity)
-        show(outcome, export_table(outcome))
-
-
-@app.command()
-def verify(
-    bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")],
-    as_json: JsonOption = False,
-) -> None:
-    """Check a bundle: hashes, golden vectors, and every file that this host can run.
-
-    Example: conaclip-edge verify runs/demo/bundle
-    """
-    with results(as_json) as show:
-        from conaclip_edge.export.verify import require_ok, verify_bundle, verify_table
-
-        outcome = verify_bundle(bundle)
-        show(outcome, verify_table(outcome))
-        require_ok(outcome)
+add_bundle_commands(app)
 
 
 @app.command()

@@ -14,7 +14,7 @@ import torch
 from conaclip_edge.data.preprocess import describe
 from conaclip_edge.errors import UserError
 from conaclip_edge.export.manifest import ExportedFile, Manifest, digest_of, manifest_text, read_manifest
-from conaclip_edge.export.members import MANIFEST, hashed, member_problems
+from conaclip_edge.export.members import MANIFEST, SIGNATURE, hashed, member_problems
 from conaclip_edge.files import atomic_folder
 from conaclip_edge.models.checkpoint import Student
 
@@ -107,6 +107,7 @@ def write_bundle(
     manifest = start.model_copy(update={"files": tuple(files)})
     with atomic_folder(out) as target:
         shutil.copytree(base, target, dirs_exist_ok=True)
+        (target / SIGNATURE).unlink(missing_ok=True)  # it was of the manifest that is replaced
         for old in replaced:
             _remove(target / old.path)
         for export in exports:

@@ -14,6 +14,7 @@ from conaclip_edge.config import Config
 from conaclip_edge.files import sha256_file
 
 MANIFEST = "manifest.json"
+SIGNATURE = "manifest.json.sig"  # of the manifest, so no member of it
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -43,7 +44,7 @@ class Problem:
 
 
 def scan(folder: Path) -> tuple[dict[str, Path], list[Problem]]:
-    """List a folder's files but its manifest, by their path relative to it; links are never followed.
+    """List a folder's files but its manifest and signature, by their path relative to it; links are never followed.
 
     Returns:
         Path with "/" -> file, in order; and one problem for each link, socket and the like.
@@ -56,7 +57,7 @@ def scan(folder: Path) -> tuple[dict[str, Path], list[Problem]]:
         if stat.S_ISLNK(mode):
             problems.append(Problem("link", name, "is a symbolic link; a bundle holds plain files only"))
         elif stat.S_ISREG(mode):
-            if name != MANIFEST:
+            if name not in (MANIFEST, SIGNATURE):
                 files[name] = path
         elif not stat.S_ISDIR(mode):
             problems.append(Problem("irregular", name, "is no plain file; a bundle holds plain files only"))
@@ -64,7 +65,7 @@ def scan(folder: Path) -> tuple[dict[str, Path], list[Problem]]:
 
 
 def hashed(folder: Path) -> dict[str, Member]:
-    """Hash every file of a folder of plain files, but its manifest."""
+    """Hash every file of a folder of plain files, but its manifest and signature."""
     files, problems = scan(folder)
     assert not problems, f"an exporter left {problems[0]}"
     return {name: Member(sha256=sha256_file(path), size=path.stat().st_size) for name, path in files.items()}

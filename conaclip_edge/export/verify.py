@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from conaclip_edge.export.golden import FOLDER, PIXEL_LEVELS, Golden, read_golde
 from conaclip_edge.export.manifest import ExportedFile, Manifest, read_manifest
 from conaclip_edge.export.members import MANIFEST, Problem, member_problems
 from conaclip_edge.export.parity import NORM_ERROR, cosines, embed_ids, embed_pixels, host, norm_error
+from conaclip_edge.export.signing import check_signature, signature_text
 from conaclip_edge.files import read_json
 from conaclip_edge.models.tokenizer import TextTokenizer
 from conaclip_edge.runtime.tower import open_tower
@@ -22,7 +24,7 @@ from conaclip_edge.runtime.tower import open_tower
 DRIFT = {"fp32": 1e-5, "fp16": 1e-4, "int8": 2e-3}
 
 
-def verify_bundle(bundle: Path, threads: int = 1) -> dict[str, Any]:
+def verify_bundle(bundle: Path, threads: int = 1, trusted: Sequence[Path] = ()) -> dict[str, Any]:
     """Check a bundle: manifest, members, golden ids and pixels, golden embeddings of every file that can run here.
 
     Files are run only if every member is what the manifest says.
@@ -30,13 +32,15 @@ def verify_bundle(bundle: Path, threads: int = 1) -> dict[str, Any]:
     Args:
         bundle: the folder.
         threads: CPU threads of the runtimes.
+        trusted: files of public keys; where there are any, the bundle has to be signed by one of them.
 
     Returns:
-        {"bundle", "ok", "embedding_space", "host", "members": count, "problems": [{"kind", "member", "detail"}],
+        {"bundle", "ok", "embedding_space", "host", "members": count, "signature": {"status", "fingerprint"} as of
+        `check_signature`, "problems": [{"kind", "member", "detail"}],
         "files": [{"path", "executed": "native" | "reference" | "not run", "reason", "cosine_min", "cosine_mean"}]}.
 
     Raises:
-        UserError: there is no bundle.
+        UserError: there is no bundle, or a trusted key cannot be read.
     """
     if not (bundle / MANIFEST).exists():
         raise UserError(f"no bundle at {bundle}: it has no {MANIFEST}. Make one: conaclip-edge export")
@@ -47,10 +51,15 @@ def verify_bundle(bundle: Path, threads: int = 1) -> dict[str, Any]:
         manifest = read_manifest(bundle)
     except UserError as error:
         return _closed(report, [Problem("manifest", MANIFEST, str(error))])
-    report |= {"embedding_space": manifest.embedding_space, "members": len(manifest.members)}
-    problems = member_problems(bundle, manifest.members) + _row_problems(manifest)
+    signature, unsigned = check_signature(bundle, trusted)
+    report |= {
+        "embedding_space": manifest.embedding_space,
+        "members": len(manifest.members),
+        "signature": signature,
+    }
+    problems = unsigned + member_problems(bundle, manifest.members) + _row_problems(manifest)
     if problems:
-        report["files"] = [_not_run(file, "the bundle is not what its manifest says") for file in manifest.files]
+        report["files"] = [_not_run(file, "the bundle is not what it has to be") for file in manifest.files]
         return _closed(report, problems)
     try:
         golden = read_golden(bundle / FOLDER)
@@ -68,12 +77,14 @@ def require_ok(report: dict[str, Any]) -> None:
     """Raise GateFailed, naming every member at fault, if a report of `verify_bundle` holds a problem."""
     if not report["ok"]:
         shown = "; ".join(f"{problem['member']}: {problem['detail']}" for problem in report["problems"])
-        raise GateFailed(f"{report['bundle']} is not as it was exported: {shown}.")
+        raise GateFailed(f"{report['bundle']} is not as it has to be: {shown}.")
 
 
 def verify_table(report: dict[str, Any]) -> str:
     """Format a report for a terminal."""
     lines = [f"{report['bundle']}: {report.get('members', 0)} members, on {report['host']}"]
+    if "signature" in report:
+        lines[0] += f"; {signature_text(report['signature'])}"
     for file in report["files"]:
         cosine = f"golden cosine {file['cosine_min']:.5f} at least" if "cosine_min" in file else file["reason"]
         lines.append(f"  {file['path']:40} {file['executed']:10} {cosine}")
