@@ -29,9 +29,10 @@ for decisions about people, or for filtering that has to be right every time."""
 
 _CHECK = """\
 `conaclip-edge verify .` checks every hash and runs every file that the host can run on the golden vectors;
-`--trusted KEY.pub` also asks for the signature of that key, where the bundle is signed. An app checks its own tokenizing, picture scaling and inference the same way: `golden/golden.json` gives texts with their exact
-ids, picture files and the least cosine of each precision; `golden/golden.safetensors` gives, in the same order,
-`text.embedding`, `picture.pixels` (uint8, value x 255, within one level) and `picture.embedding`."""
+`--trusted KEY.pub` also asks for the signature of that key, where the bundle is signed. An app checks its own
+tokenizing, picture scaling and inference the same way: `golden/golden.json` gives texts with their exact ids, picture
+files and the least cosine of each precision; `golden/golden.safetensors` gives, in the same order, `text.embedding`,
+`picture.pixels` (uint8, value x 255, within one level) and `picture.embedding`."""
 
 
 def _summary(manifest: Manifest) -> str:
