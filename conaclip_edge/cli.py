@@ -119,6 +119,31 @@ def train_teacher(
 
 
 @app.command()
+def cache(
+    recipe: Annotated[Path | None, typer.Argument(help="YAML recipe; left out: the demo's.")] = None,
+    settings: SetOption = None,
+    worker: Annotated[str | None, typer.Option(metavar="I/N", help="Build the part of worker I of N.")] = None,
+    merge: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FOLDER", help="Take in the part that another machine built; repeatable."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let the teacher embed a recipe's data before the training, by one process or by several.
+
+    Example: conaclip-edge cache distill/recipes/demo.yaml --worker 2/4
+    """
+    from conaclip_edge.recipes import distill_recipe
+
+    with results(as_json) as show:
+        config = distill_recipe(recipe, settings or [])
+        from conaclip_edge.distill.cache import build_cache, cache_text
+
+        outcome = build_cache(config, worker, merge or ())
+        show(outcome, cache_text(outcome))
+
+
+@app.command()
 def evaluate(
     model: Annotated[Path, typer.Argument(help="Folder of a teacher, a checkpoint or a bundle.")],
     data: Annotated[
