@@ -38,16 +38,15 @@ def save_ort(path: Path, level: str) -> Path:
     return target
 
 
-def _fix_addresses() -> None:
-    """Start this process anew with fixed addresses, where the system can do that."""
+def _fixed_addresses() -> bool:
+    """Fix the addresses of the processes that this one starts; False where they are already, or cannot be."""
     if not sys.platform.startswith("linux"):
-        return
+        return False
     import ctypes
 
     system = ctypes.CDLL(None)
     now = system.personality(0xFFFFFFFF)
-    if now >= 0 and not now & _FIXED_ADDRESSES and system.personality(now | _FIXED_ADDRESSES) >= 0:
-        os.execv(sys.executable, [sys.executable, "-P", *sys.argv])
+    return now >= 0 and not now & _FIXED_ADDRESSES and system.personality(now | _FIXED_ADDRESSES) >= 0
 
 
 def _convert(source: str, target: str, level: str) -> None:
@@ -63,5 +62,6 @@ def _convert(source: str, target: str, level: str) -> None:
 
 
 if __name__ == "__main__":
-    _fix_addresses()
+    if _fixed_addresses():
+        sys.exit(subprocess.call([sys.executable, "-P", *sys.argv]))
     _convert(*sys.argv[1:])

@@ -163,7 +163,7 @@ def test_a_sparse_member_that_claims_seven_gigabytes_is_refused(bounded):
 def test_a_compressed_shard_is_refused(time, bounded):
     Path("d").mkdir()
     Path("d/0.tar").write_bytes(gzip.compress(bytes(200 * 1024**2), mtime=time))
-    refused(lambda: read_pairs(DataConfig(format="webdataset", path=Path("d"))), r"0\.tar is compressed")
+    refused(lambda: read_pairs(DataConfig(format="webdataset", path=Path("d"))), "0.tar is compressed")
 
 
 @pytest.mark.parametrize(("width", "height"), [(40_000, 40_000), (60_000, 1_200)])
