@@ -39,7 +39,7 @@ def test_a_recipe_gives_one_student_and_one_cache(world: Path, tmp_path: Path) -
     )
     one, two = (run(tmp_path / seed, seed, "distill", recipe, "--out", "out") for seed in ("1", "2"))
     assert "out/model.safetensors" in one
-    assert different(one, two) == {"out/training.json"}  # how long it took
+    assert different(one, two) <= {"out/training.json"}  # how long it took
 
 
 @pytest.mark.parametrize("target", ["onnx", "executorch", "coreml"])
