@@ -15,9 +15,14 @@ K = TypeVar("K", bound=Hashable)
 Runner = Callable[[Callable[..., Any], Mapping[K, tuple[Any, ...]]], Iterator[tuple[K, Any]]]
 
 
+def available_cores() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def default_jobs(runs: int) -> int:
     """Return one process a core, but no more than there are runs."""
-    return max(1, min(runs, os.cpu_count() or 1))
+    return max(1, min(runs, available_cores()))
 
 
 @contextmanager

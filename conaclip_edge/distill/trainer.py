@@ -88,7 +88,8 @@ def begin(config: DistillConfig, out: Path, resume: bool = False) -> tuple[Run, 
         # a graph of fixed temperatures leaves the logit scale without a gradient
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
-    folder = RunFolder(out, config, resume, accelerator.is_main_process)
+    sources = {"data": ready.pairs.fingerprint, "teacher weights": ready.teacher.fingerprint}
+    folder = RunFolder(out, config, resume, sources, accelerator.is_main_process)
     folder.write_json("tokenizer.json", ready.tokenizer_json)
     accelerator.wait_for_everyone()
     return make_run(config, ready, rows, folder.path, accelerator.num_processes), accelerator, folder, rows[0]

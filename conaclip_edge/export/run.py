@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -34,7 +33,7 @@ from conaclip_edge.models.checkpoint import Student, load_student, parameter_cou
 from conaclip_edge.progress import say
 from conaclip_edge.recipes import data_config
 from conaclip_edge.retrieval.evaluate import recorded_data
-from conaclip_edge.side_by_side import processes
+from conaclip_edge.side_by_side import available_cores, processes
 
 # Measured peaks: libraries and their graphs take about so much, a tower's weights exist so many times at once.
 _BASE_BYTES = 1_500_000_000
@@ -83,7 +82,7 @@ def export_bundle(
     with _staging(out) as staging:
         todo = []
         workers = jobs or _workers(len(configs), student)
-        threads = max(1, cores() // workers)
+        threads = max(1, available_cores() // workers)
         for number, config in enumerate(configs):
             folder = staging / f"{number}-{place(config)}"
             folder.mkdir()
@@ -176,12 +175,7 @@ def _run(jobs: list[Job], workers: int) -> list[Outcome]:
 def _workers(count: int, student: Student) -> int:
     """Return how many targets fit beside each other: one a processor, and no more than memory holds."""
     need = _BASE_BYTES + _COPIES * 4 * parameter_counts(student.model)["all"]
-    return max(1, min(count, cores(), free_memory() // need))
-
-
-def cores() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(count, available_cores(), free_memory() // need))
 
 
 def free_memory() -> int:

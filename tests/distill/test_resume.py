@@ -162,6 +162,7 @@ def test_a_full_disk_loses_nothing_that_was_saved(
     assert sorted(path.name for path in Path().iterdir()) == ["out.run"]
     assert {path.name for path in Path("out.run").iterdir()} == {
         "recipe.json",
+        "sources.json",
         "state.safetensors",
         "tokenizer.json",
         "training.jsonl",
