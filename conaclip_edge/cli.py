@@ -119,6 +119,23 @@ def train_teacher(
 
 
 @app.command()
+def convert(
+    folder: Annotated[Path, typer.Argument(help="EasyNLP's folder: config.json, pytorch_model.bin, vocab.txt.")],
+    out: Annotated[Path, typer.Option(help="Folder of the teacher.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Bring a Chinese CLIP of EasyNLP into the layout that teachers have; nothing in it can run.
+
+    Example: conaclip-edge convert pai-clip-zh --out runs/teacher-zh
+    """
+    with results(as_json) as show:
+        from conaclip_edge.models.easynlp import convert_easynlp
+
+        done = convert_easynlp(folder, out)
+        show(done, f"teacher in {out}: {done['parameters']:,} parameters, {done['embed_dim']} dimensions")
+
+
+@app.command()
 def cache(
     recipe: Annotated[Path | None, typer.Argument(help="YAML recipe; left out: the demo's.")] = None,
     settings: SetOption = None,
