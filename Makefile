@@ -3,14 +3,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find conaclip_edge -type f -not -path '*/__pycache__/*')
 
-.PHONY: demo test lint types screenshots clean
+.PHONY: demo test lint types crash fuzz audit lock screenshots clean
 
 # torch is pinned first, so that pip takes the CPU build where one is at hand
-$(VENV)/.dependencies: pyproject.toml
+$(VENV)/.dependencies: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet torch==2.13.0
-	$(BIN)/python -m pip install --quiet '.[test]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet -c constraints.txt '.[test]'
 	touch $@
 
 # the built wheel is what runs and what is tested, never the source folder
@@ -33,6 +33,24 @@ types: $(VENV)/.dependencies
 
 test: lint types $(VENV)/.installed
 	$(BIN)/python -Im pytest -n 2
+
+# two hundred commands that are killed, terminated or run out of disk, and end as if nothing had happened
+crash: $(VENV)/.installed
+	$(BIN)/python tests/crash/accidents.py --runs 200
+
+# known holes in the pinned packages; asks a database on the network
+audit:
+	$(PYTHON) -m venv build/audit
+	build/audit/bin/python -m pip install --quiet 'pip-audit>=2.10,<3'
+	build/audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict
+
+# the newest versions within the bounds of pyproject.toml, to be tested before they are committed
+lock:
+	$(PYTHON) -m venv --clear build/lock
+	build/lock/bin/python -m pip install --quiet torch==2.13.0 '.[test]'
+	head -1 constraints.txt > build/constraints.txt
+	build/lock/bin/python -m pip freeze | grep -v '^conaclip-edge' | sed 's/+[a-z0-9.]*$$//' | sort -f >> build/constraints.txt
+	mv build/constraints.txt constraints.txt
 
 # of docs/search.md, with the demo's bundle
 screenshots: $(VENV)/.installed

@@ -10,10 +10,11 @@ from typing import Annotated
 import typer
 
 from conaclip_edge import __version__
-from conaclip_edge.cli_results import JsonOption, results
+from conaclip_edge.cli_bundle import add_bundle_commands
+from conaclip_edge.cli_results import JsonOption, SetOption, results
 from conaclip_edge.cli_search import add_search_commands
-from conaclip_edge.cli_signing import add_signing_commands
-from conaclip_edge.errors import ConaclipError
+from conaclip_edge.errors import ConaclipError, Interrupted
+from conaclip_edge.interrupt import end_on_sigterm, exit_code
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -24,18 +25,18 @@ app = typer.Typer(
     "Start here: conaclip-edge demo",
 )
 
-SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe; repeatable.")
-]
-
 
 def main() -> None:
     """Run the command line; errors a user can meet end in one line and an exit code, never in a traceback."""
+    end_on_sigterm()
     try:
         app()
     except ConaclipError as error:
         print(f"conaclip-edge: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        sys.exit(exit_code() if isinstance(error, Interrupted) else error.exit_code)
+    except SystemExit as end:
+        # the parser ends a Ctrl-C that comes before a command's work by itself, and SIGTERM as if it were one
+        sys.exit(exit_code() if end.code == 130 else end.code)
     except Exception as error:
         if os.environ.get("CONACLIP_EDGE_DEBUG"):
             raise
@@ -118,6 +119,48 @@ def train_teacher(
 
 
 @app.command()
+def convert(
+    folder: Annotated[Path, typer.Argument(help="EasyNLP's folder: config.json, pytorch_model.bin, vocab.txt.")],
+    out: Annotated[Path, typer.Option(help="Folder of the teacher.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Bring a Chinese CLIP of EasyNLP into the layout that teachers have; nothing in it can run.
+
+    Example: conaclip-edge convert pai-clip-zh --out runs/teacher-zh
+    """
+    with results(as_json) as show:
+        from conaclip_edge.models.easynlp import convert_easynlp
+
+        done = convert_easynlp(folder, out)
+        show(done, f"teacher in {out}: {done['parameters']:,} parameters, {done['embed_dim']} dimensions")
+
+
+@app.command()
+def cache(
+    recipe: Annotated[Path | None, typer.Argument(help="YAML recipe; left out: the demo's.")] = None,
+    settings: SetOption = None,
+    worker: Annotated[str | None, typer.Option(metavar="I/N", help="Build the part of worker I of N.")] = None,
+    merge: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FOLDER", help="Take in the part that another machine built; repeatable."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let the teacher embed a recipe's data before the training, by one process or by several.
+
+    Example: conaclip-edge cache distill/recipes/demo.yaml --worker 2/4
+    """
+    from conaclip_edge.recipes import distill_recipe
+
+    with results(as_json) as show:
+        config = distill_recipe(recipe, settings or [])
+        from conaclip_edge.distill.cache import build_cache, cache_text
+
+        outcome = build_cache(config, worker, merge or ())
+        show(outcome, cache_text(outcome))
+
+
+@app.command()
 def evaluate(
     model: Annotated[Path, typer.Argument(help="Folder of a teacher, a checkpoint or a bundle.")],
     data: Annotated[
@@ -139,53 +182,7 @@ def evaluate(
         show(outcome, table(outcome))
 
 
-@app.command()
-def export(
-    checkpoint: Annotated[Path | None, typer.Argument(help="Checkpoint folder; left out: the newest run.")] = None,
-    target: Annotated[str, typer.Option(help="coreml, executorch, onnx, all, or a target file (.yaml).")] = "all",
-    precision: Annotated[str | None, typer.Option(help="int8, fp16 or fp32; default int8.")] = None,
-    settings: SetOption = None,
-    out: Annotated[Path | None, typer.Option(help="Bundle; default: bundle/ beside the checkpoint.")] = None,
-    data: Annotated[Path | None, typer.Option(help="Recipe or folder, if the student's data are elsewhere.")] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Start the bundle anew.")] = False,
-    sensitivity: Annotated[bool, typer.Option("--sensitivity", help="List what each layer loses in int8.")] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Export a student's towers, run the files on held-out pairs, and keep what passes as a bundle.
-
-    Example: conaclip-edge export --target coreml
-    """
-    with results(as_json) as show:
-        from conaclip_edge.export.targets import default_bundle, export_configs
-        from conaclip_edge.recipes import latest_run
-
-        configs = export_configs(target, settings, precision)
-        source = checkpoint or latest_run()
-        from conaclip_edge.export.run import export_bundle, export_table
-
-        outcome = export_bundle(source, configs, out or default_bundle(source), data, replace, sensitivity)
-        show(outcome, export_table(outcome))
-
-
-@app.command()
-def verify(
-    bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")],
-    trusted: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="KEY.pub", help="Public key; one of those named has to have signed. Repeatable."),
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Check a bundle: signature, hashes, golden vectors, and every file that this host can run.
-
-    Example: conaclip-edge verify runs/demo/bundle
-    """
-    with results(as_json) as show:
-        from conaclip_edge.export.verify import require_ok, verify_bundle, verify_table
-
-        outcome = verify_bundle(bundle, trusted=trusted or [])
-        show(outcome, verify_table(outcome))
-        require_ok(outcome)
+add_bundle_commands(app)
 
 
 @app.command()
@@ -304,7 +301,6 @@ def demo(
 
 
 add_search_commands(app)
-add_signing_commands(app)
 
 if __name__ == "__main__":
     main()

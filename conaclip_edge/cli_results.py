@@ -1,4 +1,4 @@
-"""What the commands share: their options, and where their results go."""
+"""What the commands share: options, and where their results go."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ import typer
 
 from conaclip_edge.errors import Interrupted
 
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe; repeatable.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, everything else on stderr.")]
 
 

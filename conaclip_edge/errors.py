@@ -27,9 +27,7 @@ class GateFailed(ConaclipError):
 
 
 class Interrupted(ConaclipError):
-    """Ctrl-C: the message says what is kept (exit code 130)."""
-
-    exit_code = 130
+    """Ctrl-C or SIGTERM: the message says what is kept (exit code 130 or 143)."""
 
 
 def unknown(kind: str, name: str, known: Iterable[str], where: str = "") -> UserError:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -20,9 +22,10 @@ from conaclip_edge.errors import UserError
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` that takes its name when the block ends without an error."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    temporary = _beside(path, "tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        clear(path)
         yield temporary
         with open(temporary, "rb") as handle:
             os.fsync(handle.fileno())
@@ -40,22 +43,50 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
     An older folder of that name is replaced as a whole; until then it is left as it was.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    old = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.old")
+    temporary, old = _beside(path, "tmp"), _beside(path, "old")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        clear(path)
         temporary.mkdir()
         yield temporary
         if path.exists():
             os.replace(path, old)
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
-        if old.exists() and not path.exists():
-            os.replace(old, path)
         raise not_written(path, error) from error
     finally:
+        if old.exists() and not path.exists():
+            os.replace(old, path)
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _beside(path: Path, kind: str) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.{kind}")
+
+
+def clear(path: Path) -> None:
+    """Remove what processes that were killed left of the same file or folder, and take back what they had put aside."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        writer = re.fullmatch(r"\.(\d+)-[0-9a-f]{8}\.(tmp|old)", left.name[len(path.name) + 1 :])
+        if writer is None or _alive(int(writer[1])):
+            continue
+        if writer[2] == "old" and not path.exists():
+            os.replace(left, path)
+        elif left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
 
 
 def not_written(path: Path, error: Exception) -> UserError:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from conaclip_edge import __version__
 from conaclip_edge.benchmarks.schema import Environment
+from conaclip_edge.side_by_side import available_cores
 
 # what onnxruntime's and XNNPACK's kernels are chosen by
 ISA = (
@@ -38,13 +39,6 @@ def environment() -> Environment:
         load=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         versions={"conaclip-edge": __version__, "python": platform.python_version(), **_versions()},
     )
-
-
-def available_cores() -> int:
-    """Return how many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _processor() -> tuple[set[str], str]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import re
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any, TypeVar
 
 from conaclip_edge.errors import UserError
 from conaclip_edge.progress import quiet_libraries
+from conaclip_edge.side_by_side import processes
 
 T = TypeVar("T")
 
@@ -32,11 +31,9 @@ def in_fresh_process(function: Callable[..., T], *arguments: Any, threads: int =
     Raises:
         UserError: the process died, most likely for want of memory.
     """
-    # spawn: a forked child would start with this process's memory and threads
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(1, context, initializer=_quiet)
     # a runtime whose threads spin while they wait would take the processor from the row that is timed next
-    with _variables(dict.fromkeys(_THREAD_VARIABLES, str(threads)) | {"OMP_WAIT_POLICY": "passive"}), pool:
+    variables = dict.fromkeys(_THREAD_VARIABLES, str(threads)) | {"OMP_WAIT_POLICY": "passive"}
+    with _variables(variables), processes(1, _quiet) as pool:
         try:
             return pool.submit(function, *arguments).result()
         except BrokenProcessPool:

@@ -13,7 +13,7 @@ import numpy as np
 from conaclip_edge.benchmarks.contestants import Contestant, comparisons, shipped
 from conaclip_edge.benchmarks.coverage import coverages
 from conaclip_edge.benchmarks.device import model_values
-from conaclip_edge.benchmarks.environment import available_cores, environment
+from conaclip_edge.benchmarks.environment import environment
 from conaclip_edge.benchmarks.fresh import in_fresh_process
 from conaclip_edge.benchmarks.gallery import make_gallery
 from conaclip_edge.benchmarks.probe import Cold, cold
@@ -28,11 +28,14 @@ from conaclip_edge.data.pairs import Pairs
 from conaclip_edge.data.read import read_pairs
 from conaclip_edge.export.manifest import Manifest, read_manifest
 from conaclip_edge.files import read_json
+from conaclip_edge.locks import only_run
 from conaclip_edge.models.tokenizer import TextTokenizer
 from conaclip_edge.progress import say
 from conaclip_edge.retrieval.evaluate import recorded_data
+from conaclip_edge.side_by_side import available_cores
 
 
+@only_run
 def run_benchmark(bundle: Path, suite: BenchmarkConfig, out: Path, comparison: Path | None) -> dict[str, Any]:
     """Benchmark a bundle and write report.json, report.md and report.html.
 

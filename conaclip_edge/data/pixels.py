@@ -13,6 +13,7 @@ from conaclip_edge.data.preprocess import AUGMENTATION, BadPicture, augment, dec
 from conaclip_edge.errors import UserError
 from conaclip_edge.files import atomic_file, sha256_text
 from conaclip_edge.progress import track
+from conaclip_edge.side_by_side import available_cores
 
 LIMIT_BYTES = 8 * 1024**3
 
@@ -43,7 +44,7 @@ def pixel_reader(
         return to_pixels(augment(picture, (view, row)) if view else picture, size)
 
     if len(rows) * views * 3 * size * size > LIMIT_BYTES:
-        pool = ThreadPoolExecutor(max_workers=4)
+        pool = ThreadPoolExecutor(available_cores())
         return lambda some, of: np.stack(list(pool.map(load, some.tolist(), of.tolist())))
     position = np.full(len(pairs), -1)
     position[rows] = np.arange(len(rows))

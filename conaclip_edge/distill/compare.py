@@ -12,13 +12,15 @@ import numpy as np
 from conaclip_edge.config import DistillConfig, GraphConfig
 from conaclip_edge.distill.inputs import prepare
 from conaclip_edge.distill.interaction import PRESETS
-from conaclip_edge.distill.side_by_side import default_jobs, side_by_side
 from conaclip_edge.errors import unknown
 from conaclip_edge.files import read_json
+from conaclip_edge.locks import only_run
 from conaclip_edge.progress import quiet_libraries, say
 from conaclip_edge.retrieval.recall import mean_recall
+from conaclip_edge.side_by_side import default_jobs, side_by_side
 
 
+@only_run
 def compare(
     config: DistillConfig, graphs: list[str], seeds: list[int], out: Path, split: str = "test", jobs: int | None = None
 ) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from conaclip_edge.distill.sampler import Sampler
 from conaclip_edge.distill.schedule import lr_factor
 from conaclip_edge.errors import UserError
 from conaclip_edge.files import atomic_folder, write_json
+from conaclip_edge.locks import only_run
 from conaclip_edge.models.embeddings import check_bad
 from conaclip_edge.models.teacher import load_teacher
 from conaclip_edge.models.tokenizer import whole_text
@@ -27,6 +28,7 @@ from conaclip_edge.progress import Meter
 from conaclip_edge.retrieval.evaluate import rank_split, teacher_encoder
 
 
+@only_run
 def fit_teacher(config: TeacherConfig, out: Path) -> dict[str, Any]:
     """Train the last layers of the dual encoder `config.base` on captioned train pictures and write it as a new folder.
 

@@ -17,6 +17,7 @@ from conaclip_edge.distill.losses import infonce
 from conaclip_edge.distill.sampler import Sampler
 from conaclip_edge.distill.schedule import lr_factor
 from conaclip_edge.files import atomic_folder
+from conaclip_edge.locks import only_run
 from conaclip_edge.models.embeddings import TeacherCache, teacher_cache, write_cache
 from conaclip_edge.models.pretrained import PretrainedTowers
 from conaclip_edge.models.teacher import Head, JoinedConfig, JoinedTeacher
@@ -24,6 +25,7 @@ from conaclip_edge.progress import Meter
 from conaclip_edge.retrieval.recall import Ranks, ranks
 
 
+@only_run
 def train_teacher(config: TeacherConfig, out: Path) -> dict[str, Any]:
     """Train the head on cached tower features, write the teacher's folder, and fill its embedding cache.
 

@@ -27,10 +27,13 @@ class RunFolder:
         out: the checkpoint folder that the run will become.
         config: kept in the folder; a resumed run has to have the same.
         resume: go on with what is there instead of starting anew.
+        sources: fingerprints of data and teacher; a resumed run has to have the same.
         main: whether this process is the one of all that writes.
     """
 
-    def __init__(self, out: Path, config: DistillConfig, resume: bool, main: bool = True):
+    def __init__(
+        self, out: Path, config: DistillConfig, resume: bool, sources: dict[str, str] | None = None, main: bool = True
+    ):
         self.path = out.with_name(out.name + ".run")
         self.main = main
         recipe = config.model_dump(mode="json")
@@ -41,10 +44,17 @@ class RunFolder:
                 raise UserError(
                     f"{self.path} was started with another recipe ({self.path / 'recipe.json'}). Use that one."
                 )
+            before = read_json(self.path / "sources.json", "sources of the interrupted run")
+            for what, fingerprint in (sources or {}).items():
+                if before.get(what) != fingerprint:
+                    raise UserError(
+                        f"{self.path} was started with other {what}. Restore it, or start without --resume."
+                    )
         elif main:
             shutil.rmtree(self.path, ignore_errors=True)
             self.path.mkdir(parents=True)
             self.write_json("recipe.json", recipe)
+            self.write_json("sources.json", sources or {})
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a JSON file into the folder, atomically."""

@@ -13,13 +13,14 @@ from conaclip_edge.config import DistillConfig, GraphConfig, SizeConfig, Student
 from conaclip_edge.config_values import parse
 from conaclip_edge.distill.inputs import Ready, prepare
 from conaclip_edge.distill.interaction import expand
-from conaclip_edge.distill.side_by_side import default_jobs, side_by_side
 from conaclip_edge.distill.study_bench import Bench
 from conaclip_edge.distill.study_cells import ADDED, BASELINE, chosen_cells, graph_of
 from conaclip_edge.distill.study_rows import candidates, summary
 from conaclip_edge.errors import Interrupted, UserError
+from conaclip_edge.locks import only_run
 from conaclip_edge.models.presets import student_shape
 from conaclip_edge.progress import say
+from conaclip_edge.side_by_side import default_jobs, side_by_side
 
 SCHEMA = "conaclip-edge/study/1"
 RULE = (
@@ -29,6 +30,7 @@ RULE = (
 )
 
 
+@only_run
 def study(config: StudyConfig, out: Path, jobs: int | None = None) -> dict[str, Any]:
     """Run a study; finished runs of the same recipe are taken from `out` and not done again.
 

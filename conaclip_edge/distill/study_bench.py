@@ -9,10 +9,10 @@ from typing import Any
 
 from conaclip_edge.config import DistillConfig, StudyConfig
 from conaclip_edge.distill.inputs import Ready
-from conaclip_edge.distill.side_by_side import Runner
 from conaclip_edge.distill.study_run import do_run, kept_run, ranks_of, run_key
 from conaclip_edge.files import sha256_text
 from conaclip_edge.progress import say
+from conaclip_edge.side_by_side import Runner
 
 Outcomes = dict[str, list[dict[str, Any]]]
 

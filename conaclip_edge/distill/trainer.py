@@ -20,7 +20,6 @@ from conaclip_edge.config import DistillConfig, Term
 from conaclip_edge.distill import interaction
 from conaclip_edge.distill.curves import draw_curves
 from conaclip_edge.distill.inputs import Inputs, Ready, captioned_rows, labelled_rows, prepare, training_inputs
-from conaclip_edge.distill.interrupt import held_interrupt
 from conaclip_edge.distill.optimizer import make_optimizer
 from conaclip_edge.distill.parallel import gather
 from conaclip_edge.distill.queue import TeacherQueue
@@ -29,6 +28,8 @@ from conaclip_edge.distill.sampler import BatchRows, Sampler
 from conaclip_edge.distill.schedule import lr_factor
 from conaclip_edge.errors import Interrupted, UserError
 from conaclip_edge.files import atomic_folder
+from conaclip_edge.interrupt import held_interrupt
+from conaclip_edge.locks import only_run
 from conaclip_edge.models.checkpoint import parameter_counts, write_student
 from conaclip_edge.models.dual_encoder import DualEncoder
 from conaclip_edge.models.tokenizer import TextTokenizer
@@ -48,6 +49,7 @@ class Run:
     sampler: Sampler
 
 
+@only_run
 def distill(config: DistillConfig, out: Path, resume: bool = False) -> dict[str, Any]:
     """Distil a student by a recipe and write its checkpoint folder.
 
@@ -86,7 +88,8 @@ def begin(config: DistillConfig, out: Path, resume: bool = False) -> tuple[Run, 
         # a graph of fixed temperatures leaves the logit scale without a gradient
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
-    folder = RunFolder(out, config, resume, accelerator.is_main_process)
+    sources = {"data": ready.pairs.fingerprint, "teacher weights": ready.teacher.fingerprint}
+    folder = RunFolder(out, config, resume, sources, accelerator.is_main_process)
     folder.write_json("tokenizer.json", ready.tokenizer_json)
     accelerator.wait_for_everyone()
     return make_run(config, ready, rows, folder.path, accelerator.num_processes), accelerator, folder, rows[0]

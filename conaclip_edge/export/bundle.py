@@ -17,7 +17,6 @@ from conaclip_edge.export.manifest import ExportedFile, Manifest, digest_of, man
 from conaclip_edge.export.members import MANIFEST, SIGNATURE, hashed, member_problems
 from conaclip_edge.files import atomic_folder
 from conaclip_edge.models.checkpoint import Student
-from conaclip_edge.progress import say
 
 CARD = "README.md"
 
@@ -93,7 +92,7 @@ def write_bundle(
     """Write a bundle, whole or not at all.
 
     Args:
-        out: final place; what is there is replaced at the end, a signature with it.
+        out: final place; what is there is replaced at the end.
         start: manifest of `base`: a bundle that is extended, or one without files.
         base: the bundle that is extended, or a folder with tokenizer.json, preprocess.json and golden/.
         exports: what goes in; files of the same target, precision and backend are replaced.
@@ -106,10 +105,9 @@ def write_bundle(
     replaced = [old for old in start.files if any(_same_kind(old, file) for file in new)]
     files = sorted([*(old for old in start.files if old not in replaced), *new], key=lambda file: file.path)
     manifest = start.model_copy(update={"files": tuple(files)})
-    was_signed = (out / SIGNATURE).exists()
     with atomic_folder(out) as target:
         shutil.copytree(base, target, dirs_exist_ok=True)
-        (target / SIGNATURE).unlink(missing_ok=True)  # it was about another manifest
+        (target / SIGNATURE).unlink(missing_ok=True)  # it was of the manifest that is replaced
         for old in replaced:
             _remove(target / old.path)
         for export in exports:
@@ -118,8 +116,6 @@ def write_bundle(
         manifest = manifest.model_copy(update={"members": hashed(target)})
         manifest = manifest.model_copy(update={"digest": digest_of(manifest)})
         (target / MANIFEST).write_text(manifest_text(manifest), encoding="utf-8")
-    if was_signed:
-        say(f"{out} is no longer signed: its content is new. Sign it again: conaclip-edge sign {out} --key KEY")
     return manifest
 
 

@@ -28,13 +28,11 @@ kept, a query is embedded when it is typed, and the nearest embeddings by cosine
 for decisions about people, or for filtering that has to be right every time."""
 
 _CHECK = """\
-`conaclip-edge verify .` checks every hash and runs every file that the host can run on the golden vectors. An app
-checks its own tokenizing, picture scaling and inference the same way: `golden/golden.json` gives texts with their exact
-ids, picture files and the least cosine of each precision; `golden/golden.safetensors` gives, in the same order,
-`text.embedding`, `picture.pixels` (uint8, value x 255, within one level) and `picture.embedding`.
-
-Hashes show damage, not who made the bundle. If its maker signed it, `manifest.json.sig` is there:
-`conaclip-edge verify . --trusted KEY.pub` holds it against the maker's public key, which you got some other way."""
+`conaclip-edge verify .` checks every hash and runs every file that the host can run on the golden vectors;
+`--trusted KEY.pub` also asks for the signature of that key, where the bundle is signed. An app checks its own
+tokenizing, picture scaling and inference the same way: `golden/golden.json` gives texts with their exact ids, picture
+files and the least cosine of each precision; `golden/golden.safetensors` gives, in the same order, `text.embedding`,
+`picture.pixels` (uint8, value x 255, within one level) and `picture.embedding`."""
 
 
 def _summary(manifest: Manifest) -> str:

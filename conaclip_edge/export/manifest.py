@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import stat
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +11,7 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from conaclip_edge.config import Config
 from conaclip_edge.errors import UserError
-from conaclip_edge.export.members import MANIFEST, Member, Problem, Sha256
+from conaclip_edge.export.members import MANIFEST, Member, Sha256
 
 SCHEMA: Literal["conaclip-edge/bundle/1"] = "conaclip-edge/bundle/1"
 RecallTable = dict[str, dict[str, float]]  # {"t2i": {"1": %, "5": %, "10": %}, "i2t": {..}}
@@ -137,7 +136,7 @@ class Manifest(Strict):
         training: recipe, teacher, data and figures of the distillation.
         versions: of what made the golden vectors.
         files: the exported towers.
-        members: every file of the bundle but this one and its signature.
+        members: every file of the bundle but this one.
         digest: sha256 of this document without the digest.
     """
 
@@ -169,45 +168,30 @@ def manifest_text(manifest: Manifest) -> str:
     return json.dumps(manifest.model_dump(mode="json", by_alias=True), indent=2, ensure_ascii=False) + "\n"
 
 
-def parse_manifest(data: bytes, where: str) -> Manifest:
+def parse_manifest(text: str, where: str) -> Manifest:
     """Read a manifest strictly.
 
     Raises:
         UserError: another schema, a missing, unknown or mistyped key, or a content that its digest does not fit.
     """
     try:
-        manifest = Manifest.model_validate_json(data)
+        manifest = Manifest.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "document"
         raise UserError(f"{where}: '{place}': {first['msg']}. A bundle of schema {SCHEMA} is needed.") from None
-    if manifest.digest != digest_of(manifest) or manifest_text(manifest).encode("utf-8") != data:
+    if manifest.digest != digest_of(manifest) or manifest_text(manifest) != text:
         raise UserError(f"{where} was changed after it was written: its digest does not fit. Export again.")
     return manifest
 
 
 def read_manifest(bundle: Path) -> Manifest:
     """Read the manifest of a bundle; the files are not looked at."""
-    return parse_manifest(manifest_bytes(bundle), str(bundle / MANIFEST))
-
-
-def manifest_bytes(bundle: Path) -> bytes:
-    """Return the bytes of a bundle's manifest, which a signature is about; a link or a pipe is not opened."""
     path = bundle / MANIFEST
     try:
-        if not stat.S_ISREG(path.lstat().st_mode):
-            raise UserError(f"{path} is no plain file (a symbolic link?); a bundle holds plain files only.")
-        return path.read_bytes()
+        text = path.read_text("utf-8")
     except FileNotFoundError:
         raise UserError(f"no bundle at {bundle}: it has no {MANIFEST}. Make one: conaclip-edge export") from None
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {path}: {error}.") from error
-
-
-def unlisted_files(manifest: Manifest) -> list[Problem]:
-    """Name exported files that no member belongs to: they would run without having been hashed."""
-    return [
-        Problem("unlisted", file.path, "is an exported file of the manifest, but not among its members")
-        for file in manifest.files
-        if not any(name == file.path or name.startswith(f"{file.path}/") for name in manifest.members)
-    ]
+    return parse_manifest(text, str(path))

@@ -14,7 +14,7 @@ from conaclip_edge.config import Config
 from conaclip_edge.files import sha256_file
 
 MANIFEST = "manifest.json"
-SIGNATURE = f"{MANIFEST}.sig"
+SIGNATURE = "manifest.json.sig"  # of the manifest, so no member of it
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -44,7 +44,7 @@ class Problem:
 
 
 def scan(folder: Path) -> tuple[dict[str, Path], list[Problem]]:
-    """List a folder's files by their path relative to it, but the manifest and its signature; no link is followed.
+    """List a folder's files but its manifest and signature, by their path relative to it; links are never followed.
 
     Returns:
         Path with "/" -> file, in order; and one problem for each link, socket and the like.

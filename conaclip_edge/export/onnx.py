@@ -18,6 +18,7 @@ from conaclip_edge.export.calibration import Calibration
 from conaclip_edge.export.matrix import supported
 from conaclip_edge.export.onnx_graph import Graph
 from conaclip_edge.export.onnx_towers import image_model, text_model
+from conaclip_edge.export.ort_format import save_ort
 from conaclip_edge.export.prepare import prepare
 from conaclip_edge.export.sensitivity import int8_layers
 from conaclip_edge.export.towers import MobileTower, Towers
@@ -64,26 +65,11 @@ def export(towers: Towers, calibration: Calibration, config: ExportConfig, folde
         path.write_bytes(model.SerializeToString(deterministic=True))
         # folding would turn a convolution's int8 weights into float ones before they are saved
         folds = config.precision == "int8" and isinstance(towers[name], MobileTower)
-        made.append(_save_ort(path, ort.GraphOptimizationLevel.ORT_DISABLE_ALL if folds else _PORTABLE))
+        # the highest level that does not depend on the processor it runs on
+        made.append(save_ort(path, "ORT_DISABLE_ALL" if folds else "ORT_ENABLE_EXTENDED"))
         notes[name] = {"mobile_usability": _usability(path), "seconds": round(time.monotonic() - started, 1)}
     _write_operators(made, folder / OPERATORS)
     return notes
-
-
-# the highest level that does not depend on the processor it runs on
-_PORTABLE = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-
-
-def _save_ort(path: Path, level: ort.GraphOptimizationLevel) -> Path:
-    """Convert a model to onnxruntime's own format, as convert_onnx_models_to_ort does."""
-    target = path.with_suffix(".ort")
-    options = ort.SessionOptions()
-    options.optimized_model_filepath = str(target)
-    options.graph_optimization_level = level
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.save_model_format", "ORT")
-    ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return target
 
 
 def _write_operators(models: list[Path], target: Path) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
+import glob
 import shutil
 import tempfile
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,17 +27,20 @@ from conaclip_edge.export.golden import FOLDER, Golden, make_golden, read_golden
 from conaclip_edge.export.held_out import held_out
 from conaclip_edge.export.job import Job, Outcome, begin_process, exporter, place, run_job, title
 from conaclip_edge.export.manifest import SCHEMA, Manifest
-from conaclip_edge.files import atomic_folder, write_json
+from conaclip_edge.files import atomic_folder, not_written, write_json
+from conaclip_edge.locks import only_run
 from conaclip_edge.models.checkpoint import Student, load_student, parameter_counts
 from conaclip_edge.progress import say
 from conaclip_edge.recipes import data_config
 from conaclip_edge.retrieval.evaluate import recorded_data
+from conaclip_edge.side_by_side import available_cores, processes
 
 # Measured peaks: libraries and their graphs take about so much, a tower's weights exist so many times at once.
 _BASE_BYTES = 1_500_000_000
 _COPIES = 12
 
 
+@only_run
 def export_bundle(
     checkpoint: Path,
     configs: Sequence[ExportConfig],
@@ -77,13 +79,12 @@ def export_bundle(
     held = held_out(student, pairs, max(config.gate_pairs for config in configs), source)
     golden = read_golden(out / FOLDER) if extended else make_golden(student, held.examples, source.max_pixels)
     name = str(student.training.get("recipe", {}).get("name") or checkpoint.resolve().name)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", suffix=".export", dir=out.parent) as staging:
+    with _staging(out) as staging:
         todo = []
         workers = jobs or _workers(len(configs), student)
-        threads = max(1, cores() // workers)
+        threads = max(1, available_cores() // workers)
         for number, config in enumerate(configs):
-            folder = Path(staging) / f"{number}-{place(config)}"
+            folder = staging / f"{number}-{place(config)}"
             folder.mkdir()
             calibration = _calibration(student, pairs, config, source)
             todo.append(Job(checkpoint, name, config, calibration, held, golden, folder, threads, list_sensitivity))
@@ -91,7 +92,7 @@ def export_bundle(
         passed = [outcome for outcome in outcomes if not outcome.failures]
         start, base = extended, out
         if start is None:
-            start, base = _start(student, name, space, pairs), Path(staging) / "base"
+            start, base = _start(student, name, space, pairs), staging / "base"
             _write_base(base, student, golden)
         manifest = write_bundle(out, start, base, [one.export for one in passed], model_card) if passed else None
         for outcome in outcomes:
@@ -108,6 +109,18 @@ def export_bundle(
         "files": [file.model_dump(mode="json") for outcome in outcomes for file in outcome.export.files],
         "targets": {title(outcome.config): _costs(outcome) for outcome in outcomes},
     }
+
+
+@contextmanager
+def _staging(out: Path) -> Iterator[Path]:
+    """Yield a folder beside a bundle for files that are being made; what a killed export left there is removed."""
+    for left in out.parent.glob(f".{glob.escape(out.name)}.*.export"):
+        shutil.rmtree(left, ignore_errors=True)
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", suffix=".export", dir=out.parent) as folder:
+            yield Path(folder)
+    except OSError as error:  # from any of the exporters
+        raise not_written(out, error) from error
 
 
 def export_table(report: dict[str, Any]) -> str:
@@ -138,8 +151,7 @@ def _run(jobs: list[Job], workers: int) -> list[Outcome]:
     if len(jobs) == 1:
         return [run_job(jobs[0])]
     say(f"exporting {len(jobs)} targets, {min(workers, len(jobs))} at a time")
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=begin_process, max_tasks_per_child=1) as pool:
+    with processes(workers, begin_process, calls=1) as pool:
         futures = [pool.submit(run_job, job) for job in jobs]
         outcomes: list[Outcome] = []
         errors: list[ConaclipError] = []
@@ -163,12 +175,7 @@ def _run(jobs: list[Job], workers: int) -> list[Outcome]:
 def _workers(count: int, student: Student) -> int:
     """Return how many targets fit beside each other: one a processor, and no more than memory holds."""
     need = _BASE_BYTES + _COPIES * 4 * parameter_counts(student.model)["all"]
-    return max(1, min(count, cores(), free_memory() // need))
-
-
-def cores() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(count, available_cores(), free_memory() // need))
 
 
 def free_memory() -> int:

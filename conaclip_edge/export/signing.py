@@ -1,172 +1,206 @@
-"""Signatures of bundles: one ed25519 signature of the manifest's bytes, which hold the hash of every member."""
+"""Signed bundles: an ed25519 signature of the manifest, which has the hash of every other file.
+
+The signature says that the holder of a key vouches for a bundle; which keys are trusted is for the one who verifies.
+"""
 
 from __future__ import annotations
 
 import base64
 import binascii
-import json
+import hashlib
 import os
 import stat
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from pydantic import Field, ValidationError
 
-from conaclip_edge.errors import UserError
-from conaclip_edge.export.keys import fingerprint, raw, read_private_key
-from conaclip_edge.export.manifest import Strict, manifest_bytes, parse_manifest, unlisted_files
+from conaclip_edge.config import Config
+from conaclip_edge.errors import GateFailed, UserError
+from conaclip_edge.export.manifest import read_manifest
 from conaclip_edge.export.members import MANIFEST, SIGNATURE, Problem, member_problems
-from conaclip_edge.files import atomic_file
+from conaclip_edge.files import atomic_file, not_written
 
 SCHEMA: Literal["conaclip-edge/signature/1"] = "conaclip-edge/signature/1"
-_PREFIX = b"conaclip-edge/bundle-signature/1\0"  # so that the key's signature under anything else is none of a bundle
-_LARGEST = 4096  # bytes; a signature's file has about 260
+_SIGNED = b"conaclip-edge bundle manifest, signature 1\n"  # what else the same key may sign is no bundle
+_LARGEST = 10_000  # bytes of a key or signature
+_PEM = serialization.Encoding.PEM
 
-State = Literal["unsigned", "signed", "trusted", "other-key", "altered"]
 
+class Signature(Config):
+    """Content of the signature file; both values in base64."""
 
-class Signature(Strict):
-    """Content of manifest.json.sig.
-
-    Attributes:
-        algorithm: of the key and the signature.
-        public_key: its 32 bytes in base64.
-        signature: of a prefix and the manifest's bytes; 64 bytes in base64.
-    """
-
-    schema_: Literal["conaclip-edge/signature/1"] = Field(alias="schema")
-    algorithm: Literal["ed25519"]
+    schema_: Literal["conaclip-edge/signature/1"] = Field(SCHEMA, alias="schema")
+    algorithm: Literal["ed25519"] = "ed25519"
     public_key: str
     signature: str
 
 
-@dataclass(frozen=True)
-class Signed:
-    """What a bundle's signature is worth.
+def make_key(path: Path) -> dict[str, str]:
+    """Write a new private key, which nobody else may read, and its public key as `<path>.pub`.
 
-    Attributes:
-        state: "unsigned"; "signed" where it fits and no key was named as trusted; "trusted"; "other-key" where it fits
-            and its key is not among the trusted ones; "altered" where it does not fit what is there.
-        key: fingerprint of the key that it names, None where it names none.
-        detail: the rest of the sentence for a person.
+    Returns:
+        {"private", "public", "fingerprint"}.
+
+    Raises:
+        UserError: one of the files exists, or cannot be written.
     """
+    public = path.with_name(f"{path.name}.pub")
+    for file in (path, public):
+        if file.exists() or file.is_symlink():
+            raise UserError(f"{file} exists and is left alone. Choose another name for the key.")
+    key = Ed25519PrivateKey.generate()
+    private = key.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    shown = key.public_key().public_bytes(_PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    try:
+        for file, content, mode in ((path, private, 0o600), (public, shown, 0o644)):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as handle:
+                handle.write(content)
+    except OSError as error:
+        raise not_written(path, error) from error
+    return {"private": str(path), "public": str(public), "fingerprint": fingerprint(key.public_key())}
 
-    state: State
-    key: str | None
-    detail: str
 
-    def problems(self, required: bool) -> list[Problem]:
-        """List what is wrong with it; being unsigned is wrong where a trusted key is required."""
-        wrong = self.state in ("altered", "other-key") or (required and self.state == "unsigned")
-        return [Problem(f"signature-{self.state}", SIGNATURE, self.detail)] if wrong else []
-
-
-def sign_bundle(bundle: Path, key: Path) -> dict[str, Any]:
-    """Sign a bundle whose every member is what the manifest says; an older signature is replaced.
+def sign_bundle(bundle: Path, key_file: Path) -> dict[str, str]:
+    """Sign a bundle that is what its manifest says; an older signature is replaced.
 
     Args:
         bundle: the folder.
-        key: file of the private key, outside the bundle.
+        key_file: a private key as `make_key` writes it, outside the bundle.
 
     Returns:
-        {"bundle", "signature": its file, "key": fingerprint, "members": count}.
+        {"bundle", "signature": path, "digest": of the manifest, "fingerprint": of the key}.
 
     Raises:
-        UserError: the key cannot be used, the bundle is damaged, or it holds the key.
+        GateFailed: a member is not what the manifest says.
+        UserError: no bundle, or a key that cannot be used.
     """
-    if Path(os.path.realpath(key)).is_relative_to(os.path.realpath(bundle)):
-        raise UserError(f"private key {key} lies in bundle {bundle} and would ship with it. Move it out first.")
-    private, file_hash = read_private_key(key)
-    data = manifest_bytes(bundle)
-    manifest = parse_manifest(data, str(bundle / MANIFEST))
-    problems = member_problems(bundle, manifest.members) + unlisted_files(manifest)
-    if problems:
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise UserError(f"bundle {bundle} is damaged and was not signed: {problems[0]}{more}. Export again.")
-    copies = [name for name, member in manifest.members.items() if member.sha256 == file_hash]
-    if copies:
-        raise UserError(f"{bundle / copies[0]} is a copy of the private key and would ship. Export again without it.")
-    public = raw(private.public_key())
+    if key_file.resolve().is_relative_to(bundle.resolve()):
+        raise UserError(f"key {key_file} lies in the bundle, which is passed on. Keep it somewhere else.")
+    key = _private_key(key_file)
+    manifest = read_manifest(bundle)
+    if problems := member_problems(bundle, manifest.members):
+        raise GateFailed(f"{bundle} is not as it was exported and is not signed: {problems[0]}.")
+    signed = key.sign(_SIGNED + (bundle / MANIFEST).read_bytes())
+    content = Signature(public_key=_text(_raw(key.public_key())), signature=_text(signed))
     with atomic_file(bundle / SIGNATURE) as temporary:
-        temporary.write_text(signature_text(public, private.sign(_PREFIX + data)), encoding="utf-8")
+        temporary.write_text(content.model_dump_json(by_alias=True, indent=2) + "\n", "utf-8")
     return {
         "bundle": str(bundle),
         "signature": str(bundle / SIGNATURE),
-        "key": fingerprint(public),
-        "members": len(manifest.members),
+        "digest": manifest.digest,
+        "fingerprint": fingerprint(key.public_key()),
     }
 
 
-def check_signature(bundle: Path, data: bytes, trusted: Collection[bytes] = ()) -> Signed:
-    """Say what the signature of a bundle is worth; its members are not looked at.
+def check_signature(bundle: Path, trusted: Sequence[Path] = ()) -> tuple[dict[str, Any], list[Problem]]:
+    """Look at the signature of a bundle.
 
     Args:
         bundle: the folder.
-        data: the bytes of its manifest.
-        trusted: public keys of 32 bytes; none where it only matters that the signature fits.
+        trusted: files of public keys; where there are any, the bundle has to be signed by one of them.
+
+    Returns:
+        {"status": "unsigned", "altered" (it does not fit the manifest), "signed" (by whoever has that key) or
+        "trusted", "fingerprint": of the key or None}, and what is wrong.
+
+    Raises:
+        UserError: a trusted key cannot be read.
+    """
+    known = {_raw(public_key(path)) for path in trusted}
+    file = bundle / SIGNATURE
+    if not (file.exists() or file.is_symlink()):
+        missing = Problem("unsigned", SIGNATURE, "is not there: nobody vouches for this bundle")
+        return {"status": "unsigned", "fingerprint": None}, [missing] if trusted else []
+    try:
+        content = Signature.model_validate_json(_small(file))
+        key = Ed25519PublicKey.from_public_bytes(base64.b64decode(content.public_key, validate=True))
+        key.verify(base64.b64decode(content.signature, validate=True), _SIGNED + (bundle / MANIFEST).read_bytes())
+    except InvalidSignature:
+        detail = "does not fit the manifest: the bundle was changed after it was signed"
+        return {"status": "altered", "fingerprint": fingerprint(key)}, [Problem("signature", SIGNATURE, detail)]
+    except (OSError, ValidationError, binascii.Error, ValueError):
+        return {"status": "altered", "fingerprint": None}, [Problem("signature", SIGNATURE, "is no signature")]
+    found = {"status": "trusted" if _raw(key) in known else "signed", "fingerprint": fingerprint(key)}
+    if known and _raw(key) not in known:
+        detail = f"was made with key {fingerprint(key)}, which is not trusted"
+        return found, [Problem("untrusted", SIGNATURE, detail)]
+    return found, []
+
+
+def signature_text(found: dict[str, Any]) -> str:
+    """Say in a line what a signature is worth."""
+    return {
+        "unsigned": "not signed",
+        "altered": "its signature does not fit",
+        "signed": f"signed with key {found['fingerprint']}; whose that is, --trusted KEY would check",
+        "trusted": f"signed with the trusted key {found['fingerprint']}",
+    }[found["status"]]
+
+
+def public_key(path: Path) -> Ed25519PublicKey:
+    """Read a public key in PEM.
+
+    Raises:
+        UserError: it is something else.
     """
     try:
-        text = _signature_bytes(bundle)
-        if text is None:
-            return Signed("unsigned", None, "is not there: the bundle is not signed")
-        public, signature = _parse(text)
-    except UserError as error:
-        return Signed("altered", None, str(error))
-    name = fingerprint(public)
-    try:
-        Ed25519PublicKey.from_public_bytes(public).verify(signature, _PREFIX + data)
-    except (InvalidSignature, ValueError):
-        return Signed("altered", name, f"does not fit {MANIFEST}: one of the two was altered after key {name} signed")
-    if not trusted:
-        return Signed("signed", name, f"signed by key {name}. Whose key that is, it does not say: pass --trusted")
-    if public not in trusted:
-        return Signed("other-key", name, f"is by key {name}, which is not among the trusted ones")
-    return Signed("trusted", name, f"signed by the trusted key {name}")
-
-
-def altered_since(signed: Signed) -> Signed:
-    """Say what a signature that fits the manifest is worth where the members do not."""
-    if signed.state not in ("signed", "trusted"):
-        return signed
-    return Signed("altered", signed.key, f"fits {MANIFEST}, but the bundle was altered after key {signed.key} signed")
-
-
-def signature_text(public: bytes, signature: bytes) -> str:
-    """Write a signature out: there is one text for one content."""
-    names = {"public_key": public, "signature": signature}
-    values = {name: base64.b64encode(value).decode() for name, value in names.items()}
-    return json.dumps({"schema": SCHEMA, "algorithm": "ed25519", **values}, indent=2) + "\n"
-
-
-def _signature_bytes(bundle: Path) -> bytes | None:
-    """Read a signature's file, None where there is none; links, pipes and devices are not opened."""
-    path = bundle / SIGNATURE
-    try:
-        if not stat.S_ISREG(path.lstat().st_mode):
-            raise UserError("is no plain file; a bundle holds plain files only")
-        with open(path, "rb") as file:
-            data = file.read(_LARGEST + 1)
+        key = serialization.load_pem_public_key(_small(path))
     except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror or error}") from None
-    if len(data) > _LARGEST:
-        raise UserError(f"is larger than {_LARGEST} bytes: no signature")
-    return data
+        raise UserError(f"no key at {path}. Ask the one who signed the bundle for it.") from None
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm):
+        raise _no_key(path, "public", f"{path.name}.pub") from None
+    if not isinstance(key, Ed25519PublicKey):
+        raise _no_key(path, "public", f"{path.name}.pub")
+    return key
 
 
-def _parse(data: bytes) -> tuple[bytes, bytes]:
-    """Return public key and signature of a signature's file."""
+def fingerprint(key: Ed25519PublicKey) -> str:
+    """Return the first 16 hex digits of the sha256 of a public key."""
+    return hashlib.sha256(_raw(key)).hexdigest()[:16]
+
+
+def _private_key(path: Path) -> Ed25519PrivateKey:
     try:
-        found = Signature.model_validate_json(data)
-        public = base64.b64decode(found.public_key, validate=True)
-        signature = base64.b64decode(found.signature, validate=True)
-    except (ValidationError, binascii.Error, ValueError):
-        raise UserError(f"is no signature of schema {SCHEMA}") from None
-    if (len(public), len(signature)) != (32, 64) or signature_text(public, signature).encode() != data:
-        raise UserError(f"is no signature of schema {SCHEMA} as sign writes it")
-    return public, signature
+        mode = path.stat().st_mode
+        data = _small(path)
+    except FileNotFoundError:
+        raise UserError(f"no key at {path}. Make one: conaclip-edge keygen {path}") from None
+    except (OSError, ValueError):
+        raise _no_key(path, "private", path.name) from None
+    if stat.S_IMODE(mode) & 0o077:
+        raise UserError(f"key {path} can be read by others. Make it yours alone: chmod 600 {path}")
+    try:
+        key = serialization.load_pem_private_key(data, password=None)
+    except TypeError:
+        raise UserError(f"key {path} is encrypted, which is not supported. Give one without a password.") from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise _no_key(path, "private", path.name) from None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise _no_key(path, "private", path.name)
+    return key
+
+
+def _no_key(path: Path, kind: str, name: str) -> UserError:
+    return UserError(f"{path} is no {kind} ed25519 key in PEM. 'conaclip-edge keygen' writes one: {name}.")
+
+
+def _small(path: Path) -> bytes:
+    """Read a file that has to be small; ValueError if it is not, or no plain file."""
+    if path.is_symlink() or not path.is_file() or path.stat().st_size > _LARGEST:
+        path.stat()
+        raise ValueError(f"{path} is no small plain file")
+    return path.read_bytes()
+
+
+def _raw(key: Ed25519PublicKey) -> bytes:
+    return key.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")

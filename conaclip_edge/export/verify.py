@@ -12,11 +12,10 @@ import numpy as np
 from conaclip_edge.data.preprocess import BadPicture, decode, describe, to_pixels
 from conaclip_edge.errors import ConaclipError, GateFailed, UserError
 from conaclip_edge.export.golden import FOLDER, PIXEL_LEVELS, Golden, read_golden
-from conaclip_edge.export.keys import read_public_key
-from conaclip_edge.export.manifest import ExportedFile, Manifest, manifest_bytes, parse_manifest, unlisted_files
+from conaclip_edge.export.manifest import ExportedFile, Manifest, read_manifest
 from conaclip_edge.export.members import MANIFEST, Problem, member_problems
 from conaclip_edge.export.parity import NORM_ERROR, cosines, embed_ids, embed_pixels, host, norm_error
-from conaclip_edge.export.signing import altered_since, check_signature
+from conaclip_edge.export.signing import check_signature, signature_text
 from conaclip_edge.files import read_json
 from conaclip_edge.models.tokenizer import TextTokenizer
 from conaclip_edge.runtime.tower import open_tower
@@ -26,48 +25,41 @@ DRIFT = {"fp32": 1e-5, "fp16": 1e-4, "int8": 2e-3}
 
 
 def verify_bundle(bundle: Path, threads: int = 1, trusted: Sequence[Path] = ()) -> dict[str, Any]:
-    """Check a bundle: signature, manifest, members, golden ids and pixels, golden embeddings of what can run here.
+    """Check a bundle: manifest, members, golden ids and pixels, golden embeddings of every file that can run here.
 
-    Files are run only if every member is what the manifest says, and the signature is what it has to be.
+    Files are run only if every member is what the manifest says.
 
     Args:
         bundle: the folder.
         threads: CPU threads of the runtimes.
-        trusted: files of public keys; if there are any, one of them has to have signed the bundle.
+        trusted: files of public keys; where there are any, the bundle has to be signed by one of them.
 
     Returns:
-        {"bundle", "ok", "embedding_space", "host", "members": count, "signature": {"state", "key", "detail"} as
-        in `signing.Signed`, "problems": [{"kind", "member", "detail"}], "files": [{"path", "executed": "native" |
-        "reference" | "not run", "reason", "cosine_min", "cosine_mean"}]}.
+        {"bundle", "ok", "embedding_space", "host", "members": count, "signature": {"status", "fingerprint"} as of
+        `check_signature`, "problems": [{"kind", "member", "detail"}],
+        "files": [{"path", "executed": "native" | "reference" | "not run", "reason", "cosine_min", "cosine_mean"}]}.
 
     Raises:
-        UserError: there is no bundle, or a file of `trusted` is no public key.
+        UserError: there is no bundle, or a trusted key cannot be read.
     """
     if not (bundle / MANIFEST).exists():
         raise UserError(f"no bundle at {bundle}: it has no {MANIFEST}. Make one: conaclip-edge export")
-    keys = [read_public_key(path) for path in trusted]
     report: dict[str, Any] = {"bundle": str(bundle), "host": host(), "files": []}
-    data = b""  # which no signature fits
     try:
-        data = manifest_bytes(bundle)
-        manifest = parse_manifest(data, str(bundle / MANIFEST))
+        if (bundle / MANIFEST).is_symlink():
+            raise UserError("is a symbolic link; a bundle holds plain files only")
+        manifest = read_manifest(bundle)
     except UserError as error:
-        signed = check_signature(bundle, data, keys)
-        problems = [Problem("manifest", MANIFEST, str(error)), *signed.problems(bool(keys))]
-        return _closed(report | {"signature": asdict(signed)}, problems)
-    signed = check_signature(bundle, data, keys)
-    problems = member_problems(bundle, manifest.members) + unlisted_files(manifest)
-    reason = "the bundle is not what its manifest says" if problems else "its signature did not pass"
-    if problems:
-        signed = altered_since(signed)
-    problems += signed.problems(bool(keys))
+        return _closed(report, [Problem("manifest", MANIFEST, str(error))])
+    signature, unsigned = check_signature(bundle, trusted)
     report |= {
         "embedding_space": manifest.embedding_space,
         "members": len(manifest.members),
-        "signature": asdict(signed),
+        "signature": signature,
     }
+    problems = unsigned + member_problems(bundle, manifest.members) + _row_problems(manifest)
     if problems:
-        report["files"] = [_not_run(file, reason) for file in manifest.files]
+        report["files"] = [_not_run(file, "the bundle is not what it has to be") for file in manifest.files]
         return _closed(report, problems)
     try:
         golden = read_golden(bundle / FOLDER)
@@ -85,13 +77,14 @@ def require_ok(report: dict[str, Any]) -> None:
     """Raise GateFailed, naming every member at fault, if a report of `verify_bundle` holds a problem."""
     if not report["ok"]:
         shown = "; ".join(f"{problem['member']}: {problem['detail']}" for problem in report["problems"])
-        raise GateFailed(f"{report['bundle']} did not pass: {shown}.")
+        raise GateFailed(f"{report['bundle']} is not as it has to be: {shown}.")
 
 
 def verify_table(report: dict[str, Any]) -> str:
     """Format a report for a terminal."""
     lines = [f"{report['bundle']}: {report.get('members', 0)} members, on {report['host']}"]
-    lines.append(f"  signature {report['signature']['state']}: {report['signature']['detail']}")
+    if "signature" in report:
+        lines[0] += f"; {signature_text(report['signature'])}"
     for file in report["files"]:
         cosine = f"golden cosine {file['cosine_min']:.5f} at least" if "cosine_min" in file else file["reason"]
         lines.append(f"  {file['path']:40} {file['executed']:10} {cosine}")
@@ -102,6 +95,15 @@ def verify_table(report: dict[str, Any]) -> str:
 
 def _closed(report: dict[str, Any], problems: list[Problem]) -> dict[str, Any]:
     return report | {"ok": not problems, "problems": [asdict(problem) for problem in problems]}
+
+
+def _row_problems(manifest: Manifest) -> list[Problem]:
+    """Name exported files that no member belongs to: they would run without having been hashed."""
+    return [
+        Problem("unlisted", file.path, "is an exported file of the manifest, but not among its members")
+        for file in manifest.files
+        if not any(name == file.path or name.startswith(f"{file.path}/") for name in manifest.members)
+    ]
 
 
 def _input_problems(bundle: Path, manifest: Manifest, golden: Golden) -> list[Problem]:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +15,7 @@ from conaclip_edge.data.pairs import Pairs
 from conaclip_edge.data.preprocess import AUGMENTATION, BadPicture, augment, decode
 from conaclip_edge.errors import UserError
 from conaclip_edge.files import atomic_file, sha256_text
+from conaclip_edge.models.mapped import map_tensor, read_notes
 from conaclip_edge.models.teacher import Teacher
 from conaclip_edge.progress import say, track
 
@@ -27,6 +25,27 @@ MAX_PIXELS = 64_000_000
 SCHEMA = "conaclip-edge/embeddings/2"
 
 Shard = tuple[dict[str, np.ndarray], dict[str, str]]  # columns, and what the header says about them
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of a cache that are kept in shards.
+
+    Attributes:
+        name: of the shards.
+        rows: how many.
+        compute: gives the columns of a range of rows.
+        label: names the work on the progress line.
+    """
+
+    name: str
+    rows: int
+    compute: Callable[[range], Shard]
+    label: str
+
+    def starts(self) -> range:
+        """Return the first row of every shard."""
+        return range(0, self.rows, SHARD_ROWS)
 
 
 @dataclass(frozen=True)
@@ -83,22 +102,29 @@ def teacher_cache(
         max_pixels: a larger picture counts as undecodable and is never decoded.
     """
     home = folder / cache_key(pairs, teacher, views, max_pixels)
-    captions = [text for texts in pairs.captions for text in texts]
     first_text = np.concatenate([[0], np.cumsum([len(texts) for texts in pairs.captions])])
-
-    def embed_pictures(view: int) -> Callable[[range], Shard]:
-        return lambda rows: _picture_shard(pairs, teacher, rows, view, max_pixels)
-
-    for view in range(views):
-        _complete(home, f"pictures-{view}", len(pairs), embed_pictures(view), "teacher embeds pictures")
-    _complete(home, "texts", len(captions), lambda rows: _text_shard(teacher, captions, rows), "teacher embeds texts")
+    fill(home, cache_tables(pairs, teacher, views, max_pixels))
     usable = np.concatenate([part.astype(bool) for part in _columns(home, "pictures-0", "usable", len(pairs))])
     bad = [*pairs.skipped, *_reasons(home, len(pairs))]
     check_bad(bad, len(pairs) + len(pairs.skipped), max_bad, pairs.name)
     pictures = [_columns(home, f"pictures-{view}", "embedding", len(pairs)) for view in range(views)]
     return TeacherCache(
-        home, views, usable, first_text, bad, pictures, _columns(home, "texts", "embedding", len(captions))
+        home, views, usable, first_text, bad, pictures, _columns(home, "texts", "embedding", int(first_text[-1]))
     )
+
+
+def cache_tables(pairs: Pairs, teacher: Teacher, views: int, max_pixels: int = MAX_PIXELS) -> list[Table]:
+    """Return the tables of a cache: every view of the pictures, then the captions in order."""
+    captions = [text for texts in pairs.captions for text in texts]
+
+    def embed_pictures(view: int) -> Callable[[range], Shard]:
+        return lambda rows: _picture_shard(pairs, teacher, rows, view, max_pixels)
+
+    pictures = [
+        Table(f"pictures-{view}", len(pairs), embed_pictures(view), "teacher embeds pictures") for view in range(views)
+    ]
+    texts = Table("texts", len(captions), lambda rows: _text_shard(teacher, captions, rows), "teacher embeds texts")
+    return [*pictures, texts]
 
 
 def write_cache(
@@ -126,13 +152,13 @@ def write_cache(
     def picture_part(rows: range) -> Shard:
         part = slice(rows.start, rows.stop)
         columns = {"embedding": pictures[part], "usable": source.usable[part].astype(np.uint8)}
-        return columns, _notes(_shard(source.folder, "pictures-0", rows.start))
+        return columns, read_notes(shard_file(source.folder, "pictures-0", rows.start))
 
     def text_part(rows: range) -> Shard:
         return {"embedding": texts[rows.start : rows.stop]}, {}
 
-    _complete(home, "pictures-0", len(pictures), picture_part, "writing the teacher cache")
-    _complete(home, "texts", len(texts), text_part, "writing the teacher cache")
+    label = "writing the teacher cache"
+    fill(home, [Table("pictures-0", len(pictures), picture_part, label), Table("texts", len(texts), text_part, label)])
 
 
 def text_embeddings(teacher: Teacher, texts: list[str], folder: Path, what: str) -> np.ndarray:
@@ -145,7 +171,7 @@ def text_embeddings(teacher: Teacher, texts: list[str], folder: Path, what: str)
         what: names the texts on the progress line.
     """
     home = folder / sha256_text(SCHEMA, str(SHARD_ROWS), teacher.fingerprint, "texts", *texts)[:32]
-    _complete(home, "texts", len(texts), lambda rows: _text_shard(teacher, texts, rows), f"teacher embeds {what}")
+    fill(home, [Table("texts", len(texts), lambda rows: _text_shard(teacher, texts, rows), f"teacher embeds {what}")])
     return np.concatenate(_columns(home, "texts", "embedding", len(texts)))
 
 
@@ -194,68 +220,43 @@ def _batches(rows: range) -> Iterator[range]:
         yield range(start, min(start + BATCH_ROWS, rows.stop))
 
 
-def _complete(home: Path, name: str, count: int, compute: Callable[[range], Shard], label: str) -> None:
-    """Write the shards of a table that are not there yet, each atomically."""
+def fill(home: Path, tables: Sequence[Table], part: int = 1, parts: int = 1) -> int:
+    """Write the shards of tables that are not there yet, each atomically; returns how many.
+
+    Args:
+        home: folder of the cache.
+        tables: all of it.
+        part: 1 .. parts: only every so-manyth shard, counted over all tables, is this call's.
+        parts: that share the work; a shard's bytes are the same whoever writes it.
+    """
     from safetensors.numpy import save_file
 
-    missing = [start for start in range(0, count, SHARD_ROWS) if not _shard(home, name, start).exists()]
-    for start in track(missing, label):
-        with torch.inference_mode():
-            columns, notes = compute(range(start, min(start + SHARD_ROWS, count)))
-        with atomic_file(_shard(home, name, start)) as temporary:
-            save_file(columns, temporary, notes)
+    written = number = 0
+    for table in tables:
+        mine = [start for place, start in enumerate(table.starts(), number) if place % parts == part - 1]
+        number += len(table.starts())
+        missing = [start for start in mine if not shard_file(home, table.name, start).exists()]
+        for start in track(missing, table.label):
+            with torch.inference_mode():
+                columns, notes = table.compute(range(start, min(start + SHARD_ROWS, table.rows)))
+            with atomic_file(shard_file(home, table.name, start)) as temporary:
+                save_file(columns, temporary, notes)
+            written += 1
+    return written
 
 
-def _shard(home: Path, name: str, start: int) -> Path:
+def shard_file(home: Path, name: str, start: int) -> Path:
+    """Return the file of the shard of a table that begins at a row."""
     return home / f"{name}-{start // SHARD_ROWS:05d}.safetensors"
 
 
 def _columns(home: Path, name: str, tensor: str, count: int) -> list[np.ndarray]:
     """Return one column of all shards, each memory-mapped."""
-    return [map_tensor(_shard(home, name, start), tensor) for start in range(0, count, SHARD_ROWS)]
+    return [map_tensor(shard_file(home, name, start), tensor) for start in range(0, count, SHARD_ROWS)]
 
 
 def _reasons(home: Path, count: int) -> list[str]:
     """Return "key: reason" of every picture that was left out."""
-    notes = (_notes(_shard(home, "pictures-0", start)) for start in range(0, count, SHARD_ROWS))
+    notes = (read_notes(shard_file(home, "pictures-0", start)) for start in range(0, count, SHARD_ROWS))
     found = [json.loads(note.get("bad", "{}")) for note in notes]
     return [f"{key}: {reason}" for reasons in found for key, reason in reasons.items()]
-
-
-def map_tensor(path: Path, name: str) -> np.ndarray:
-    """Memory-map one tensor of a safetensors file: an 8-byte length, a JSON header, raw little-endian data."""
-    kinds = {"F32": np.float32, "U8": np.uint8}
-    header, first = _header(path)
-    try:
-        entry = header[name]
-        start, end = (first + offset for offset in entry["data_offsets"])
-        kind, shape = np.dtype(kinds[entry["dtype"]]), tuple(entry["shape"])
-        fits = 0 <= start <= end <= os.path.getsize(path) and math.prod(shape) * kind.itemsize == end - start
-    except (KeyError, TypeError, ValueError):
-        fits = False
-    if not fits:
-        raise _damaged(path)
-    return np.asarray(np.memmap(path, kind, "r", start, shape))
-
-
-def _notes(path: Path) -> dict[str, str]:
-    """Return what the header of a shard says about it."""
-    notes: dict[str, str] = _header(path)[0].get("__metadata__", {})
-    return notes
-
-
-def _header(path: Path) -> tuple[dict[str, Any], int]:
-    """Read the header of a safetensors file, and where its data begin."""
-    try:
-        with open(path, "rb") as handle:
-            length = int.from_bytes(handle.read(8), "little")
-            header: dict[str, Any] = json.loads(handle.read(min(length, os.path.getsize(path))))
-    except (ValueError, RecursionError):
-        raise _damaged(path) from None
-    if not isinstance(header, dict):
-        raise _damaged(path)
-    return header, 8 + length
-
-
-def _damaged(path: Path) -> UserError:
-    return UserError(f"cache shard {path} is damaged. Delete it; it is made again.")

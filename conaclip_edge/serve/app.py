@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 import threading
@@ -29,9 +30,11 @@ from conaclip_edge.web.page import PAGE, page_file
 from conaclip_edge.web.thumbnails import thumbnail
 
 LARGEST_UPLOAD = 20 * 1024 * 1024
+BODY_SECONDS = 60  # for a picture to come
 MOST_HITS = 200
 _SAMPLE, _LOOK = 60, 2000  # pictures that are shown before anything is asked, and keys that are tried for them
 _KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
+_UPLOADS = 8  # that are in memory at a time; others wait
 _THUMBNAILS = 4096  # kept in memory, a few KB each
 
 
@@ -46,6 +49,7 @@ def make_app(searcher: Searcher, bundle: Path, host: str) -> Starlette:
     index = searcher.index
     words = whole_words(read_json(bundle / "tokenizer.json", "tokenizer"))
     stamp = secrets.token_hex(4)  # another index on the same port has other pictures under the same keys
+    uploads = asyncio.Semaphore(_UPLOADS)
     lock = threading.Lock()  # not every runtime may be called from two threads
 
     def shown(key: int, path: Path, score: float | None) -> dict[str, Any]:
@@ -82,7 +86,10 @@ def make_app(searcher: Searcher, bundle: Path, host: str) -> Starlette:
             k = max(1, min(MOST_HITS, int(asked.get("k", "48"))))
         except ValueError:
             return _error("'like' and 'k' have to be numbers.", 400)
-        body = await _body(request)
+        try:
+            body = await _body(request, uploads)
+        except TimeoutError:
+            return _error(f"the picture did not come within {BODY_SECONDS} s.", 408)
         if body is None:
             return _error(f"the picture is larger than {LARGEST_UPLOAD >> 20} MB. Choose a smaller one.", 413)
         try:
@@ -141,13 +148,19 @@ def _read(path: Path | None) -> bytes:
     raise UserError("this picture is not in the index any more.")
 
 
-async def _body(request: Request) -> bytes | None:
-    """Read what was sent, None as soon as it is too large."""
+async def _body(request: Request, uploads: asyncio.Semaphore) -> bytes | None:
+    """Read what was sent, None as soon as it is too large; TimeoutError if it takes too long."""
+    size = request.headers.get("content-length", "")
+    if size == "0" or not (size or "transfer-encoding" in request.headers):
+        return b""
+    if size.isdecimal() and int(size[:20]) > LARGEST_UPLOAD:
+        return None
     data = bytearray()
-    async for chunk in request.stream():
-        data += chunk
-        if len(data) > LARGEST_UPLOAD:
-            return None
+    async with uploads, asyncio.timeout(BODY_SECONDS):
+        async for chunk in request.stream():
+            data += chunk
+            if len(data) > LARGEST_UPLOAD:
+                return None
     return bytes(data)
 
 

@@ -31,6 +31,7 @@ def serve_index(index: Path, bundle: Path | None, host: str, port: int) -> None:
         import uvicorn
 
         from conaclip_edge.serve.app import make_app
+        from conaclip_edge.serve.patience import Impatient
 
         app = make_app(searcher, bundle or searcher.index.bundle, host)
         found = listener.getsockname()
@@ -38,7 +39,9 @@ def serve_index(index: Path, bundle: Path | None, host: str, port: int) -> None:
         say(f"{len(searcher.index):,} pictures at http://{shown}:{found[1]}/ (Ctrl-C ends it)")
         if not ipaddress.ip_address(found[0].partition("%")[0]).is_loopback:
             say(f"everybody who reaches {host} can see these pictures; leave --host out to keep them to this machine")
-        config = uvicorn.Config(app, log_level="warning", server_header=False, timeout_graceful_shutdown=2)
+        config = uvicorn.Config(
+            app, http=Impatient, log_level="warning", server_header=False, timeout_graceful_shutdown=2
+        )
         with suppress(KeyboardInterrupt):  # the way to end a server
             uvicorn.Server(config).run(sockets=[listener])
 

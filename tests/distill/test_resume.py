@@ -18,10 +18,10 @@ import tiny
 from conaclip_edge import cli
 from conaclip_edge.config import DistillConfig
 from conaclip_edge.distill import trainer
-from conaclip_edge.distill.interrupt import held_interrupt
 from conaclip_edge.distill.run_folder import RunFolder
 from conaclip_edge.distill.trainer import distill
 from conaclip_edge.errors import UserError
+from conaclip_edge.interrupt import held_interrupt
 
 pytestmark = pytest.mark.usefixtures("no_curves")
 
@@ -89,16 +89,17 @@ def test_a_killed_run_resumes_to_the_very_same_student(
     assert_same(Path("out"), whole)
 
 
-def test_ctrl_c_saves_the_step_exits_130_and_resumes_to_the_very_same_student(
-    rich: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("asked", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_the_step_has_its_exit_code_and_resumes_to_the_very_same_student(
+    rich: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, asked: signal.Signals, code: int
 ) -> None:
     recipe, whole = rich
     process = start(recipe, "--json")
     log = Path("out.run/training.jsonl")
     wait_for(lambda: log.exists() and log.read_text("utf-8").count('"loss"') >= 7, process)
-    os.kill(process.pid, signal.SIGINT)
+    os.kill(process.pid, asked)
     out, err = process.communicate()
-    assert process.returncode == 130, err
+    assert process.returncode == code, err
     assert out == ""
     assert "Traceback" not in err
     done = len([line for line in log.read_text("utf-8").splitlines() if '"loss"' in line])
@@ -161,6 +162,7 @@ def test_a_full_disk_loses_nothing_that_was_saved(
     assert sorted(path.name for path in Path().iterdir()) == ["out.run"]
     assert {path.name for path in Path("out.run").iterdir()} == {
         "recipe.json",
+        "sources.json",
         "state.safetensors",
         "tokenizer.json",
         "training.jsonl",

@@ -163,7 +163,7 @@ def test_a_sparse_member_that_claims_seven_gigabytes_is_refused(bounded):
 def test_a_compressed_shard_is_refused(time, bounded):
     Path("d").mkdir()
     Path("d/0.tar").write_bytes(gzip.compress(bytes(200 * 1024**2), mtime=time))
-    refused(lambda: read_pairs(DataConfig(format="webdataset", path=Path("d"))), r"0\.tar is compressed")
+    refused(lambda: read_pairs(DataConfig(format="webdataset", path=Path("d"))), "0.tar is compressed")
 
 
 @pytest.mark.parametrize(("width", "height"), [(40_000, 40_000), (60_000, 1_200)])
@@ -203,7 +203,7 @@ def test_yaml_of_a_setting_is_plain_too(which):
 @pytest.mark.parametrize("length", [10 * 1024**3, 2**63, 2**64 - 1])
 def test_a_safetensors_header_of_ten_gigabytes_is_refused(length, world, bounded):
     from conaclip_edge.models.checkpoint import load_student
-    from conaclip_edge.models.embeddings import map_tensor
+    from conaclip_edge.models.mapped import map_tensor
 
     shutil.copytree(world / "teacher", "student")
     for data in (hostile.safetensors_of(length), hostile.safetensors_of(2, b"{}"), b""):
@@ -214,7 +214,7 @@ def test_a_safetensors_header_of_ten_gigabytes_is_refused(length, world, bounded
 
 def test_a_safetensors_tensor_that_claims_ten_gigabytes_is_refused(world, bounded):
     from conaclip_edge.models.checkpoint import load_student
-    from conaclip_edge.models.embeddings import map_tensor
+    from conaclip_edge.models.mapped import map_tensor
 
     shutil.copytree(world / "teacher", "student")
     entry = {"dtype": "F32", "shape": [10 * 2**28], "data_offsets": [0, 10 * 2**30]}

@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 
 from conaclip_edge.retrieval.search import open_searcher
 from conaclip_edge.serve.app import make_app
+from conaclip_edge.serve.patience import Impatient
 from conaclip_edge.serve.run import listen
 
 
@@ -34,7 +35,7 @@ def app(searched: SearchWorld) -> Starlette:
 def address(app: Starlette) -> Iterator[str]:
     """Where it listens."""
     with listen("127.0.0.1", 0) as listener:
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+        server = uvicorn.Server(uvicorn.Config(app, http=Impatient, log_level="warning"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         while not server.started:
