@@ -3,7 +3,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find conaclip_edge -type f -not -path '*/__pycache__/*')
 
-.PHONY: demo test lint types screenshots clean
+FUZZ_SECONDS ?= 600
+
+.PHONY: demo test lint types fuzz screenshots clean
 
 # torch is pinned first, so that pip takes the CPU build where one is at hand
 $(VENV)/.dependencies: pyproject.toml
@@ -33,6 +35,11 @@ types: $(VENV)/.dependencies
 
 test: lint types $(VENV)/.installed
 	$(BIN)/python -Im pytest -n 2
+
+# of every parser, in processes of their own; what it finds stays in tests/security/corpus
+fuzz: $(VENV)/.dependencies
+	$(BIN)/python -m pip install --quiet '.[fuzz]'
+	$(BIN)/python tests/security/fuzz.py --seconds $(FUZZ_SECONDS)
 
 # of docs/search.md, with the demo's bundle
 screenshots: $(VENV)/.installed

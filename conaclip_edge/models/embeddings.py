@@ -92,7 +92,7 @@ def teacher_cache(
     for view in range(views):
         _complete(home, f"pictures-{view}", len(pairs), embed_pictures(view), "teacher embeds pictures")
     _complete(home, "texts", len(captions), lambda rows: _text_shard(teacher, captions, rows), "teacher embeds texts")
-    usable = np.concatenate([part.astype(bool) for part in _columns(home, "pictures-0", "usable", len(pairs))])
+    usable = np.concatenate([part.astype(bool) for part in _columns(home, "pictures-0", "usable", len(pairs), 1)])
     bad = [*pairs.skipped, *_reasons(home, len(pairs))]
     check_bad(bad, len(pairs) + len(pairs.skipped), max_bad, pairs.name)
     pictures = [_columns(home, f"pictures-{view}", "embedding", len(pairs)) for view in range(views)]
@@ -210,16 +210,29 @@ def _shard(home: Path, name: str, start: int) -> Path:
     return home / f"{name}-{start // SHARD_ROWS:05d}.safetensors"
 
 
-def _columns(home: Path, name: str, tensor: str, count: int) -> list[np.ndarray]:
+def _columns(home: Path, name: str, tensor: str, count: int, dimensions: int = 2) -> list[np.ndarray]:
     """Return one column of all shards, each memory-mapped."""
-    return [map_tensor(_shard(home, name, start), tensor) for start in range(0, count, SHARD_ROWS)]
+    parts: list[np.ndarray] = []
+    for start in range(0, count, SHARD_ROWS):
+        file = _shard(home, name, start)
+        part = map_tensor(file, tensor)
+        rows = min(SHARD_ROWS, count - start)
+        if part.ndim != dimensions or len(part) != rows or part.shape[1:] != (parts or [part])[0].shape[1:]:
+            raise _damaged(file)
+        parts.append(part)
+    return parts
 
 
 def _reasons(home: Path, count: int) -> list[str]:
     """Return "key: reason" of every picture that was left out."""
-    notes = (_notes(_shard(home, "pictures-0", start)) for start in range(0, count, SHARD_ROWS))
-    found = [json.loads(note.get("bad", "{}")) for note in notes]
-    return [f"{key}: {reason}" for reasons in found for key, reason in reasons.items()]
+    found: list[str] = []
+    for start in range(0, count, SHARD_ROWS):
+        file = _shard(home, "pictures-0", start)
+        try:
+            found += [f"{key}: {reason}" for key, reason in json.loads(_notes(file).get("bad", "{}")).items()]
+        except (ValueError, AttributeError, TypeError, RecursionError):
+            raise _damaged(file) from None
+    return found
 
 
 def map_tensor(path: Path, name: str) -> np.ndarray:
@@ -230,17 +243,20 @@ def map_tensor(path: Path, name: str) -> np.ndarray:
         entry = header[name]
         start, end = (first + offset for offset in entry["data_offsets"])
         kind, shape = np.dtype(kinds[entry["dtype"]]), tuple(entry["shape"])
-        fits = 0 <= start <= end <= os.path.getsize(path) and math.prod(shape) * kind.itemsize == end - start
-    except (KeyError, TypeError, ValueError):
-        fits = False
-    if not fits:
-        raise _damaged(path)
-    return np.asarray(np.memmap(path, kind, "r", start, shape))
+        whole = all(type(number) is int and number >= 0 for number in (start, end, *shape))
+        fits = whole and start <= end <= os.path.getsize(path) and math.prod(shape) * kind.itemsize == end - start
+        if fits:
+            return np.asarray(np.memmap(path, kind, "r", start, shape))
+    except (KeyError, TypeError, ValueError, OverflowError):
+        pass
+    raise _damaged(path)
 
 
 def _notes(path: Path) -> dict[str, str]:
     """Return what the header of a shard says about it."""
-    notes: dict[str, str] = _header(path)[0].get("__metadata__", {})
+    notes = _header(path)[0].get("__metadata__", {})
+    if not isinstance(notes, dict):
+        raise _damaged(path)
     return notes
 
 
