@@ -3,6 +3,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find conaclip_edge -type f -not -path '*/__pycache__/*')
 
+FUZZ_SECONDS ?= 600
+
 .PHONY: demo test lint types crash fuzz audit lock screenshots clean
 
 # torch is pinned first, so that pip takes the CPU build where one is at hand
@@ -51,6 +53,11 @@ lock:
 	head -1 constraints.txt > build/constraints.txt
 	build/lock/bin/python -m pip freeze | grep -v '^conaclip-edge' | sed 's/+[a-z0-9.]*$$//' | sort -f >> build/constraints.txt
 	mv build/constraints.txt constraints.txt
+
+# of every parser, in processes of their own; what it finds stays in tests/security/corpus
+fuzz: $(VENV)/.dependencies
+	$(BIN)/python -m pip install --quiet -c constraints.txt '.[fuzz]'
+	$(BIN)/python tests/security/fuzz.py --seconds $(FUZZ_SECONDS)
 
 # of docs/search.md, with the demo's bundle
 screenshots: $(VENV)/.installed

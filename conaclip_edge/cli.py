@@ -28,7 +28,14 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line; errors a user can meet end in one line and an exit code, never in a traceback."""
-    end_on_sigterm()
+    try:
+        end_on_sigterm()
+        _run()
+    except KeyboardInterrupt:  # outside of any command's work
+        sys.exit(exit_code())
+
+
+def _run() -> None:
     try:
         app()
     except ConaclipError as error:

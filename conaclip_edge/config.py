@@ -311,7 +311,7 @@ class BenchmarkConfig(Config):
     ann: AnnConfig | None = Field(None, description="measures the index's graph, and nothing else")
 
 
-Axis = Literal["towers", "mobile", "sizes", "limit", "preprocessing", "evaluation", "step", "export", "start"]
+Axis = Literal["towers", "mobile", "sizes", "limit", "preprocessing", "evaluation", "step", "graph", "export", "start"]
 
 
 class SpeedConfig(Config):

@@ -14,6 +14,8 @@ from conaclip_edge.errors import UserError, unknown
 C = TypeVar("C", bound=Config)
 
 MAX_NODES = 10_000  # values in a YAML file; a few aliases of aliases would stand for billions
+MAX_DEPTH = 50  # of groups in groups; the library's time grows with the square of it
+MAX_CHARACTERS = 200_000  # its time grows with these, too: about 10 s a million
 
 
 def parse(kind: type[C], values: object, where: str) -> C:
@@ -66,9 +68,26 @@ def load_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
+class _Loader(yaml.SafeLoader):
+    """Stops as soon as there are too many values, or too many groups in groups."""
+
+    _depth = _nodes = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self._depth += 1
+        self._nodes += 1
+        if self._nodes > MAX_NODES or self._depth > MAX_DEPTH:
+            raise yaml.YAMLError(f"holds more than {MAX_NODES} values, or more than {MAX_DEPTH} groups in each other")
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+
 def _plain(text: str) -> Any:
     """Read YAML as plain values: no tags that make objects, no aliases that stand for more than `MAX_NODES` values."""
-    loader = yaml.SafeLoader(text)
+    if len(text) > MAX_CHARACTERS:
+        raise yaml.YAMLError(f"has more than {MAX_CHARACTERS} characters")
+    loader = _Loader(text)
     try:
         root = loader.get_single_node()
         if root is None:

@@ -5,6 +5,21 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_LONGEST = 1500  # characters of a message
+
+
+def one_line(message: str) -> str:
+    """Write a message so that it fits a line.
+
+    Parts of it come from files of others: a line break or a terminal's code is shown, not obeyed, and of what is very
+    long the middle is left out.
+    """
+    half = _LONGEST // 2
+    if len(message) > _LONGEST:
+        message = f"{message[:half]} ... {message[-half:]}"
+    message = "".join(one if one.isprintable() else repr(one)[1:-1] for one in message)
+    return message if len(message) <= _LONGEST + 5 else f"{message[:half]} ... {message[-half:]}"
+
 
 class ConaclipError(Exception):
     """Base of all errors that are shown as one line instead of a traceback."""
@@ -12,8 +27,7 @@ class ConaclipError(Exception):
     exit_code = 2
 
     def __init__(self, message: str):
-        # names come from files of others: one that holds a line break or a terminal's code is shown, not obeyed
-        super().__init__("".join(one if one.isprintable() else repr(one)[1:-1] for one in message))
+        super().__init__(one_line(message))
 
 
 class UserError(ConaclipError):

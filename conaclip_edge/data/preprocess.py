@@ -19,6 +19,8 @@ import warnings
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from conaclip_edge.errors import one_line
+
 PREPROCESS_SCHEMA = "conaclip-edge/preprocess/1"
 MAX_ASPECT = 100  # the shorter side is scaled to the input's size, so a thinner picture would take gigabytes
 REDUCTIONS = [8, 4, 2]  # of the sides of a JPEG
@@ -28,7 +30,10 @@ AUGMENTATION = "crop-turn-light/1"  # names what `augment` does; caches of augme
 
 
 class BadPicture(Exception):
-    """A picture that cannot be used; the message is the reason shown in summaries."""
+    """A picture that cannot be used; the message is the reason shown in summaries, one line."""
+
+    def __init__(self, message: str):
+        super().__init__(one_line(message))
 
 
 def decode(data: bytes, max_pixels: int = 64_000_000, size: int | None = None) -> Image.Image:
@@ -45,7 +50,7 @@ def decode(data: bytes, max_pixels: int = 64_000_000, size: int | None = None) -
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore")  # Pillow's, of bombs (refused below) and of odd metadata
             picture: Image.Image = Image.open(io.BytesIO(data))
             width, height = picture.size
             if width * height > max_pixels:

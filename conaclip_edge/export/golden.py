@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -101,7 +101,7 @@ class Golden:
 
 class _Text(Config):
     text: str
-    ids: tuple[int, ...] = Field(min_length=2)
+    ids: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field(min_length=2)
 
 
 class _Document(Config):
@@ -160,6 +160,8 @@ def read_golden(folder: Path) -> Golden:
     """
     where = folder / "golden.json"
     document = parse(_Document, read_json(where, "golden vectors"), str(where))
+    if missing := MIN_COSINE.keys() - document.min_cosine.keys():
+        raise UserError(f"{where}: 'min_cosine' lacks {min(missing)}. Export the bundle again.")
     outside = [name for name in document.pictures if unsafe(name)]
     if outside:
         raise UserError(f"{where}: picture '{outside[0]}' {unsafe(outside[0])}; it was not opened.")

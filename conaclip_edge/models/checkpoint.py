@@ -10,7 +10,7 @@ from typing import Any
 from conaclip_edge.config import ImageTowerConfig, ModelConfig, TextTowerConfig
 from conaclip_edge.config_values import parse
 from conaclip_edge.data.preprocess import describe
-from conaclip_edge.errors import UserError
+from conaclip_edge.errors import ConaclipError, UserError
 from conaclip_edge.files import atomic_folder, read_json, sha256_file
 from conaclip_edge.models.dual_encoder import DualEncoder, text_config, vision_config
 from conaclip_edge.models.tokenizer import TextTokenizer
@@ -73,12 +73,11 @@ def load_student(folder: Path) -> Student:
         known = f" It has {', '.join(sorted(pickled))}, which is refused: unpickling can run code." if pickled else ""
         raise UserError(f"checkpoint {folder} has no model.safetensors.{known} Save it with safetensors.")
     config = model_config(folder)
-    model = DualEncoder(config)
     try:
         # checkpoints of old transformers releases list the positions, which are no weights
         found = {name: value for name, value in load_file(file).items() if not name.endswith(".position_ids")}
         weights = {_loaded_name(name): value for name, value in found.items()}
-        model.load_state_dict(weights)
+        model = _filled(config, weights)
     except (SafetensorError, RuntimeError, OSError) as error:
         raise UserError(f"weights {file} do not fit config.json: {' '.join(str(error).split())[:300]}") from error
     training = folder / "training.json"
@@ -91,20 +90,54 @@ def load_student(folder: Path) -> Student:
     )
 
 
+def _filled(config: ModelConfig, weights: dict[str, Any]) -> DualEncoder:
+    """Build a model with weights; RuntimeError if they do not fit it.
+
+    The shape is built without memory first: a config may claim any size, weights are as large as their file.
+    """
+    import torch
+
+    image = config.image
+    layers = config.text.layers + (image.layers if image.kind == "vit" else sum(stage[2] for stage in image.stages))
+    if layers > len(weights):
+        raise RuntimeError(f"it has {len(weights)} tensors for {layers} layers")
+    try:
+        with torch.device("meta"):
+            shape = DualEncoder(config)
+    except Exception as error:  # torch and transformers raise almost anything
+        raise RuntimeError(f"no model can be built by it: {error}") from error
+    shape.load_state_dict(weights, assign=True)
+    model = DualEncoder(config)
+    model.load_state_dict(weights)
+    return model
+
+
 def model_config(folder: Path) -> ModelConfig:
     """Read the shape of a checkpoint; a plain CLIPModel folder's is translated."""
     content = read_json(folder / "config.json", "checkpoint config")
+    if not isinstance(content, dict):
+        raise UserError(f"{folder / 'config.json'} must hold keys and values, not {type(content).__name__}.")
     if "conaclip_edge" in content:
         return parse(ModelConfig, content["conaclip_edge"], str(folder / "config.json"))
     if content.get("model_type") != "clip":
         raise UserError(
             f"{folder} is a '{content.get('model_type')}' model; a checkpoint of distill or a CLIP is needed."
         )
+    try:
+        return _clip_shape(content, folder / "preprocessor_config.json")
+    except ConaclipError:
+        raise
+    except Exception as error:  # transformers' configs raise almost anything, and keep values of any kind
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"cannot read the CLIP's shape in {folder / 'config.json'}: {reason}.") from error
+
+
+def _clip_shape(content: dict[str, Any], processor: Path) -> ModelConfig:
+    """Translate the config of a plain CLIPModel."""
     from transformers import CLIPConfig
 
     clip = CLIPConfig(**content)
     vision, text = clip.vision_config, clip.text_config
-    processor = folder / "preprocessor_config.json"
     norm = read_json(processor, "image processor") if processor.exists() else {}
     normal = {key: tuple(norm[f"image_{key}"]) for key in ("mean", "std") if f"image_{key}" in norm}
     # the legacy id 2 means: pool at the largest id, which is CLIP's end of text

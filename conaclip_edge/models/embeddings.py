@@ -15,7 +15,7 @@ from conaclip_edge.data.pairs import Pairs
 from conaclip_edge.data.preprocess import AUGMENTATION, BadPicture, augment, decode
 from conaclip_edge.errors import UserError
 from conaclip_edge.files import atomic_file, sha256_text
-from conaclip_edge.models.mapped import map_tensor, read_notes
+from conaclip_edge.models.mapped import damaged, map_tensor, read_notes
 from conaclip_edge.models.teacher import Teacher
 from conaclip_edge.progress import say, track
 
@@ -104,7 +104,7 @@ def teacher_cache(
     home = folder / cache_key(pairs, teacher, views, max_pixels)
     first_text = np.concatenate([[0], np.cumsum([len(texts) for texts in pairs.captions])])
     fill(home, cache_tables(pairs, teacher, views, max_pixels))
-    usable = np.concatenate([part.astype(bool) for part in _columns(home, "pictures-0", "usable", len(pairs))])
+    usable = np.concatenate([part.astype(bool) for part in _columns(home, "pictures-0", "usable", len(pairs), 1)])
     bad = [*pairs.skipped, *_reasons(home, len(pairs))]
     check_bad(bad, len(pairs) + len(pairs.skipped), max_bad, pairs.name)
     pictures = [_columns(home, f"pictures-{view}", "embedding", len(pairs)) for view in range(views)]
@@ -250,13 +250,26 @@ def shard_file(home: Path, name: str, start: int) -> Path:
     return home / f"{name}-{start // SHARD_ROWS:05d}.safetensors"
 
 
-def _columns(home: Path, name: str, tensor: str, count: int) -> list[np.ndarray]:
+def _columns(home: Path, name: str, tensor: str, count: int, dimensions: int = 2) -> list[np.ndarray]:
     """Return one column of all shards, each memory-mapped."""
-    return [map_tensor(shard_file(home, name, start), tensor) for start in range(0, count, SHARD_ROWS)]
+    parts: list[np.ndarray] = []
+    for start in range(0, count, SHARD_ROWS):
+        file = shard_file(home, name, start)
+        part = map_tensor(file, tensor)
+        rows = min(SHARD_ROWS, count - start)
+        if part.ndim != dimensions or len(part) != rows or part.shape[1:] != (parts or [part])[0].shape[1:]:
+            raise damaged(file)
+        parts.append(part)
+    return parts
 
 
 def _reasons(home: Path, count: int) -> list[str]:
     """Return "key: reason" of every picture that was left out."""
-    notes = (read_notes(shard_file(home, "pictures-0", start)) for start in range(0, count, SHARD_ROWS))
-    found = [json.loads(note.get("bad", "{}")) for note in notes]
-    return [f"{key}: {reason}" for reasons in found for key, reason in reasons.items()]
+    found: list[str] = []
+    for start in range(0, count, SHARD_ROWS):
+        file = shard_file(home, "pictures-0", start)
+        try:
+            found += [f"{key}: {reason}" for key, reason in json.loads(read_notes(file).get("bad", "{}")).items()]
+        except (ValueError, AttributeError, TypeError, RecursionError):
+            raise damaged(file) from None
+    return found

@@ -21,12 +21,13 @@ def map_tensor(path: Path, name: str) -> np.ndarray:
         entry = header[name]
         start, end = (first + offset for offset in entry["data_offsets"])
         kind, shape = np.dtype(kinds[entry["dtype"]]), tuple(entry["shape"])
-        fits = 0 <= start <= end <= os.path.getsize(path) and math.prod(shape) * kind.itemsize == end - start
-    except (KeyError, TypeError, ValueError):
-        fits = False
-    if not fits:
-        raise _damaged(path)
-    return np.asarray(np.memmap(path, kind, "r", start, shape))
+        whole = all(type(number) is int and number >= 0 for number in (start, end, *shape))
+        fits = whole and start <= end <= os.path.getsize(path) and math.prod(shape) * kind.itemsize == end - start
+        if fits:
+            return np.asarray(np.memmap(path, kind, "r", start, shape))
+    except (KeyError, TypeError, ValueError, OverflowError):
+        pass
+    raise damaged(path)
 
 
 def require_whole(path: Path) -> None:
@@ -38,12 +39,14 @@ def require_whole(path: Path) -> None:
     except (KeyError, IndexError, TypeError, ValueError):
         whole = False
     if not whole:
-        raise _damaged(path)
+        raise damaged(path)
 
 
 def read_notes(path: Path) -> dict[str, str]:
     """Return what the header of a shard says about it."""
-    notes: dict[str, str] = _header(path)[0].get("__metadata__", {})
+    notes = _header(path)[0].get("__metadata__", {})
+    if not isinstance(notes, dict):
+        raise damaged(path)
     return notes
 
 
@@ -54,11 +57,12 @@ def _header(path: Path) -> tuple[dict[str, Any], int]:
             length = int.from_bytes(handle.read(8), "little")
             header: dict[str, Any] = json.loads(handle.read(min(length, os.path.getsize(path))))
     except (ValueError, RecursionError):
-        raise _damaged(path) from None
+        raise damaged(path) from None
     if not isinstance(header, dict):
-        raise _damaged(path)
+        raise damaged(path)
     return header, 8 + length
 
 
-def _damaged(path: Path) -> UserError:
+def damaged(path: Path) -> UserError:
+    """Make the error for a file that does not hold what its header says."""
     return UserError(f"cache shard {path} is damaged. Delete it; it is made again.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,19 @@ def whole_text(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
+@contextmanager
+def _told(file: Path) -> Iterator[None]:
+    """Tell in one line what the tokenizers library makes of a bad file."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except FileNotFoundError:
+        raise UserError(f"no tokenizer at {file}: a fast tokenizer (tokenizer.json) is needed.") from None
+    except BaseException as error:  # the library raises bare Exceptions, and panics, which are none
+        raise UserError(f"cannot read tokenizer {file}: {error}.") from error
+
+
 class TextTokenizer:
     """Maps texts to int32 ids with the first EOS where the tower pools.
 
@@ -31,17 +46,13 @@ class TextTokenizer:
     """
 
     def __init__(self, file: Path, context: int):
-        try:
+        self.file, self.context = file, context
+        with _told(file):
             self.tokenizer = Tokenizer.from_str(file.read_text("utf-8"))
-        except FileNotFoundError:
-            raise UserError(f"no tokenizer at {file}: a fast tokenizer (tokenizer.json) is needed.") from None
-        except Exception as error:  # the tokenizers library raises bare Exception on a bad file
-            raise UserError(f"cannot read tokenizer {file}: {error}.") from error
-        self.tokenizer.no_padding()
-        self.tokenizer.enable_truncation(context)
-        self.context = context
-        # A vocabulary may hold several of the names (Gemma's has '</s>' as HTML): what ends every text goes first.
-        ends = self.tokenizer.encode("").tokens[-1:]
+            self.tokenizer.no_padding()
+            self.tokenizer.enable_truncation(context)
+            # A vocabulary may hold several of the names (Gemma's has '</s>' as HTML): what ends every text goes first.
+            ends = self.tokenizer.encode("").tokens[-1:]
         self.eos_id = self._first_known(tuple(sorted(_EOS_NAMES, key=lambda name: name not in ends)), file)
         self.pad_id = self._first_known(_PAD_NAMES, file)
 
@@ -60,15 +71,22 @@ class TextTokenizer:
     @property
     def special_ids(self) -> list[int]:
         """Ids that mark begin, end or padding and say nothing by themselves."""
-        frame = self.tokenizer.encode("").ids
+        with _told(self.file):
+            frame = self.tokenizer.encode("").ids
         return sorted({*frame, self.eos_id, self.pad_id})
 
     def ids(self, text: str) -> list[int]:
         """Tokenise one text: 2..context ids, the last one EOS."""
-        ids: list[int] = self.tokenizer.encode(whole_text(text)).ids
+        with _told(self.file):
+            ids: list[int] = self.tokenizer.encode(whole_text(text)).ids
         if ids[-1:] != [self.eos_id]:
             ids = [*ids[: self.context - 1], self.eos_id]
         return ids if len(ids) > 1 else [*ids, self.eos_id]
+
+    def cuts(self, text: str) -> bool:
+        """Say whether a text has more tokens than the context."""
+        with _told(self.file):
+            return bool(self.tokenizer.encode(whole_text(text)).overflowing)
 
     def __call__(self, texts: list[str]) -> np.ndarray:
         """Tokenise texts to int32 ids [n, longest], padded after EOS."""

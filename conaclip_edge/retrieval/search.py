@@ -110,10 +110,9 @@ class Searcher:
         return Found(hits, 1e3 * (encoded - began), 1e3 * (time.perf_counter() - encoded), notes)
 
     def _too_long(self, text: str) -> str:
-        tokenizer = self.bundle.tokenizer
-        if not tokenizer.tokenizer.encode(text.encode("utf-8", "replace").decode()).overflowing:
+        if not self.bundle.tokenizer.cuts(text):
             return ""
-        return f"the query is longer than the model reads: it stops after {tokenizer.context} tokens."
+        return f"the query is longer than the model reads: it stops after {self.bundle.tokenizer.context} tokens."
 
 
 def open_searcher(index_folder: Path, bundle: Path | None = None, threads: int = 1) -> Searcher:

@@ -16,9 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from conaclip_edge.errors import UserError
+from conaclip_edge.retrieval.sidecar_checks import FILE as FILE
+from conaclip_edge.retrieval.sidecar_checks import check_meta, inside, told
 
 SCHEMA = "conaclip-edge/index/1"
-FILE, LOCK = "pictures.sqlite", "writer.lock"
+LOCK = "writer.lock"
 _TABLES = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE pictures (
@@ -60,11 +62,13 @@ class Entry:
 
 
 class Sidecar:
-    """An open sidecar; every failure of SQLite is a UserError that names the index."""
+    """An open sidecar; every failure of SQLite, and every value that no index has, is a UserError that names it."""
 
     def __init__(self, folder: Path, connection: sqlite3.Connection):
         self.folder = folder
         self._connection = connection
+        with told(folder):
+            self._width = 4 * int(self.meta().get("dim", 0))  # bytes of a vector
 
     def close(self) -> None:
         """Close the file."""
@@ -72,7 +76,8 @@ class Sidecar:
 
     def meta(self) -> dict[str, str]:
         """Return what is recorded of the whole index."""
-        return dict(self._rows("SELECT name, value FROM meta"))
+        with told(self.folder):
+            return dict(self._rows("SELECT name, value FROM meta"))
 
     def set_meta(self, **values: str | int) -> None:
         """Record values of the whole index, in one transaction."""
@@ -90,25 +95,31 @@ class Sidecar:
         """Return every file that is known, broken ones included, by its relative path."""
         rows = self._rows("SELECT path, key, mtime_ns, size FROM pictures")
         rows += self._rows("SELECT path, NULL, mtime_ns, size FROM broken")
-        return {os.fsdecode(path): Seen(key, mtime, size) for path, key, mtime, size in rows}
+        with told(self.folder):
+            return {os.fsdecode(path): Seen(key, mtime, size) for path, key, mtime, size in rows}
 
     def broken(self) -> dict[str, str]:
         """Return the broken files, by relative path in order, with the reason of each."""
-        return {os.fsdecode(path): reason for path, reason in self._rows("SELECT path, reason FROM broken ORDER BY 1")}
+        rows = self._rows("SELECT path, reason FROM broken ORDER BY 1")
+        with told(self.folder):
+            return {os.fsdecode(path): str(reason) for path, reason in rows}
 
     def path(self, key: int) -> str | None:
         """Return the relative path of a picture, None if there is none of that key."""
         rows = self._rows("SELECT path FROM pictures WHERE key = ?", (key,))
-        return os.fsdecode(rows[0][0]) if rows else None
+        with told(self.folder):
+            return inside(rows[0][0]) if rows else None
 
     def vector_of(self, sha256: bytes) -> np.ndarray | None:
         """Return the vector float32 [d] of any picture of these bytes."""
         rows = self._rows("SELECT vector FROM vectors JOIN pictures USING (key) WHERE sha256 = ? LIMIT 1", (sha256,))
-        return np.frombuffer(rows[0][0], dtype="<f4") if rows else None
+        return self._vector(rows[0][0]) if rows else None
 
     def sha256_of(self, key: int) -> bytes:
         """Return the hash of a picture's bytes when it was indexed."""
-        return bytes(self._rows("SELECT sha256 FROM pictures WHERE key = ?", (key,))[0][0])
+        rows = self._rows("SELECT sha256 FROM pictures WHERE key = ?", (key,))
+        with told(self.folder):
+            return bytes(rows[0][0])
 
     def pictures(self, keys: Sequence[int]) -> list[tuple[int, str, np.ndarray]]:
         """Return (key, relative path, vector float32 [d]) of those of the keys that are still there, by rising key."""
@@ -117,7 +128,8 @@ class Sidecar:
             some = keys[start : start + _MANY]
             query = "SELECT key, path, vector FROM pictures JOIN vectors USING (key) WHERE key IN ({}) ORDER BY key"
             rows = self._rows(query.format(",".join("?" * len(some))), some)
-            found += [(key, os.fsdecode(path), np.frombuffer(vector, "<f4")) for key, path, vector in rows]
+            with told(self.folder):
+                found += [(int(key), inside(path), self._vector(vector)) for key, path, vector in rows]
         return found
 
     def vectors(self, after: int = 0, limit: int = -1) -> tuple[np.ndarray, np.ndarray]:
@@ -125,8 +137,10 @@ class Sidecar:
         rows = self._rows("SELECT key, vector FROM vectors WHERE key > ? ORDER BY key LIMIT ?", (after, limit))
         if not rows:
             return np.empty(0, np.int64), np.empty((0, 0), np.float32)
-        keys = np.asarray([key for key, _ in rows], dtype=np.int64)
-        return keys, np.frombuffer(b"".join(vector for _, vector in rows), "<f4").reshape(len(keys), -1)
+        with told(self.folder):
+            keys = np.asarray([key for key, _ in rows], dtype=np.int64)
+            vectors = np.frombuffer(b"".join(vector for _, vector in rows), "<f4")
+            return keys, vectors.reshape(len(keys), self._width // 4)
 
     def count_up_to(self, key: int) -> int:
         """Return how many pictures have a key of at most that."""
@@ -134,7 +148,8 @@ class Sidecar:
 
     def newest(self) -> int:
         """Return the largest key, 0 if there is none."""
-        return int(self._rows("SELECT coalesce(max(key), 0) FROM pictures")[0][0])
+        with told(self.folder):
+            return int(self._rows("SELECT coalesce(max(key), 0) FROM pictures")[0][0])
 
     def write(self, batch: Iterable[Entry]) -> None:
         """Record a batch, in one transaction."""
@@ -161,6 +176,10 @@ class Sidecar:
         with self._transaction() as cursor:
             for path in paths:
                 _forget(cursor, os.fsencode(path))
+
+    def _vector(self, blob: bytes) -> np.ndarray:
+        with told(self.folder):
+            return np.frombuffer(blob, "<f4", count=self._width // 4)
 
     def _rows(self, query: str, values: Sequence[object] = ()) -> list[tuple]:  # type: ignore[type-arg]  # as SQL says
         with told(self.folder):
@@ -193,16 +212,18 @@ def open_sidecar(folder: Path) -> Sidecar:
     """
     if not (folder / FILE).is_file():
         raise UserError(f"no index at {folder}: it has no {FILE}. Make one: conaclip-edge index BUNDLE PICTURES")
-    sidecar = Sidecar(folder, _connect(folder))
+    connection = _connect(folder)
     with told(folder):
-        if not sidecar._rows("SELECT 1 FROM sqlite_master WHERE name = 'meta'"):
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchall():
             raise UserError(f"{folder / FILE} holds no index. Remove {folder} and index the pictures again.")
-        schema = sidecar.meta().get("schema")
+    sidecar = Sidecar(folder, connection)
+    schema = sidecar.meta().get("schema")
     if schema != SCHEMA:
         raise UserError(
             f"index {folder} has schema '{schema}'; this version reads {SCHEMA}. "
             "Index the pictures again into another --out."
         )
+    check_meta(folder, sidecar.meta())
     return sidecar
 
 
@@ -250,19 +271,6 @@ def only_writer(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.close()
-
-
-@contextmanager
-def told(folder: Path) -> Iterator[None]:
-    """Turn what SQLite says of a sidecar into an error that a user can act on."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        raise UserError(f"cannot use index {folder}: {error}. Free some space, or look at its permissions.") from error
-    except sqlite3.DatabaseError as error:
-        raise UserError(
-            f"index {folder} is damaged ({FILE}: {error}). Remove the folder and index the pictures again."
-        ) from error
 
 
 def _connect(folder: Path) -> sqlite3.Connection:

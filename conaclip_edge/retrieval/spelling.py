@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 
+from conaclip_edge.errors import UserError
+
 _WORD = re.compile(r"[^\W\d_]{3,}")
 _SPACES = ("\N{LOWER ONE EIGHTH BLOCK}", "\N{LATIN CAPITAL LETTER G WITH DOT ABOVE}")  # of SentencePiece, of byte BPE
 _IN_QUERY = re.compile(r"(?<![^\W_])(?<!['-])[^\W\d_]+(?![^\W_]|')")
@@ -17,13 +19,20 @@ _ENDING = re.compile(r"(es|s|ing|ed)$")
 SHORTEST = 5  # shorter words have too many neighbours
 
 
-def whole_words(tokenizer: dict[str, Any]) -> list[str]:
-    """List the whole words of a tokenizer.json (WordPiece, BPE or Unigram) in the order of their ids."""
-    model = tokenizer.get("model", {})
-    vocabulary = model.get("vocab", {})
-    unigram = isinstance(vocabulary, list)
-    pieces = [piece for piece, _ in vocabulary] if unigram else sorted(vocabulary, key=vocabulary.get)
-    marks = (model.get("end_of_word_suffix") or "</w>", *_SPACES)
+def whole_words(tokenizer: Any) -> list[str]:
+    """List the whole words of a tokenizer.json (WordPiece, BPE or Unigram) in the order of their ids.
+
+    Raises:
+        UserError: it has no vocabulary of one of these kinds.
+    """
+    try:
+        model = tokenizer.get("model", {})
+        vocabulary = model.get("vocab", {})
+        unigram = isinstance(vocabulary, list)
+        pieces = [str(piece) for piece, _ in vocabulary] if unigram else sorted(vocabulary, key=vocabulary.get)
+    except (AttributeError, TypeError, ValueError):
+        raise UserError("tokenizer.json has no vocabulary that can be read. Export the bundle again.") from None
+    marks = (str(model.get("end_of_word_suffix") or "</w>"), *_SPACES)
     whole = [piece for piece in pieces if len(piece) > 1 and any(mark in piece for mark in marks)] or pieces
     for mark in marks:
         whole = [piece.replace(mark, "") for piece in whole]

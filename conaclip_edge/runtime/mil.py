@@ -60,6 +60,7 @@ class MilProgram:
         self._refuse_unknown_ops(spec)
         self.inputs = input_specs(spec.description, str(path))
         plan = plan_program(path, spec, weights)
+        self._refuse_other_ends(spec, plan)
         self.outputs = {
             one.name: OutputSpec(tuple(size if isinstance(size, int) else None for size in one.shape or ()), one.dtype)
             for one in plan.outputs
@@ -112,6 +113,15 @@ class MilProgram:
                     f"{self.path}: the program uses the op '{operation.type}' (at '{name}'), which the reference "
                     "interpreter does not know. Export the model without it, or add it to runtime/mil_ops.py."
                 )
+
+    def _refuse_other_ends(self, spec: Any, plan: Plan) -> None:
+        """The description and the program of a package each name its inputs and outputs."""
+        told = {one.name for one in spec.description.output}
+        made = {one.name for one in plan.outputs if one.dtype in _NUMPY}
+        if {one.name for one in plan.inputs} != set(self.inputs) or told != made:
+            raise UserError(
+                f"{self.path}: its description and its program have other inputs or outputs. Export the package again."
+            )
 
     def _fold(self, plan: Plan) -> tuple[Plan, dict[int, Value]]:
         """Run once what depends on constants only, and return the plan of the rest and the constants that it needs."""

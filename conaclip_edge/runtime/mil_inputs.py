@@ -52,7 +52,10 @@ def input_specs(description: Any, where: str) -> dict[str, InputSpec]:
 
     Errors: UserError for an input that is neither a tensor nor an image.
     """
-    return {feature.name: _input_spec(feature, where) for feature in description.input}
+    try:
+        return {feature.name: _input_spec(feature, where) for feature in description.input}
+    except ValueError as error:  # a kind of numbers or of picture that has no name
+        raise UserError(f"{where}: an input is of no known kind: {error}. Export the package again.") from error
 
 
 def check_inputs(

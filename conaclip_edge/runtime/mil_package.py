@@ -82,9 +82,17 @@ def _inside(path: Path, relative: Any) -> Path:
     data = path / "Data"
     pure = PurePosixPath(str(relative))
     target = data / pure
-    if pure.is_absolute() or ".." in pure.parts or not target.resolve().is_relative_to(data.resolve()):
+    if pure.is_absolute() or ".." in pure.parts or not _leads_into(target, data):
         raise UserError(f"{path}: the manifest points outside the package ('{relative}'). Do not use this package.")
     return target
+
+
+def _leads_into(target: Path, folder: Path) -> bool:
+    try:
+        target.is_file()  # raises for a name that is too long
+        return target.resolve().is_relative_to(folder.resolve())
+    except (OSError, ValueError):  # a name that no file can have
+        return False
 
 
 def _read_spec(path: Path, model: Path) -> Any:
@@ -126,7 +134,7 @@ def _blobs(function: Any) -> Iterator[Any]:
 
 def _check_blob(path: Path, root: Path, weights: Path, blob: Any) -> None:
     file = root / PurePosixPath(blob.fileName.removeprefix("@model_path/"))
-    if ".." in file.parts or file.parent.resolve() != weights.resolve():
+    if ".." in file.parts or not _leads_into(file, weights) or file.parent.resolve() != weights.resolve():
         raise UserError(f"{path}: a weight points outside the package ('{blob.fileName}'). Do not use this package.")
     if not file.is_file():
         raise UserError(f"{path}: {file.relative_to(path)} is missing. {_EXPORT_AGAIN}")

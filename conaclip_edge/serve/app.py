@@ -16,7 +16,7 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
@@ -90,6 +90,8 @@ def make_app(searcher: Searcher, bundle: Path, host: str) -> Starlette:
             body = await _body(request, uploads)
         except TimeoutError:
             return _error(f"the picture did not come within {BODY_SECONDS} s.", 408)
+        except ClientDisconnect:
+            return _error("the request ended before its picture did.", 400)  # for the log; nobody is there to read it
         if body is None:
             return _error(f"the picture is larger than {LARGEST_UPLOAD >> 20} MB. Choose a smaller one.", 413)
         try:
@@ -99,7 +101,7 @@ def make_app(searcher: Searcher, bundle: Path, host: str) -> Starlette:
 
     async def get_thumbnail(request: Request) -> Response:
         try:
-            data = await run_in_threadpool(small, request.path_params["key"])
+            data = await run_in_threadpool(small, _key(request))
         except (OSError, BadPicture):
             data = None  # it was there when it was indexed
         if data is None:
@@ -107,7 +109,7 @@ def make_app(searcher: Searcher, bundle: Path, host: str) -> Starlette:
         return Response(data, media_type="image/webp", headers={"Cache-Control": "private, max-age=3600"})
 
     async def get_picture(request: Request) -> Response:
-        path = index.path(request.path_params["key"])
+        path = index.path(_key(request))
         if path is None or not path.is_file():
             return _error("no such picture in the index.", 404)
         return FileResponse(path, content_disposition_type="inline", filename=path.name)
@@ -120,8 +122,8 @@ def make_app(searcher: Searcher, bundle: Path, host: str) -> Starlette:
             *_page_routes(),
             Route("/about", get_about),
             Route("/search", post_search, methods=["POST"]),
-            Route("/thumbnail/{key:int}", get_thumbnail),
-            Route("/picture/{key:int}", get_picture),
+            Route("/thumbnail/{key}", get_thumbnail),
+            Route("/picture/{key}", get_picture),
         ],
         middleware=[Middleware(Gate, host=host)],
         exception_handlers={404: missing},
@@ -137,6 +139,12 @@ def _page_routes() -> list[Route]:
 
 def _static(data: bytes, kind: str) -> Callable[[Request], Response]:
     return lambda request: Response(data, media_type=kind)
+
+
+def _key(request: Request) -> int:
+    """Return the key in a path, -1 for what is no number."""
+    text: str = request.path_params["key"]
+    return int(text) if len(text) < 20 and text.isascii() and text.isdecimal() else -1
 
 
 def _read(path: Path | None) -> bytes:

@@ -325,7 +325,12 @@ def test_a_core_ml_package_that_points_outside_is_refused(tmp_path):
 def test_a_bundle_whose_golden_files_point_outside_is_refused(tmp_path):
     from conaclip_edge.export.golden import read_golden
 
-    content = {"schema": "conaclip-edge/golden/1", "pixel_tolerance": 0.1, "min_cosine": {}, "texts": []}
+    content = {
+        "schema": "conaclip-edge/golden/1",
+        "pixel_tolerance": 0.1,
+        "min_cosine": {"int8": 0.9, "fp16": 0.9, "fp32": 0.9},
+        "texts": [],
+    }
     for name in ("../../etc/passwd", "/etc/passwd", "..\\x", "a\0b"):
         Path("golden.json").write_text(json.dumps(content | {"pictures": [name]}))
         with pytest.raises(UserError, match="it was not opened"):

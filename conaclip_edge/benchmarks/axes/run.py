@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from conaclip_edge.benchmarks.axes import evaluation, exporting, limit, preprocessing, sizes, start, step, towers
+from conaclip_edge.benchmarks.axes import evaluation, exporting, graph, limit, preprocessing, sizes, start, step, towers
 from conaclip_edge.benchmarks.axes.plain import (
     Files,
     clip_onnx,
@@ -202,6 +202,7 @@ AXES: dict[str, Callable[[Bench], list[Finding]]] = {
     "preprocessing": _preprocessing,
     "evaluation": lambda bench: evaluation.measure(bench.config),
     "step": lambda bench: step.measure(bench.config),
+    "graph": lambda bench: graph.measure(bench.config),
     "export": lambda bench: exporting.measure(bench.config, bench.student),
     "start": lambda bench: start.measure(bench.config),
 }
