@@ -17,6 +17,7 @@ from conaclip_edge.export.manifest import ExportedFile, Manifest, digest_of, man
 from conaclip_edge.export.members import MANIFEST, SIGNATURE, hashed, member_problems
 from conaclip_edge.files import atomic_folder
 from conaclip_edge.models.checkpoint import Student
+from conaclip_edge.progress import say
 
 CARD = "README.md"
 
@@ -105,6 +106,7 @@ def write_bundle(
     replaced = [old for old in start.files if any(_same_kind(old, file) for file in new)]
     files = sorted([*(old for old in start.files if old not in replaced), *new], key=lambda file: file.path)
     manifest = start.model_copy(update={"files": tuple(files)})
+    was_signed = (out / SIGNATURE).exists()
     with atomic_folder(out) as target:
         shutil.copytree(base, target, dirs_exist_ok=True)
         (target / SIGNATURE).unlink(missing_ok=True)  # it was of the manifest that is replaced
@@ -116,6 +118,8 @@ def write_bundle(
         manifest = manifest.model_copy(update={"members": hashed(target)})
         manifest = manifest.model_copy(update={"digest": digest_of(manifest)})
         (target / MANIFEST).write_text(manifest_text(manifest), encoding="utf-8")
+    if was_signed:
+        say(f"{out} is new and no longer signed. Sign it again: conaclip-edge sign {out} --key KEY")
     return manifest
 
 

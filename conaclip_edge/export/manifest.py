@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import stat
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from conaclip_edge.config import Config
 from conaclip_edge.errors import UserError
-from conaclip_edge.export.members import MANIFEST, Member, Sha256
+from conaclip_edge.export.members import MANIFEST, Member, Problem, Sha256
 
 SCHEMA: Literal["conaclip-edge/bundle/1"] = "conaclip-edge/bundle/1"
 RecallTable = dict[str, dict[str, float]]  # {"t2i": {"1": %, "5": %, "10": %}, "i2t": {..}}
@@ -168,30 +169,45 @@ def manifest_text(manifest: Manifest) -> str:
     return json.dumps(manifest.model_dump(mode="json", by_alias=True), indent=2, ensure_ascii=False) + "\n"
 
 
-def parse_manifest(text: str, where: str) -> Manifest:
+def parse_manifest(data: bytes, where: str) -> Manifest:
     """Read a manifest strictly.
 
     Raises:
         UserError: another schema, a missing, unknown or mistyped key, or a content that its digest does not fit.
     """
     try:
-        manifest = Manifest.model_validate_json(text)
+        manifest = Manifest.model_validate_json(data)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "document"
         raise UserError(f"{where}: '{place}': {first['msg']}. A bundle of schema {SCHEMA} is needed.") from None
-    if manifest.digest != digest_of(manifest) or manifest_text(manifest) != text:
+    if manifest.digest != digest_of(manifest) or manifest_text(manifest).encode() != data:
         raise UserError(f"{where} was changed after it was written: its digest does not fit. Export again.")
     return manifest
 
 
 def read_manifest(bundle: Path) -> Manifest:
     """Read the manifest of a bundle; the files are not looked at."""
+    return parse_manifest(manifest_bytes(bundle), str(bundle / MANIFEST))
+
+
+def manifest_bytes(bundle: Path) -> bytes:
+    """Return the bytes of a bundle's manifest: what a signature is about. A link or a pipe is not opened."""
     path = bundle / MANIFEST
     try:
-        text = path.read_text("utf-8")
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise UserError(f"{path} is a link, a pipe or the like; a bundle holds plain files only.")
+        return path.read_bytes()
     except FileNotFoundError:
         raise UserError(f"no bundle at {bundle}: it has no {MANIFEST}. Make one: conaclip-edge export") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise UserError(f"cannot read {path}: {error}.") from error
-    return parse_manifest(text, str(path))
+
+
+def unlisted_files(manifest: Manifest) -> list[Problem]:
+    """Name exported files that no member belongs to: they would run without having been hashed."""
+    return [
+        Problem("unlisted", file.path, "is an exported file of the manifest, but not among its members")
+        for file in manifest.files
+        if not any(name == file.path or name.startswith(f"{file.path}/") for name in manifest.members)
+    ]

@@ -21,7 +21,7 @@ from pydantic import Field, ValidationError
 
 from conaclip_edge.config import Config
 from conaclip_edge.errors import GateFailed, UserError
-from conaclip_edge.export.manifest import read_manifest
+from conaclip_edge.export.manifest import manifest_bytes, parse_manifest, unlisted_files
 from conaclip_edge.export.members import MANIFEST, SIGNATURE, Problem, member_problems
 from conaclip_edge.files import atomic_file, not_written
 
@@ -80,16 +80,17 @@ def sign_bundle(bundle: Path, key_file: Path) -> dict[str, str]:
         GateFailed: a member is not what the manifest says.
         UserError: no bundle, or a key that cannot be used.
     """
-    if key_file.resolve().is_relative_to(bundle.resolve()):
+    if Path(os.path.realpath(key_file)).is_relative_to(os.path.realpath(bundle)):
         raise UserError(f"key {key_file} lies in the bundle, which is passed on. Keep it somewhere else.")
-    key = _private_key(key_file)
-    manifest = read_manifest(bundle)
-    if problems := member_problems(bundle, manifest.members):
+    key, file_hash = _private_key(key_file)
+    data = manifest_bytes(bundle)
+    manifest = parse_manifest(data, str(bundle / MANIFEST))
+    if problems := member_problems(bundle, manifest.members) + unlisted_files(manifest):
         raise GateFailed(f"{bundle} is not as it was exported and is not signed: {problems[0]}.")
-    signed = key.sign(_SIGNED + (bundle / MANIFEST).read_bytes())
-    content = Signature(public_key=_text(_raw(key.public_key())), signature=_text(signed))
+    if copies := [name for name, member in manifest.members.items() if member.sha256 == file_hash]:
+        raise UserError(f"{bundle / copies[0]} is a copy of the key, which is passed on. Export again without it.")
     with atomic_file(bundle / SIGNATURE) as temporary:
-        temporary.write_text(content.model_dump_json(by_alias=True, indent=2) + "\n", "utf-8")
+        temporary.write_bytes(_file_bytes(_raw(key.public_key()), key.sign(_SIGNED + data)))
     return {
         "bundle": str(bundle),
         "signature": str(bundle / SIGNATURE),
@@ -98,16 +99,17 @@ def sign_bundle(bundle: Path, key_file: Path) -> dict[str, str]:
     }
 
 
-def check_signature(bundle: Path, trusted: Sequence[Path] = ()) -> tuple[dict[str, Any], list[Problem]]:
+def check_signature(bundle: Path, data: bytes, trusted: Sequence[Path] = ()) -> tuple[dict[str, Any], list[Problem]]:
     """Look at the signature of a bundle.
 
     Args:
         bundle: the folder.
+        data: its manifest, as it was read.
         trusted: files of public keys; where there are any, the bundle has to be signed by one of them.
 
     Returns:
-        {"status": "unsigned", "altered" (it does not fit the manifest), "signed" (by whoever has that key) or
-        "trusted", "fingerprint": of the key or None}, and what is wrong.
+        {"status": "unsigned", "altered" (it does not fit the manifest), "signed" (by whoever has that key), "untrusted"
+        (by none of the trusted keys) or "trusted", "fingerprint": of the key or None}, and what is wrong.
 
     Raises:
         UserError: a trusted key cannot be read.
@@ -118,26 +120,36 @@ def check_signature(bundle: Path, trusted: Sequence[Path] = ()) -> tuple[dict[st
         missing = Problem("unsigned", SIGNATURE, "is not there: nobody vouches for this bundle")
         return {"status": "unsigned", "fingerprint": None}, [missing] if trusted else []
     try:
-        content = Signature.model_validate_json(_small(file))
-        key = Ed25519PublicKey.from_public_bytes(base64.b64decode(content.public_key, validate=True))
-        key.verify(base64.b64decode(content.signature, validate=True), _SIGNED + (bundle / MANIFEST).read_bytes())
+        text = _small(file)
+        content = Signature.model_validate_json(text)
+        public, signature = (base64.b64decode(part, validate=True) for part in (content.public_key, content.signature))
+        if text != _file_bytes(public, signature):
+            raise ValueError("written by something else")
+        key = Ed25519PublicKey.from_public_bytes(public)
+        key.verify(signature, _SIGNED + data)
     except InvalidSignature:
         detail = "does not fit the manifest: the bundle was changed after it was signed"
         return {"status": "altered", "fingerprint": fingerprint(key)}, [Problem("signature", SIGNATURE, detail)]
     except (OSError, ValidationError, binascii.Error, ValueError):
         return {"status": "altered", "fingerprint": None}, [Problem("signature", SIGNATURE, "is no signature")]
-    found = {"status": "trusted" if _raw(key) in known else "signed", "fingerprint": fingerprint(key)}
+    name = fingerprint(key)
     if known and _raw(key) not in known:
-        detail = f"was made with key {fingerprint(key)}, which is not trusted"
-        return found, [Problem("untrusted", SIGNATURE, detail)]
-    return found, []
+        detail = f"was made with key {name}, which is not trusted"
+        return {"status": "untrusted", "fingerprint": name}, [Problem("untrusted", SIGNATURE, detail)]
+    return {"status": "trusted" if known else "signed", "fingerprint": name}, []
+
+
+def altered_since(found: dict[str, Any]) -> dict[str, Any]:
+    """Say what a signature is worth whose manifest is not what the bundle holds."""
+    return found | {"status": "altered"} if found["status"] in ("signed", "trusted") else found
 
 
 def signature_text(found: dict[str, Any]) -> str:
     """Say in a line what a signature is worth."""
     return {
         "unsigned": "not signed",
-        "altered": "its signature does not fit",
+        "altered": "changed after it was signed, or its signature was",
+        "untrusted": f"signed with key {found['fingerprint']}, which is not trusted",
         "signed": f"signed with key {found['fingerprint']}; whose that is, --trusted KEY would check",
         "trusted": f"signed with the trusted key {found['fingerprint']}",
     }[found["status"]]
@@ -150,7 +162,12 @@ def public_key(path: Path) -> Ed25519PublicKey:
         UserError: it is something else.
     """
     try:
-        key = serialization.load_pem_public_key(_small(path))
+        data = _small(path)
+        if data.count(b"-----BEGIN") > 1:
+            raise UserError(f"{path} holds several keys. Give each a file of its own and repeat --trusted.")
+        if b" PRIVATE KEY-----" in data:
+            raise UserError(f"{path} is a private key, which nobody else should have. Trust its public one: {path}.pub")
+        key = serialization.load_pem_public_key(data)
     except FileNotFoundError:
         raise UserError(f"no key at {path}. Ask the one who signed the bundle for it.") from None
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm):
@@ -161,11 +178,14 @@ def public_key(path: Path) -> Ed25519PublicKey:
 
 
 def fingerprint(key: Ed25519PublicKey) -> str:
-    """Return the first 16 hex digits of the sha256 of a public key."""
-    return hashlib.sha256(_raw(key)).hexdigest()[:16]
+    """Return the first 32 hex digits of the sha256 of a public key: too many to make a second key for."""
+    return hashlib.sha256(_raw(key)).hexdigest()[:32]
 
 
-def _private_key(path: Path) -> Ed25519PrivateKey:
+def _private_key(path: Path) -> tuple[Ed25519PrivateKey, str]:
+    """Read a private key; returns it and the sha256 of its file."""
+    if path.is_symlink():
+        raise UserError(f"key {path} is a symbolic link. Give the file that it points to.")
     try:
         mode = path.stat().st_mode
         data = _small(path)
@@ -183,7 +203,7 @@ def _private_key(path: Path) -> Ed25519PrivateKey:
         raise _no_key(path, "private", path.name) from None
     if not isinstance(key, Ed25519PrivateKey):
         raise _no_key(path, "private", path.name)
-    return key
+    return key, hashlib.sha256(data).hexdigest()
 
 
 def _no_key(path: Path, kind: str, name: str) -> UserError:
@@ -192,10 +212,16 @@ def _no_key(path: Path, kind: str, name: str) -> UserError:
 
 def _small(path: Path) -> bytes:
     """Read a file that has to be small; ValueError if it is not, or no plain file."""
-    if path.is_symlink() or not path.is_file() or path.stat().st_size > _LARGEST:
-        path.stat()
+    about = path.lstat()
+    if not stat.S_ISREG(about.st_mode) or about.st_size > _LARGEST:
         raise ValueError(f"{path} is no small plain file")
     return path.read_bytes()
+
+
+def _file_bytes(public: bytes, signature: bytes) -> bytes:
+    """Write a signature out: there is one text for one content."""
+    content = Signature(public_key=_text(public), signature=_text(signature))
+    return f"{content.model_dump_json(by_alias=True, indent=2)}\n".encode()
 
 
 def _raw(key: Ed25519PublicKey) -> bytes:

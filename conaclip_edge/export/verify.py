@@ -12,10 +12,10 @@ import numpy as np
 from conaclip_edge.data.preprocess import BadPicture, decode, describe, to_pixels
 from conaclip_edge.errors import ConaclipError, GateFailed, UserError
 from conaclip_edge.export.golden import FOLDER, PIXEL_LEVELS, Golden, read_golden
-from conaclip_edge.export.manifest import ExportedFile, Manifest, read_manifest
+from conaclip_edge.export.manifest import ExportedFile, Manifest, manifest_bytes, parse_manifest, unlisted_files
 from conaclip_edge.export.members import MANIFEST, Problem, member_problems
 from conaclip_edge.export.parity import NORM_ERROR, cosines, embed_ids, embed_pixels, host, norm_error
-from conaclip_edge.export.signing import check_signature, signature_text
+from conaclip_edge.export.signing import altered_since, check_signature, signature_text
 from conaclip_edge.files import read_json
 from conaclip_edge.models.tokenizer import TextTokenizer
 from conaclip_edge.runtime.tower import open_tower
@@ -45,19 +45,21 @@ def verify_bundle(bundle: Path, threads: int = 1, trusted: Sequence[Path] = ()) 
     if not (bundle / MANIFEST).exists():
         raise UserError(f"no bundle at {bundle}: it has no {MANIFEST}. Make one: conaclip-edge export")
     report: dict[str, Any] = {"bundle": str(bundle), "host": host(), "files": []}
+    data = b""  # which no signature fits
     try:
-        if (bundle / MANIFEST).is_symlink():
-            raise UserError("is a symbolic link; a bundle holds plain files only")
-        manifest = read_manifest(bundle)
+        data = manifest_bytes(bundle)
+        manifest = parse_manifest(data, str(bundle / MANIFEST))
     except UserError as error:
-        return _closed(report, [Problem("manifest", MANIFEST, str(error))])
-    signature, unsigned = check_signature(bundle, trusted)
+        report["signature"], problems = check_signature(bundle, data, trusted)
+        return _closed(report, [*problems, Problem("manifest", MANIFEST, str(error))])
+    signature, problems = check_signature(bundle, data, trusted)
+    changed = member_problems(bundle, manifest.members) + unlisted_files(manifest)
     report |= {
         "embedding_space": manifest.embedding_space,
         "members": len(manifest.members),
-        "signature": signature,
+        "signature": altered_since(signature) if changed else signature,
     }
-    problems = unsigned + member_problems(bundle, manifest.members) + _row_problems(manifest)
+    problems += changed
     if problems:
         report["files"] = [_not_run(file, "the bundle is not what it has to be") for file in manifest.files]
         return _closed(report, problems)
@@ -83,8 +85,7 @@ def require_ok(report: dict[str, Any]) -> None:
 def verify_table(report: dict[str, Any]) -> str:
     """Format a report for a terminal."""
     lines = [f"{report['bundle']}: {report.get('members', 0)} members, on {report['host']}"]
-    if "signature" in report:
-        lines[0] += f"; {signature_text(report['signature'])}"
+    lines[0] += f"; {signature_text(report['signature'])}"
     for file in report["files"]:
         cosine = f"golden cosine {file['cosine_min']:.5f} at least" if "cosine_min" in file else file["reason"]
         lines.append(f"  {file['path']:40} {file['executed']:10} {cosine}")
@@ -95,15 +96,6 @@ def verify_table(report: dict[str, Any]) -> str:
 
 def _closed(report: dict[str, Any], problems: list[Problem]) -> dict[str, Any]:
     return report | {"ok": not problems, "problems": [asdict(problem) for problem in problems]}
-
-
-def _row_problems(manifest: Manifest) -> list[Problem]:
-    """Name exported files that no member belongs to: they would run without having been hashed."""
-    return [
-        Problem("unlisted", file.path, "is an exported file of the manifest, but not among its members")
-        for file in manifest.files
-        if not any(name == file.path or name.startswith(f"{file.path}/") for name in manifest.members)
-    ]
 
 
 def _input_problems(bundle: Path, manifest: Manifest, golden: Golden) -> list[Problem]:

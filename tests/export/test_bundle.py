@@ -201,10 +201,10 @@ def test_a_manifest_is_read_strictly(exported, fault):
     change, message = BROKEN[fault]
     content = change(json.loads((exported[0] / "manifest.json").read_text("utf-8")))
     with pytest.raises(UserError, match=message):
-        parse_manifest(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "manifest.json")
+        parse_manifest(f"{json.dumps(content, indent=2, ensure_ascii=False)}\n".encode(), "manifest.json")
 
 
 def test_a_manifest_that_is_no_json_is_told_in_one_line():
     with pytest.raises(UserError, match=r"manifest\.json: 'document': Invalid JSON") as caught:
-        parse_manifest("{", "manifest.json")
+        parse_manifest(b"{", "manifest.json")
     assert "\n" not in str(caught.value)

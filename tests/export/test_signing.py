@@ -15,8 +15,11 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from conaclip_edge.config import ExportConfig
+from conaclip_edge.export.manifest import read_manifest
 from conaclip_edge.export.members import SIGNATURE
 from conaclip_edge.export.run import export_bundle
+from conaclip_edge.export.signing import check_signature
+from conaclip_edge.export.verify import verify_bundle
 
 PEM = serialization.Encoding.PEM
 
@@ -71,7 +74,7 @@ def test_another_key_is_not_trusted_and_nothing_is_run(signed):
     code, out, err = signed("verify", "bundle", "--trusted", "other.pub", "--json")
     report = json.loads(out)
     assert code == 1
-    assert report["problems"][0]["kind"] == "untrusted"
+    assert report["signature"]["status"] == report["problems"][0]["kind"] == "untrusted"
     assert f"was made with key {report['signature']['fingerprint']}, which is not trusted" in err
     assert {file["executed"] for file in report["files"]} == {"not run"}
     assert signed("verify", "bundle", "--trusted", "other.pub", "--trusted", "key.pub")[0] == 0
@@ -103,12 +106,68 @@ def test_a_bundle_that_was_changed_and_resealed_does_not_fit_its_signature(signe
     assert "does not fit the manifest: the bundle was changed after it was signed" in err
 
 
-def test_a_changed_member_is_told_although_the_signature_fits(signed):
+@pytest.mark.parametrize("more", [(), ("--trusted", "key.pub")])
+def test_a_changed_member_is_no_trusted_bundle_although_the_signature_fits(signed, more):
     Path("bundle/README.md").write_text("buy this", "utf-8")
-    code, out, _ = signed("verify", "bundle", "--trusted", "key.pub", "--json")
+    code, out, _ = signed("verify", "bundle", *more, "--json")
     report = json.loads(out)
-    assert (code, report["signature"]["status"]) == (1, "trusted")
+    assert (code, report["signature"]["status"]) == (1, "altered")
     assert [problem["kind"] for problem in report["problems"]] == ["altered"]
+    assert "; changed after it was signed" in signed("verify", "bundle", *more)[1]
+
+
+@pytest.mark.parametrize("place", range(0, 100, 9))
+def test_a_flipped_bit_in_the_manifest_is_told_with_its_signature(signed, place):
+    path = Path("bundle/manifest.json")
+    whole = bytearray(path.read_bytes())
+    whole[len(whole) * place // 100] ^= 1
+    path.write_bytes(whole)
+    report = verify_bundle(Path("bundle"), trusted=[Path("key.pub")])
+    assert report["signature"]["status"] == "altered"
+    assert [problem["kind"] for problem in report["problems"]] == ["signature", "manifest"]
+
+
+def test_line_ends_of_another_system_in_the_manifest_are_a_change(signed):
+    path = Path("bundle/manifest.json")
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    assert [problem["kind"] for problem in verify_bundle(Path("bundle"))["problems"]] == ["signature", "manifest"]
+    Path("bundle", SIGNATURE).unlink()
+    assert [problem["kind"] for problem in verify_bundle(Path("bundle"))["problems"]] == ["manifest"]
+
+
+@pytest.mark.parametrize("bit", [1, 4, 32])
+def test_any_flipped_bit_of_the_signature_is_found(signed, bit):
+    path, manifest = Path("bundle", SIGNATURE), Path("bundle/manifest.json").read_bytes()
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ bit]) + whole[place + 1 :])
+        found, problems = check_signature(Path("bundle"), manifest, [Path("key.pub")])
+        assert (found["status"], len(problems)) == ("altered", 1), place
+
+
+def test_the_signature_of_another_bundle_does_not_fit(signed, bars):
+    export_bundle(bars / "student", [ExportConfig(target="executorch", precision="fp32")], Path("second"))
+    assert signed("sign", "second", "--key", "key")[0] == 0
+    shutil.copyfile(Path("second", SIGNATURE), Path("bundle", SIGNATURE))
+    code, out, _ = signed("verify", "bundle", "--trusted", "key.pub", "--json")
+    assert (code, json.loads(out)["signature"]["status"]) == (1, "altered")
+    assert signed("verify", "second", "--trusted", "key.pub")[0] == 0
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder", "large", "deep"])
+def test_a_signature_that_is_no_small_plain_file_is_not_read(signed, kind):
+    path = Path("bundle", SIGNATURE)
+    path.rename("aside")
+    if kind == "link":
+        path.symlink_to(Path("aside").resolve())
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.write_bytes(b"[" * (9_000 if kind == "deep" else 20_000))
+    code, out, _ = signed("verify", "bundle", "--json")
+    assert (code, json.loads(out)["signature"]["status"]) == (1, "altered")
 
 
 def test_a_changed_bundle_is_not_signed(signed):
@@ -118,9 +177,24 @@ def test_a_changed_bundle_is_not_signed(signed):
     assert "is not as it was exported and is not signed: README.md: has " in err
 
 
-def test_an_export_into_a_signed_bundle_drops_the_signature(signed, bars):
+def test_an_exported_file_that_is_no_member_is_not_signed(cli):
+    from test_verify import resealed
+
+    cli("keygen", "key")
+    files = read_manifest(Path("bundle")).files
+    outside = files[0].model_copy(update={"path": "../onnx/image.fp16.onnx"})
+    resealed(Path("bundle"), files=(outside, *files[1:]))
+    code, _, err = cli("sign", "bundle", "--key", "key")
+    assert code == 1
+    assert "is not signed: ../onnx/image.fp16.onnx: is an exported file" in err
+    assert not Path("bundle", SIGNATURE).exists()
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_an_export_into_a_signed_bundle_drops_the_signature_and_says_so(signed, bars, capfd, replace):
     target = ExportConfig(target="executorch", precision="fp32")
-    export_bundle(bars / "student", [target], Path("bundle"))
+    export_bundle(bars / "student", [target], Path("bundle"), replace=replace)
+    assert "bundle is new and no longer signed. Sign it again" in capfd.readouterr().err
     assert not Path("bundle", SIGNATURE).exists()
     assert signed("verify", "bundle")[0] == 0
 
@@ -136,6 +210,35 @@ def test_the_private_key_is_its_owner_s_and_never_in_a_bundle(signed):
     )
     os.symlink(Path("bundle/key").resolve(), "link")
     assert "lies in the bundle" in signed("sign", "bundle", "--key", "link")[2]
+    os.symlink(Path("bundle").resolve(), "same")
+    assert "lies in the bundle" in signed("sign", "same", "--key", "bundle/key")[2]
+
+
+def test_a_copy_of_the_key_in_the_bundle_is_refused_even_if_the_manifest_lists_it(signed):
+    from test_verify import resealed
+
+    before = Path("bundle", SIGNATURE).read_bytes()
+    shutil.copyfile("key", "bundle/notes.txt")
+    resealed(Path("bundle"))
+    code, _, err = signed("sign", "bundle", "--key", "key")
+    assert code == 2
+    assert "notes.txt is a copy of the key" in err
+    assert Path("bundle", SIGNATURE).read_bytes() == before
+
+
+def test_a_linked_key_is_told_as_one(signed):
+    os.symlink("key", "link")
+    os.symlink("circle", "circle")
+    for name in ("link", "circle"):
+        code, _, err = signed("sign", "bundle", "--key", name)
+        assert (code, err.count("\n")) == (2, 1)
+        assert f"key {name} is a symbolic link. Give the file that it points to." in err
+
+
+def test_a_key_file_that_is_trusted_holds_one_public_key(signed):
+    Path("two.pub").write_bytes(Path("key.pub").read_bytes() * 2)
+    assert "two.pub holds several keys" in signed("verify", "bundle", "--trusted", "two.pub")[2]
+    assert "key is a private key, which nobody else should have" in signed("verify", "bundle", "--trusted", "key")[2]
 
 
 def test_no_key_is_overwritten(signed):
@@ -178,7 +281,7 @@ def test_a_file_that_is_no_key_is_told(cli, name):
     assert err.count("\n") == 1
     code, _, err = cli("verify", "bundle", "--trusted", "key")
     assert code == 2
-    assert "is no public ed25519 key in PEM" in err
+    assert "is no public ed25519 key in PEM" in err or "is a private key" in err
 
 
 def test_a_key_that_others_can_read_or_that_is_not_there_is_told(signed):

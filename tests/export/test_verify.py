@@ -165,6 +165,9 @@ def test_a_linked_manifest_is_named(sound):
 def test_a_pipe_is_named_and_not_read(sound):
     os.mkfifo(sound / "pipe")
     assert found(sound) == [("irregular", "pipe")]
+    (sound / "manifest.json").unlink()
+    os.mkfifo(sound / "manifest.json")
+    assert found(sound) == [("manifest", "manifest.json")]
 
 
 @pytest.mark.parametrize("place", range(0, 100, 7))
