@@ -42,7 +42,7 @@ class StandIn:
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
         """Take the place of all exporters and runtimes; jobs run one after another in this process, on one core."""
-        patch.setattr(run, "cores", lambda: 1)
+        patch.setattr(run, "available_cores", lambda: 1)
         patch.setattr(run, "_run", lambda jobs, workers: [job.run_job(one) for one in jobs])
         for module in (job, run):
             patch.setattr(module, "exporter", lambda target: lambda *arguments: self.export(*arguments))

@@ -100,7 +100,7 @@ print(json.dumps([pictures, [embed_text(entry["text"]).tolist() for entry in gol
 
 def test_a_mask_that_overflows_in_fp16_is_caught_in_the_real_file(bars, tmp_path, monkeypatch):
     """The usual float32 minimum as mask: exact in float32, 0 * -inf = NaN in float16."""
-    monkeypatch.setattr(run, "cores", lambda: 1)
+    monkeypatch.setattr(run, "available_cores", lambda: 1)
     for module in (layers, onnx_towers):
         monkeypatch.setattr(module, "MASKED", float(np.finfo(np.float32).min))
     with pytest.raises(GateFailed, match=r"text\.fp16\.onnx: \d+ embeddings are NaN or infinite"):

@@ -258,7 +258,7 @@ def test_an_export_that_dies_leaves_the_old_bundle(bars, stand_in, tmp_path, mon
 
 def test_as_many_targets_run_at_a_time_as_memory_holds(bars, monkeypatch):
     student = load_student(bars / "student")
-    monkeypatch.setattr(run, "cores", lambda: 8)
+    monkeypatch.setattr(run, "available_cores", lambda: 8)
     for free, count in ((1, 1), (2.1 * run._BASE_BYTES, 2), (100 * run._BASE_BYTES, 3)):
         monkeypatch.setattr(run, "free_memory", lambda free=free: int(free))
         assert run._workers(3, student) == count
