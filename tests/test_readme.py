@@ -11,6 +11,9 @@ import pytest
 from conaclip_edge.benchmarks.markdown import answer, rows_table
 from conaclip_edge.benchmarks.schema import read_report
 from conaclip_edge.cli import app
+from conaclip_edge.config import GraphConfig
+from conaclip_edge.distill.interaction import expand
+from conaclip_edge.distill.study_cells import graph_of
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -24,6 +27,28 @@ def test_the_recall_table_is_that_of_the_committed_results(name: str) -> None:
         mean = f"{row['mean']:.1f}" + (f" ± {row['spread']:.1f}" if row["spread"] is not None else "")
         line = f"| student, `{graph}` | {cells[0]} | {cells[1]} | {mean} |"
         assert line in README
+
+
+def test_the_table_of_the_study_is_that_of_the_committed_result() -> None:
+    found = json.loads((ROOT / "distill" / "results" / "study.json").read_text("utf-8"))
+    text = (ROOT / "distill" / "README.md").read_text("utf-8")
+    rows = [*found["cells"].values(), *(one["row"] for one in found["sweeps"]["temperature"] if one["factor"] == 0.4)]
+    rows += [row[split] for row in found["test"].values() for split in ("val", "test")]
+    for row in rows:
+        low, high = row["interval_95"]
+        assert f"{row['mean']:.1f} ± {row['spread']:.1f} ({row['difference']:+.1f} [{low:+.1f}, {high:+.1f}])" in text
+
+
+def test_the_preset_of_the_study_is_its_best_graph_on_val() -> None:
+    found = json.loads((ROOT / "distill" / "results" / "study.json").read_text("utf-8"))
+    swept = [one for axis in found["sweeps"].items() for one in ({"axis": axis[0], **row} for row in axis[1])]
+    best = max(swept, key=lambda one: one["row"]["mean"])
+    factors = {"temperature": 1.0, "weight": 1.0, best["axis"]: best["factor"]}
+    graph = graph_of(found["final"]["cells"], **factors)
+    shipped, wanted = expand(GraphConfig(preset="study")), expand(graph)
+    assert [(term.edge, term.loss) for term in shipped] == [(term.edge, term.loss) for term in wanted]
+    for term, other in zip(shipped, wanted, strict=True):
+        assert (term.weight, term.temperature) == pytest.approx((other.weight, other.temperature))
 
 
 def test_the_first_screen_shows_the_committed_report() -> None:

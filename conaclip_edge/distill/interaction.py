@@ -40,6 +40,14 @@ PRESETS: dict[str, tuple[Term, ...]] = {
         Term(edge="inter-ss", loss="kl", temperature=0.05),
         Term(edge="intra-ss", loss="sd", weight=5.0),
     ),
+    # what distill/studies/demo.yaml found best on val: its final graph with all temperatures times 0.4
+    "study": (
+        Term(edge="inter-ss", loss="infonce"),
+        Term(edge="intra-ts", loss="infonce", temperature=0.02),
+        Term(edge="intra-ts", loss="fd", weight=5.0),
+        Term(edge="intra-ts", loss="kl", temperature=0.02),
+        Term(edge="inter-ss", loss="kl", temperature=0.02),
+    ),
 }
 
 
