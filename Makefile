@@ -10,7 +10,7 @@ FUZZ_SECONDS ?= 600
 # torch is pinned first, so that pip takes the CPU build where one is at hand
 $(VENV)/.dependencies: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --upgrade -c constraints.txt pip
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch==2.13.0
 	$(BIN)/python -m pip install --quiet -c constraints.txt '.[test]'
 	touch $@
@@ -18,7 +18,7 @@ $(VENV)/.dependencies: pyproject.toml constraints.txt
 # the built wheel is what runs and what is tested, never the source folder
 $(VENV)/.installed: $(VENV)/.dependencies $(SOURCES) README.md
 	rm -rf build
-	$(BIN)/python -m build --wheel --outdir build/wheel > build.log 2>&1 || (cat build.log; exit 1)
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m build --wheel --outdir build/wheel > build.log 2>&1 || (cat build.log; exit 1)
 	rm build.log
 	$(BIN)/python -m pip install --quiet --no-deps --force-reinstall build/wheel/*.whl
 	touch $@
@@ -43,15 +43,16 @@ crash: $(VENV)/.installed
 # known holes in the pinned packages; asks a database on the network
 audit:
 	$(PYTHON) -m venv build/audit
-	build/audit/bin/python -m pip install --quiet 'pip-audit>=2.10,<3'
+	build/audit/bin/python -m pip install --quiet -c constraints.txt 'pip-audit==2.10.1'
 	build/audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict
 
 # the newest versions within the bounds of pyproject.toml, to be tested before they are committed
 lock:
 	$(PYTHON) -m venv --clear build/lock
-	build/lock/bin/python -m pip install --quiet torch==2.13.0 '.[test]'
+	build/lock/bin/python -m pip install --quiet --upgrade pip
+	build/lock/bin/python -m pip install --quiet torch==2.13.0 '.[test,fuzz]'
 	head -1 constraints.txt > build/constraints.txt
-	build/lock/bin/python -m pip freeze | grep -v '^conaclip-edge' | sed 's/+[a-z0-9.]*$$//' | sort -f >> build/constraints.txt
+	build/lock/bin/python -m pip freeze --all | grep -v '^conaclip-edge' | sed 's/+[a-z0-9.]*$$//' | sort -f >> build/constraints.txt
 	mv build/constraints.txt constraints.txt
 
 # of every parser, in processes of their own; what it finds stays in tests/security/corpus

@@ -67,3 +67,12 @@ def test_everything_that_is_installed_is_pinned_to_what_it_is() -> None:
     assert len(names) > 80
     for name in sorted(names):
         assert metadata.version(name).split("+")[0] == PINS[name]
+
+
+def test_every_installation_of_the_makefile_but_that_of_newer_versions_is_pinned() -> None:
+    rules = re.split(r"\n(?=\S)", (ROOT / "Makefile").read_text("utf-8"))
+    lines = [line for rule in rules if not rule.startswith("lock:") for line in rule.splitlines()]
+    installs = [line for line in lines if "pip install" in line and "--no-deps" not in line]
+    assert len(installs) >= 4
+    assert all("-c constraints.txt" in line for line in installs)
+    assert all("PIP_CONSTRAINT=constraints.txt" in line for line in lines if "-m build" in line)
