@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import conaclip_edge
 from conaclip_edge.errors import UserError
 from conaclip_edge.files import atomic_file, atomic_folder
 from conaclip_edge.locks import locked, only_run
@@ -129,6 +130,17 @@ def test_a_place_that_cannot_be_written_is_told() -> None:
         locked(Path("/proc/here/out")),
     ):
         pass
+
+
+def test_no_decision_is_taken_by_a_clock_that_can_be_set() -> None:
+    lines = [
+        line.strip()
+        for path in Path(conaclip_edge.__file__).parent.rglob("*.py")
+        for line in path.read_text("utf-8").splitlines()
+        if any(name in line for name in ("time.time(", "datetime.now(", "time.localtime(", "time.gmtime("))
+    ]
+    assert lines
+    assert all("created" in line for line in lines)  # the time of day that a report shows
 
 
 def test_a_name_with_the_signs_of_a_pattern_is_only_itself(tmp_path: Path) -> None:
