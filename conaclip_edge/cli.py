@@ -14,7 +14,7 @@ from conaclip_edge.cli_bundle import add_bundle_commands
 from conaclip_edge.cli_results import JsonOption, SetOption, results
 from conaclip_edge.cli_search import add_search_commands
 from conaclip_edge.errors import ConaclipError, Interrupted
-from conaclip_edge.interrupt import end_on_sigterm, exit_code
+from conaclip_edge.interrupt import end_on_signals, exit_code, signalled
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -29,9 +29,10 @@ app = typer.Typer(
 def main() -> None:
     """Run the command line; errors a user can meet end in one line and an exit code, never in a traceback."""
     try:
-        end_on_sigterm()
+        end_on_signals()
         _run()
-    except KeyboardInterrupt:  # outside of any command's work
+    except KeyboardInterrupt:  # outside of any command's work, or taken for an error by a library
+        print("conaclip-edge: interrupted; what was saved is kept.", file=sys.stderr)
         sys.exit(exit_code())
 
 
@@ -39,14 +40,19 @@ def _run() -> None:
     try:
         app()
     except ConaclipError as error:
+        stopped = isinstance(error, Interrupted)
+        if signalled() and not stopped:
+            raise KeyboardInterrupt from None
         print(f"conaclip-edge: {error}", file=sys.stderr)
-        sys.exit(exit_code() if isinstance(error, Interrupted) else error.exit_code)
+        sys.exit(exit_code() if stopped else error.exit_code)
     except SystemExit as end:
         # the parser ends a Ctrl-C that comes before a command's work by itself, and SIGTERM as if it were one
         sys.exit(exit_code() if end.code == 130 else end.code)
     except Exception as error:
         if os.environ.get("CONACLIP_EDGE_DEBUG"):
             raise
+        if signalled():
+            raise KeyboardInterrupt from None
         reason = " ".join(str(error).split())
         print(
             f"conaclip-edge: internal error: {type(error).__name__}: {reason}. "

@@ -12,9 +12,17 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _came: list[int] = []  # the signals that came so far
 
 
-def end_on_sigterm() -> None:
+def end_on_signals() -> None:
     """Let SIGTERM end this process as Ctrl-C does: blocks are left, temporaries removed, children stopped."""
-    signal.signal(signal.SIGTERM, _end)
+    _came.clear()
+    for number in SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:  # as a shell's background jobs ignore Ctrl-C
+            signal.signal(number, _end)
+
+
+def signalled() -> bool:
+    """Say whether a signal came: whatever goes wrong then is its doing, also where a library took it for an error."""
+    return bool(_came)
 
 
 def exit_code() -> int:

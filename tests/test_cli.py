@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ import yaml
 from command_line import Run
 
 from conaclip_edge import __version__
-from conaclip_edge.errors import GateFailed
+from conaclip_edge.errors import GateFailed, UserError
 
 HEAVY = {"torch", "transformers", "coremltools", "executorch", "onnxruntime", "datasets"}
 
@@ -147,3 +150,20 @@ def test_settings_and_file_make_the_recipe_that_the_checkpoint_keeps(run: Run, r
     kept = json.loads(Path("runs/mine/training.json").read_text("utf-8"))["recipe"]
     assert (kept["train"]["lr"], kept["name"], kept["seed"]) == (1e-4, "mine", 3)
     assert kept["train"]["steps"] == yaml.safe_load(file.read_text("utf-8"))["train"]["steps"]
+
+
+def test_an_error_that_a_signal_caused_in_a_library_is_no_error(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A library that is interrupted while it is imported may raise anything."""
+
+    def interrupted(*_: Any) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+        except KeyboardInterrupt:
+            raise UserError("cannot read data: partially initialized module.") from None
+
+    monkeypatch.setattr("conaclip_edge.retrieval.evaluate.evaluate", interrupted)
+    line = "conaclip-edge: interrupted; what was saved is kept.\n"
+    assert run("evaluate", "x") == (143, "", line)
+    monkeypatch.setattr("conaclip_edge.retrieval.evaluate.evaluate", raising(UserError("wrong")))
+    assert run("evaluate", "x")[0] == 2

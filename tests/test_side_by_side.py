@@ -15,13 +15,15 @@ import pytest
 from conaclip_edge.side_by_side import processes
 
 STARTS = """
-import sys
+import signal, sys
 sys.path.insert(0, sys.argv[1])
-from conaclip_edge.interrupt import end_on_sigterm
+from conaclip_edge.interrupt import end_on_signals
 from conaclip_edge.side_by_side import processes
 from test_side_by_side import sleeps
 if __name__ == "__main__":
-    end_on_sigterm()
+    # where the tests run in the background, the shell lets them ignore Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    end_on_signals()
     with processes(2) as pool:
         calls = [pool.submit(sleeps, sys.argv[2]) for _ in range(2)]
         [call.result() for call in calls]
