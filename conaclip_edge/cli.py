@@ -137,15 +137,19 @@ def convert(
     out: Annotated[Path, typer.Option(help="Folder of the teacher.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Bring a Chinese CLIP of EasyNLP into the layout that teachers have; nothing in it can run.
+    """Turn a CLIP checkpoint of EasyNLP into a teacher; tensors are read, nothing in it is run.
 
-    Example: conaclip-edge convert pai-clip-zh --out runs/teacher-zh
+    Example: conaclip-edge convert easynlp/my-clip --out runs/my-clip
     """
     with results(as_json) as show:
-        from conaclip_edge.models.easynlp import convert_easynlp
+        from conaclip_edge.models.easynlp_convert import convert as run
 
-        done = convert_easynlp(folder, out)
-        show(done, f"teacher in {out}: {done['parameters']:,} parameters, {done['embed_dim']} dimensions")
+        record = run(folder, out)
+        show(
+            {"teacher": str(out), **record},
+            f"teacher in {out}: {record['model_type']}, {record['parameters']:,} parameters, "
+            f"{record['embed_dim']} dimensions. Next: conaclip-edge distill RECIPE --set teacher={out}",
+        )
 
 
 @app.command()

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from conaclip_edge.config import Config
 from conaclip_edge.errors import UserError
 from conaclip_edge.files import read_json, sha256_file, sha256_text
+from conaclip_edge.models.easynlp_layout import is_easynlp
 
 TEACHER_TYPE = "conaclip-edge-teacher"
 
@@ -68,8 +69,14 @@ def load_teacher(source: str) -> Teacher:
     """Load a teacher from a folder (joined by `train-teacher`, or any transformers dual encoder) or a hub name."""
     folder = Path(source)
     if (folder / "config.json").is_file():
-        if read_json(folder / "config.json", "teacher config").get("model_type") == TEACHER_TYPE:
+        config = read_json(folder / "config.json", "teacher config")
+        if isinstance(config, dict) and config.get("model_type") == TEACHER_TYPE:
             return JoinedTeacher.load(folder)
+        if isinstance(config, dict) and is_easynlp(config):
+            raise UserError(
+                f"teacher {source} is a checkpoint of EasyNLP. Convert it once: conaclip-edge convert {source} "
+                "--out teacher"
+            )
     elif folder.exists() or source.startswith((".", "/")) or source.count("/") != 1:
         raise UserError(
             f"no teacher at {source}: a folder with config.json and model.safetensors is needed, or a hub name such as "

@@ -204,9 +204,22 @@ def _load_model(folder: Path, source: str) -> Any:
             f"teacher {source}: {len(missing)} weights are missing from its safetensors, such as {missing[0]}. "
             "Fetch the checkpoint again."
         )
+    _add_projection_biases(model, folder, set(report["unexpected_keys"]))
     if not hasattr(model, "text_model"):
         raise _no_dual_encoder(source, f"{type(model).__name__} has no text tower of its own")
     return model
+
+
+def _add_projection_biases(model: Any, folder: Path, unexpected: set[str]) -> None:
+    """Give the projections the biases that `convert` writes beside weights whose transformers class has none."""
+    from safetensors import safe_open
+
+    for path in sorted(folder.glob("model*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            for name in ("text_projection", "visual_projection"):
+                projection, key = getattr(model, name, None), f"{name}.bias"
+                if isinstance(projection, nn.Linear) and key in unexpected.intersection(file.keys()):
+                    projection.bias = nn.Parameter(file.get_tensor(key).float())
 
 
 def _load(part: str, source: str, load: Callable[[], T]) -> T:
