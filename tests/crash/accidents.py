@@ -281,7 +281,8 @@ def main() -> None:
         share = asked.runs // len(names) + (position < asked.runs % len(names))
         with tempfile.TemporaryDirectory(prefix="accidents-") as folder:
             home = Path(folder)
-            job.prepare(home)
+            with contextlib.chdir(home):  # readers keep what they derive below the current folder
+                job.prepare(home)
             kinds, chance = tuple(asked.kinds.split(",")), random.Random(f"{asked.seed} {name}")
             seen = suffer(job, home, share, kinds, chance, lambda line: print(f"  {line}"))
         print(f"{name}: {dict(seen)}, all ended as an undisturbed run", flush=True)
