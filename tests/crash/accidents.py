@@ -18,7 +18,6 @@ import random
 import resource
 import shutil
 import signal
-import sqlite3
 import sys
 import tempfile
 import time
@@ -26,7 +25,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
 TESTS = Path(__file__).parents[1]
@@ -175,6 +173,8 @@ def _become(arguments: list[str], place: Path, errors: Path, largest: int | None
 
 def snapshot(place: Path) -> dict[str, str]:
     """Return what a folder holds: a hash for every file, of its rows for an index, without durations."""
+    from small_index import rows_of
+
     found = {}
     for path in sorted(place.rglob("*")):
         name = str(path.relative_to(place))
@@ -183,26 +183,13 @@ def snapshot(place: Path) -> dict[str, str]:
         elif path.is_dir():
             found[name + "/"] = ""
         elif path.name == "pictures.sqlite":
-            found[name] = _digest(json.dumps(_rows(path)).encode())
+            found[name] = _digest(json.dumps(rows_of(path)).encode())
         elif path.name == "training.json":
             values = json.loads(path.read_bytes())
             found[name] = _digest(json.dumps(values | {"seconds": 0}).encode())
         elif path.suffix not in (".sqlite-wal", ".sqlite-shm"):
             found[name] = _digest(path.read_bytes())
     return found
-
-
-def _rows(path: Path) -> dict[str, Any]:
-    connection = sqlite3.connect(path)
-    rows = {
-        table: [
-            [value.hex() if isinstance(value, bytes) else value for value in row]
-            for row in connection.execute(f"SELECT * FROM {table} ORDER BY 1")
-        ]
-        for table in ("meta", "pictures", "vectors", "broken")
-    }
-    connection.close()
-    return rows
 
 
 def _digest(data: bytes) -> str:

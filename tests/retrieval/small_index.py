@@ -90,7 +90,17 @@ def nearest_by_hand(index: Path, vector: np.ndarray, k: int) -> list[int]:
 
 def contents(index: Path, queries: Iterable[np.ndarray] = ()) -> str:
     """Return everything that an index holds, as text: rows, vectors, the graph file's bytes, what searches find."""
-    connection = sqlite3.connect(index / FILE)
+    rows = rows_of(index / FILE)
+    opened = open_index(index)
+    found = [[(hit.key, str(hit.path), hit.score) for hit in opened.search(query, 10)] for query in queries]
+    opened.close()
+    graphs = {path.name: sha256_file(path) for path in sorted(index.glob("graph-*"))}
+    return json.dumps([rows, graphs, found])
+
+
+def rows_of(sidecar: Path) -> dict[str, list]:
+    """Return the rows of an index's tables."""
+    connection = sqlite3.connect(sidecar)
     rows = {
         table: [
             [value.hex() if isinstance(value, bytes) else value for value in row]
@@ -99,8 +109,4 @@ def contents(index: Path, queries: Iterable[np.ndarray] = ()) -> str:
         for table in ("meta", "pictures", "vectors", "broken")
     }
     connection.close()
-    opened = open_index(index)
-    found = [[(hit.key, str(hit.path), hit.score) for hit in opened.search(query, 10)] for query in queries]
-    opened.close()
-    graphs = {path.name: sha256_file(path) for path in sorted(index.glob("graph-*"))}
-    return json.dumps([rows, graphs, found])
+    return rows
