@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +18,8 @@ from typing import Any
 from safetensors import SafetensorError
 
 from conaclip_edge.errors import UserError
+
+_HOST = hashlib.sha256(socket.gethostname().encode("utf-8", "surrogateescape")).hexdigest()[:8]
 
 
 @contextmanager
@@ -62,13 +65,14 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def _beside(path: Path, kind: str) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.{kind}")
+    return path.with_name(f".{path.name}.{_HOST}-{os.getpid()}-{uuid.uuid4().hex[:8]}.{kind}")
 
 
 def clear(path: Path) -> None:
     """Remove what processes that were killed left of the same file or folder, and take back what they had put aside."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
-        writer = re.fullmatch(r"\.(\d+)-[0-9a-f]{8}\.(tmp|old)", left.name[len(path.name) + 1 :])
+        # of a process on another machine that shares the folder nothing is known here
+        writer = re.fullmatch(rf"\.{_HOST}-(\d+)-[0-9a-f]{{8}}\.(tmp|old)", left.name[len(path.name) + 1 :])
         if writer is None or _alive(int(writer[1])):
             continue
         if writer[2] == "old" and not path.exists():

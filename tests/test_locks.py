@@ -12,7 +12,7 @@ import pytest
 
 import conaclip_edge
 from conaclip_edge.errors import UserError
-from conaclip_edge.files import atomic_file, atomic_folder
+from conaclip_edge.files import _HOST, atomic_file, atomic_folder
 from conaclip_edge.locks import locked, only_run
 
 HOLDS = """
@@ -132,6 +132,21 @@ def test_a_place_that_cannot_be_written_is_told() -> None:
         pass
 
 
+def ended(folder: Path, name: str, host: str) -> Path:
+    """Lay down what a process that is no more left of a file."""
+    left = folder / f".{name}.{host}-{2**22 + os.getpid()}-01234567.tmp"
+    left.touch()
+    return left
+
+
+def test_what_a_process_on_another_machine_may_be_writing_is_left_alone(tmp_path: Path) -> None:
+    theirs, ours = ended(tmp_path, "shard", "0" * 8), ended(tmp_path, "shard", _HOST)
+    with atomic_file(tmp_path / "shard") as temporary:
+        temporary.touch()
+    assert theirs.exists()
+    assert not ours.exists()
+
+
 def test_no_decision_is_taken_by_a_clock_that_can_be_set() -> None:
     lines = [
         line.strip()
@@ -144,8 +159,7 @@ def test_no_decision_is_taken_by_a_clock_that_can_be_set() -> None:
 
 
 def test_a_name_with_the_signs_of_a_pattern_is_only_itself(tmp_path: Path) -> None:
-    left = tmp_path / f".a.{2**22 + os.getpid()}-01234567.tmp"
-    left.touch()
+    left = ended(tmp_path, "a", _HOST)
     with atomic_file(tmp_path / "[ab]") as temporary:
         temporary.touch()
     assert left.exists()
