@@ -34,7 +34,7 @@ types: $(VENV)/.dependencies
 	$(BIN)/mypy
 
 test: lint types $(VENV)/.installed
-	$(BIN)/python -Im pytest -n 2
+	$(BIN)/python -Im pytest -n 2 --dist worksteal --durations=20
 
 # two hundred commands that are killed, terminated or run out of disk, and end as if nothing had happened
 crash: $(VENV)/.installed

@@ -39,13 +39,13 @@ def test_the_table_of_the_study_is_that_of_the_committed_result() -> None:
         assert f"{row['mean']:.1f} ± {row['spread']:.1f} ({row['difference']:+.1f} [{low:+.1f}, {high:+.1f}])" in text
 
 
-def test_the_preset_of_the_study_is_its_best_graph_on_val() -> None:
+def test_the_default_graph_is_the_study_s_best_on_val() -> None:
     found = json.loads((ROOT / "distill" / "results" / "study.json").read_text("utf-8"))
     swept = [one for axis in found["sweeps"].items() for one in ({"axis": axis[0], **row} for row in axis[1])]
     best = max(swept, key=lambda one: one["row"]["mean"])
     factors = {"temperature": 1.0, "weight": 1.0, best["axis"]: best["factor"]}
     graph = graph_of(found["final"]["cells"], **factors)
-    shipped, wanted = expand(GraphConfig(preset="study")), expand(graph)
+    shipped, wanted = expand(GraphConfig(preset="conaclip")), expand(graph)
     assert [(term.edge, term.loss) for term in shipped] == [(term.edge, term.loss) for term in wanted]
     for term, other in zip(shipped, wanted, strict=True):
         assert (term.weight, term.temperature) == pytest.approx((other.weight, other.temperature))

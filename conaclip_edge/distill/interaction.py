@@ -31,7 +31,8 @@ _ROW_ALIGNED = {"intra-ts", "intra-ss"}
 PRESETS: dict[str, tuple[Term, ...]] = {
     "infonce": (Term(edge="inter-ss", loss="infonce"),),
     "motis": (Term(edge="intra-ts", loss="infonce", temperature=0.05),),
-    "conaclip": (
+    # a term of every learning type, chosen by hand: what the study was compared with
+    "all-types": (
         Term(edge="inter-ss", loss="infonce"),
         Term(edge="intra-ts", loss="infonce", temperature=0.05),
         Term(edge="intra-ts", loss="fd", weight=5.0),
@@ -41,7 +42,7 @@ PRESETS: dict[str, tuple[Term, ...]] = {
         Term(edge="intra-ss", loss="sd", weight=5.0),
     ),
     # what distill/studies/demo.yaml found best on val: its final graph with all temperatures times 0.4
-    "study": (
+    "conaclip": (
         Term(edge="inter-ss", loss="infonce"),
         Term(edge="intra-ts", loss="infonce", temperature=0.02),
         Term(edge="intra-ts", loss="fd", weight=5.0),

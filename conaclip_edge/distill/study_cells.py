@@ -9,7 +9,7 @@ from conaclip_edge.distill.interaction import LEARNING_TYPES, PRESETS, losses_fo
 from conaclip_edge.errors import unknown
 
 BASELINE = "inter-ss/infonce"
-# (weight, fixed temperature) that a supervision is added with: those of the conaclip preset, where it has them; the
+# (weight, fixed temperature) that a supervision is added with: those of the preset all-types, where it has them; the
 # symmetric distance gets its standard form's.
 ADDED: dict[str, tuple[float, float | None]] = {
     "infonce": (1.0, 0.05),

@@ -88,8 +88,8 @@ def test_the_cells_are_every_meaningful_combination_and_no_other() -> None:
         assert expand(graph_of((cell,)))
 
 
-def test_cells_are_added_with_the_shipped_graph_s_weights_and_temperatures() -> None:
-    for term in PRESETS["conaclip"][1:]:
+def test_cells_are_added_with_the_weights_and_temperatures_of_the_graph_of_all_types() -> None:
+    for term in PRESETS["all-types"][1:]:
         assert ADDED[term.loss] == (term.weight, term.temperature)
 
 
