@@ -102,9 +102,9 @@ def test_a_term_that_stands_twice_is_refused() -> None:
         graph(("intra-ts", "sd"), ("SI-TI", "sd"))
 
 
-def test_the_full_method_has_all_learning_types_and_the_baselines_one_term_each() -> None:
+def test_all_types_has_every_learning_type_and_the_baselines_one_term_each() -> None:
     kinds = {name: kind for kind, edges in LEARNING_TYPES.items() for name in (kind, *edges)}
-    assert {kinds[term.edge] for term in expand(GraphConfig(preset="conaclip"))} == set(LEARNING_TYPES)
+    assert {kinds[term.edge] for term in expand(GraphConfig(preset="all-types"))} == set(LEARNING_TYPES)
     assert [(term.edge, term.loss) for term in expand(GraphConfig(preset="infonce"))] == [("SI-ST", "infonce")]
     assert [(term.edge, term.loss) for term in expand(GraphConfig(preset="motis"))] == [
         ("SI-TI", "infonce"),
