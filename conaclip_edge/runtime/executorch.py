@@ -44,7 +44,7 @@ class ExecutorchTower:
         given = np.ascontiguousarray(values, dtype=np.int32 if values.ndim == 2 else np.float32)
         try:
             return np.concatenate([self._run(given[row : row + 1]) for row in range(len(given))])
-        except RuntimeError as error:
+        except Exception as error:  # its own, and what numpy says of results that are no embeddings
             shape = " x ".join(map(str, given.shape))
             raise UserError(f"{self._path.name} does not take {shape}: {_first_line(error)}") from error
 
@@ -103,4 +103,4 @@ def _coreml(path: Path, threads: int) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0][:300]
+    return (str(error) or repr(error)).splitlines()[0][:300]

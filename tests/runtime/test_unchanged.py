@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -68,7 +67,6 @@ HARMS: dict[str, tuple[Callable[[Path], object], str, str]] = {
         "Data/weight.bin",
         "is listed in the manifest, but",
     ),
-    "gone": (shutil.rmtree, "Data/weight.bin", "is listed in the manifest, but is not there"),
 }
 
 

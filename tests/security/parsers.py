@@ -237,6 +237,36 @@ def package_file(file: str) -> Callable[[], Subject]:
     return tower_file(f"a.mlpackage/{file}", lambda: seeds.core_ml(Path("a.mlpackage")))
 
 
+def program(core_ml: bool) -> Callable[[], Subject]:
+    """An ExecuTorch program, run as `verify` does: in a process of its own, here a fork of one that is prepared."""
+
+    def make() -> Subject:
+        import multiprocessing
+        from multiprocessing.forkserver import ensure_running
+        from unittest.mock import patch
+
+        from limits import limited_memory
+
+        from conaclip_edge import side_by_side
+        from conaclip_edge.export.verify import embed_golden
+
+        # to make one takes half a minute
+        data = seeds.executorch(core_ml) if core_ml else Path(__file__).with_name("linear.pte").read_bytes()
+        pixels = np.zeros((1, 3, 8, 8), np.uint8)
+        preloaded = ["executorch.extension.pybindings.portable_lib", "conaclip_edge.export.verify", "torch"]
+        multiprocessing.set_forkserver_preload(preloaded)
+        with limited_memory():
+            ensure_running()
+
+        def read() -> None:
+            with patch.object(side_by_side, "START", "forkserver"):
+                embed_golden(Path("a.pte"), pixels, 0, 1)
+
+        return Subject("a.pte", [data], read)
+
+    return make
+
+
 def onnx_file() -> bytes:
     """The image tower of the small bundle."""
     from small_index import write_bundle
@@ -384,8 +414,8 @@ PARSERS: dict[str, Parser] = {
     "mlpackage-model": Parser(package_file("Data/com.apple.CoreML/model.mlmodel"), "protobuf", 80),
     "mlpackage-weights": Parser(package_file("Data/com.apple.CoreML/weights/weight.bin"), "bytes", 40),
     "onnx": Parser(tower_file("a.onnx", onnx_file), "protobuf", 100),
-    "pte": Parser(tower_file("a.pte", lambda: seeds.executorch(core_ml=False)), "bytes", 0, native=True),
-    "pte-coreml": Parser(tower_file("a.pte", lambda: seeds.executorch(core_ml=True)), "bytes", 0, native=True),
+    "pte": Parser(program(core_ml=False), "bytes", 40),
+    "pte-coreml": Parser(program(core_ml=True), "bytes", 0, native=True),
     "index": Parser(lambda: index_file("pictures.sqlite"), "sqlite", 60),
     "graph": Parser(lambda: index_file("graph-*.usearch"), "bytes", 25),
     "checkpoint-config": Parser(checkpoint_file("config.json"), "json", 60),
