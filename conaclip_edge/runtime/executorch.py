@@ -52,15 +52,17 @@ class ExecutorchTower:
 def _native(path: Path, threads: int) -> Callable[[np.ndarray], np.ndarray]:
     try:
         with quiet():
-            from executorch.extension.pybindings import portable_lib
+            import torch  # whose libraries the next one needs
+
+            # its public face, portable_lib, imports the whole exporter to warn of itself: 8 s
+            from executorch.extension.pybindings import _portable_lib
     except ImportError as error:
         raise UserError(f"{path} needs executorch: {error}. Get it: pip install executorch") from error
-    import torch
 
     try:
         with quiet():
             _use_threads(threads)
-            program = portable_lib._load_for_executorch(str(path))
+            program = _portable_lib._load_for_executorch(str(path))
             program.method_meta("forward")
     except RuntimeError as error:
         raise UserError(f"executorch cannot load {path}: {_first_line(error)}") from error

@@ -253,8 +253,7 @@ def program(core_ml: bool) -> Callable[[], Subject]:
         # to make one takes half a minute
         data = seeds.executorch(core_ml) if core_ml else Path(__file__).with_name("linear.pte").read_bytes()
         pixels = np.zeros((1, 3, 8, 8), np.uint8)
-        preloaded = ["executorch.extension.pybindings.portable_lib", "conaclip_edge.export.verify", "torch"]
-        multiprocessing.set_forkserver_preload(preloaded)
+        multiprocessing.set_forkserver_preload(["torch", "conaclip_edge.export.verify"])
         with limited_memory():
             ensure_running()
 
