@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing.connection import wait
 from typing import Any, TypeVar
 
+from conaclip_edge.errors import UserError
+from conaclip_edge.progress import quiet_libraries
+
+START = "spawn"  # a forked child would inherit torch's thread pool in an unknown state
+T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
 Runner = Callable[[Callable[..., Any], Mapping[K, tuple[Any, ...]]], Iterator[tuple[K, Any]]]
 
@@ -37,9 +44,7 @@ def processes(
         calls: that one process does before another takes its place; None means all.
     """
     before = set(multiprocessing.active_children())
-    # spawn: a forked child would inherit torch's thread pool in an unknown state
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(jobs, context, _begin, (begin,), max_tasks_per_child=calls)
+    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context(START), _begin, (begin,), max_tasks_per_child=calls)
     try:
         yield pool
     except BaseException:
@@ -65,6 +70,36 @@ def side_by_side(jobs: int) -> Iterator[Runner[Any]]:
                 yield waiting[future], future.result()
 
         yield run
+
+
+def apart(died: str, function: Callable[..., T], *arguments: Any) -> T:
+    """Call a function in a process of its own, for native code that may end it; its errors come through.
+
+    Args:
+        died: the error's text if the process dies, with "{}" where its end is named, e.g. SIGSEGV.
+        function: importable by name.
+        arguments: can be pickled, as can the result.
+
+    Raises:
+        UserError: the process died.
+    """
+    before = set(multiprocessing.active_children())
+    with processes(1, _silent) as pool:
+        call = pool.submit(function, *arguments)
+        children = set(multiprocessing.active_children()) - before
+        try:
+            return call.result()
+        except BrokenProcessPool:
+            pool.shutdown()  # afterwards it is known how the child ended
+            code = next((child.exitcode or 0 for child in children), 0)
+            end = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+            raise UserError(died.replace("{}", end)) from None
+
+
+def _silent() -> None:
+    """Keep to itself what libraries and a dying runtime print."""
+    quiet_libraries()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def _begin(begin: Callable[[], None] | None) -> None:

@@ -25,12 +25,13 @@ from conaclip_edge.benchmarks.schema import SCHEMA, parse_report, plain
 from conaclip_edge.benchmarks.write import write_report
 from conaclip_edge.config import AnnConfig, BenchmarkConfig
 from conaclip_edge.export.manifest import read_manifest
-from conaclip_edge.files import atomic_file, read_json, sha256_text, write_json
+from conaclip_edge.files import atomic_file, read_json, sha256_file, sha256_text, write_json
 from conaclip_edge.progress import say
 from conaclip_edge.retrieval.graph import (
     CONNECTIVITY,
     EXPANSION_ADD,
     EXPANSION_SEARCH,
+    Written,
     empty_graph,
     extend,
     nearest,
@@ -69,7 +70,7 @@ def run_ann(bundle: Path, suite: BenchmarkConfig, out: Path) -> dict[str, Any]:
                 truth = _truth(parts, size, manifest.embed_dim, config)
                 graph = parts / f"{precision}-{size}.usearch"
                 built = in_fresh_process(build, parts, graph, precision, size, manifest.embed_dim, config.added)
-                found = in_fresh_process(ask, parts, graph, truth, precision, graph.stat().st_size)
+                found = in_fresh_process(ask, parts, graph, truth, precision)
                 raw = size * manifest.embed_dim * _BYTES[precision]
                 write_json(
                     kept, {"id": kept.stem, "vectors": size, "precision": precision, "raw_bytes": raw} | built | found
@@ -164,7 +165,7 @@ def build(parts: Path, graph: Path, precision: str, size: int, dim: int, added: 
     return {
         "build_s": built.wall,
         "build_cpu_s": built.cpu,
-        "file_bytes": saved,
+        "file_bytes": saved.size,
         "load_s": loaded.wall,
         "add_s": grown.wall,
         "add_cpu_s": grown.cpu,
@@ -185,7 +186,7 @@ class _Clock:
         self.wall, self.cpu = time.perf_counter() - self._began[0], time.process_time() - self._began[1]
 
 
-def ask(parts: Path, graph: Path, truth: Path, precision: str, size: int) -> dict[str, float]:
+def ask(parts: Path, graph: Path, truth: Path, precision: str) -> dict[str, float]:
     """Ask a graph all queries on one thread, as the index does; its resident memory is this process's growth.
 
     The memory is that of a graph that is looked at where it lies; `loaded_bytes` is that of one read into memory.
@@ -195,7 +196,8 @@ def ask(parts: Path, graph: Path, truth: Path, precision: str, size: int) -> dic
     wanted = np.load(truth)
     nearest(_warm(queries), "f32", queries[0], K)  # the library's own memory is not the graph's
     before = resident()[0]
-    view = open_graph(graph, size, view=True)
+    written = Written(graph.stat().st_size, sha256_file(graph))
+    view = open_graph(graph, written, view=True)
     answers, times = [], []
     for query in np.concatenate([queries, queries]):  # the first round brings the file's pages
         with _Clock() as clock:
@@ -203,7 +205,7 @@ def ask(parts: Path, graph: Path, truth: Path, precision: str, size: int) -> dic
         times.append((1e3 * clock.wall, 1e3 * clock.cpu))
     viewed = resident()[0] - before
     del view
-    loaded = _loaded(graph, size)
+    loaded = _loaded(graph, written)
     answers, times = answers[len(queries) :], times[len(queries) :]
     hits = ranked = 0
     for query, answer, right in zip(queries, answers, wanted, strict=True):
@@ -227,9 +229,9 @@ def _warm(queries: np.ndarray) -> Any:
     return graph
 
 
-def _loaded(graph: Path, size: int) -> int:
+def _loaded(graph: Path, written: Written) -> int:
     before = resident()[0]
-    held = open_graph(graph, size, view=False)
+    held = open_graph(graph, written, view=False)
     return resident()[0] - before if len(held) else 0
 
 

@@ -14,6 +14,8 @@ from conaclip_edge.benchmarks.schema import parse_report, plain, read_report
 from conaclip_edge.benchmarks.write import write_report
 from conaclip_edge.config import BenchmarkConfig, SpeedConfig
 from conaclip_edge.errors import GateFailed, UserError, unknown
+from conaclip_edge.export.manifest import read_manifest
+from conaclip_edge.runtime.unchanged import check_members
 
 DEVICES = ("android", "ios")
 
@@ -52,6 +54,9 @@ def benchmark(
         raise UserError("--result is what an iPhone's Mac measured. Add --device ios, or leave it out.")
     if not (bundle / "manifest.json").is_file():
         raise UserError(f"no bundle at {bundle}. Make one: conaclip-edge export --target all")
+    for one in (bundle, suite.mobile) if isinstance(suite, SpeedConfig) else (bundle,):
+        manifest = read_manifest(one)
+        check_members(one, manifest.model_dump(), [one / file.path for file in manifest.files])
     if isinstance(suite, SpeedConfig):
         if device:
             raise UserError("a speed suite compares runs on this machine. Leave --device out, or take another suite.")

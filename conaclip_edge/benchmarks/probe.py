@@ -19,7 +19,7 @@ from conaclip_edge.runtime.tower import open_tower
 LIBRARIES = {
     ".onnx": ("onnxruntime",),
     ".ort": ("onnxruntime",),
-    ".pte": ("torch", "executorch.extension.pybindings.portable_lib"),
+    ".pte": ("torch", "executorch.extension.pybindings._portable_lib"),
     "torch": ("torch", "transformers"),
 }
 

@@ -8,17 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import onnxruntime  # noqa: F401  # importing it after usearch ends the process: the first one brings its C++ library
 from usearch.index import Index
 
 from conaclip_edge.errors import UserError, unknown
-from conaclip_edge.files import atomic_file
+from conaclip_edge.files import atomic_file, sha256_file
 
 PRECISIONS = ("f32", "f16", "i8")
 DEFAULT = "i8"
 CONNECTIVITY, EXPANSION_ADD, EXPANSION_SEARCH = 12, 64, 192
+_ANEW = "Make it anew from the vectors beside it: conaclip-edge index with the same BUNDLE, PICTURES and --out."
+
+
+class Written(NamedTuple):
+    """A graph file as it was written: its size in bytes and its hash."""
+
+    size: int
+    sha256: str
 
 
 def check_precision(name: str) -> None:
@@ -61,42 +70,48 @@ def nearest(graph: Index, precision: str, vector: np.ndarray, count: int) -> np.
     return np.asarray(found.keys, dtype=np.int64)
 
 
-def save_graph(graph: Index, path: Path) -> int:
-    """Write a graph, atomically; returns its size in bytes."""
+def save_graph(graph: Index, path: Path) -> Written:
+    """Write a graph, atomically."""
     with atomic_file(path) as temporary:
         graph.save(str(temporary))
-    return path.stat().st_size
+        return Written(temporary.stat().st_size, sha256_file(temporary))
 
 
-def is_whole(path: Path, size: int) -> bool:
-    """Say whether a graph file has the size that it was written with."""
-    return path.is_file() and path.stat().st_size == size
+def damage(path: Path, written: Written) -> str:
+    """Say how a graph file differs from what was written; "" if it does not.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    size = path.stat().st_size
+    if size != written.size:
+        return f"it has {size} bytes of {written.size}"
+    found = sha256_file(path)
+    return "" if found == written.sha256 else f"its sha256 is {found[:12]}.., the index says {written.sha256[:12]}.."
 
 
-def open_graph(path: Path, size: int, view: bool) -> Index:
+def open_graph(path: Path, written: Written, view: bool) -> Index:
     """Open a graph file.
 
     Args:
         path: the file.
-        size: its size when it was written.
+        written: what it was when it was written.
         view: look at the file where it lies instead of copying it into memory; such a graph cannot be extended.
 
     Raises:
         FileNotFoundError: there is no such file.
-        UserError: it is cut off or no graph.
+        UserError: it is not what was written, or no graph.
     """
-    found = path.stat().st_size
-    # a cut-off file would be read beyond its end
-    if found != size:
-        raise UserError(
-            f"graph file {path} is damaged: it has {found} bytes of {size}. "
-            "Make it anew from the vectors beside it: conaclip-edge index with the same BUNDLE, PICTURES and --out."
-        )
+    # usearch follows the numbers in a file wherever they point, so it gets none that was changed
+    if reason := damage(path, written):
+        raise UserError(f"graph file {path} is damaged: {reason}. {_ANEW}")
     try:
         graph = Index.restore(str(path), view=view, enable_key_lookups=False)
     except Exception as error:  # usearch raises what its C++ throws
+        path.stat()  # a writer may have replaced it since it was hashed
         raise UserError(f"graph file {path} cannot be read: {error}. Remove it and run conaclip-edge index.") from error
     if graph is None:
+        path.stat()  # the same
         raise UserError(f"graph file {path} is no graph. Remove it and run conaclip-edge index.")
     graph.expansion_search = EXPANSION_SEARCH
     return graph

@@ -7,6 +7,7 @@ are compared one by one. A search sees what another process has written since th
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from conaclip_edge.errors import UserError
-from conaclip_edge.retrieval.graph import nearest, open_graph
+from conaclip_edge.retrieval.graph import Written, nearest, open_graph
 from conaclip_edge.retrieval.sidecar import Sidecar, open_sidecar
 
 
@@ -122,7 +123,7 @@ class PictureIndex:
             generation = int(meta["generation"])
             if generation != self._generation:
                 try:
-                    self._graph = open_graph(graph_file(self.folder, generation), int(meta["graph_size"]), view=True)
+                    self._graph = open_graph(graph_file(self.folder, generation), written(meta), view=True)
                 except FileNotFoundError:
                     continue  # a writer has replaced it between the two lines, or somebody has removed it
                 self._generation, self._graph_precision = generation, meta["graph_vectors"]
@@ -143,6 +144,11 @@ def candidates(k: int) -> int:
 def graph_file(folder: Path, generation: int) -> Path:
     """Return the place of a generation's graph; generation 0 has none."""
     return folder / f"graph-{generation}.usearch"
+
+
+def written(meta: Mapping[str, str]) -> Written:
+    """Return what a sidecar says of its graph's file; one of before hashes were kept fits no file."""
+    return Written(int(meta["graph_size"]), str(meta.get("graph_sha256", "")))
 
 
 def open_index(folder: Path) -> PictureIndex:

@@ -19,13 +19,13 @@ from conaclip_edge.progress import track
 from conaclip_edge.retrieval.graph import (
     DEFAULT,
     check_precision,
+    damage,
     empty_graph,
     extend,
-    is_whole,
     open_graph,
     save_graph,
 )
-from conaclip_edge.retrieval.index import graph_file
+from conaclip_edge.retrieval.index import graph_file, written
 from conaclip_edge.retrieval.pictures import PictureFile, Walk, check_folder, pixels, read, read_heic, walk
 from conaclip_edge.retrieval.search import check_space, open_towers
 from conaclip_edge.retrieval.sidecar import (
@@ -98,22 +98,23 @@ class Writer:
         """Take waiting pictures into the graph if they are many; build it anew if it is damaged or much was removed."""
         meta, folder = self.sidecar.meta(), self.sidecar.folder
         generation, nodes, last = (int(meta[name]) for name in ("generation", "graph_nodes", "graph_last"))
-        file, size, precision = graph_file(folder, generation), int(meta["graph_size"]), meta["vectors"]
+        file, precision = graph_file(folder, generation), meta["vectors"]
         kept = self.sidecar.count_up_to(last)
-        usable = nodes > 0 and meta["graph_vectors"] == precision and is_whole(file, size)
+        usable = nodes > 0 and meta["graph_vectors"] == precision and file.is_file() and not damage(file, written(meta))
         anew = nodes > 0 and (not usable or nodes - kept > nodes // 10)
         if not anew and len(self.sidecar) - kept <= max(WAITING, nodes // 200):
             return
         if anew or not nodes:
             last, graph = 0, empty_graph(int(meta["dim"]), precision)
         else:
-            graph = open_graph(file, size, view=False)
+            graph = open_graph(file, written(meta), view=False)
         extend(graph, precision, self._parts(last))
         new = graph_file(folder, generation + 1)
-        size = save_graph(graph, new)
+        saved = save_graph(graph, new)
         self.sidecar.set_meta(
             generation=generation + 1,
-            graph_size=size,
+            graph_size=saved.size,
+            graph_sha256=saved.sha256,
             graph_nodes=len(graph),
             graph_last=self.sidecar.newest(),
             graph_vectors=precision,

@@ -12,6 +12,7 @@ from conaclip_edge.errors import UserError, unknown
 from conaclip_edge.files import read_json
 from conaclip_edge.models.tokenizer import TextTokenizer
 from conaclip_edge.runtime.tower import Executed, Tower, open_tower
+from conaclip_edge.runtime.unchanged import check_members
 
 SUFFIXES = {"onnx": "onnx", "executorch": "pte", "coreml": "mlpackage"}
 
@@ -61,6 +62,9 @@ def open_bundle(folder: Path, target: str, precision: str = "int8", threads: int
         target: onnx, executorch or coreml.
         precision: of its files.
         threads: CPU threads of the runtime.
+
+    Raises:
+        UserError: it lacks the target, or a file of it is not what the manifest says.
     """
     if target not in SUFFIXES:
         raise unknown("target", target, SUFFIXES)
@@ -76,6 +80,7 @@ def open_bundle(folder: Path, target: str, precision: str = "int8", threads: int
         image_size, context = int(manifest["image_size"]), int(manifest["context"])
     except (KeyError, TypeError, ValueError):
         raise UserError(f"manifest of bundle {folder} lacks image_size or context. Run: conaclip-edge verify") from None
+    check_members(folder, manifest, [*files.values(), folder / "tokenizer.json"])
     return Bundle(
         manifest,
         open_tower(files["image"], threads),

@@ -44,7 +44,7 @@ class ExecutorchTower:
         given = np.ascontiguousarray(values, dtype=np.int32 if values.ndim == 2 else np.float32)
         try:
             return np.concatenate([self._run(given[row : row + 1]) for row in range(len(given))])
-        except RuntimeError as error:
+        except Exception as error:  # its own, and what numpy says of results that are no embeddings
             shape = " x ".join(map(str, given.shape))
             raise UserError(f"{self._path.name} does not take {shape}: {_first_line(error)}") from error
 
@@ -52,15 +52,17 @@ class ExecutorchTower:
 def _native(path: Path, threads: int) -> Callable[[np.ndarray], np.ndarray]:
     try:
         with quiet():
-            from executorch.extension.pybindings import portable_lib
+            import torch  # whose libraries the next one needs
+
+            # its public face, portable_lib, imports the whole exporter to warn of itself: 8 s
+            from executorch.extension.pybindings import _portable_lib
     except ImportError as error:
         raise UserError(f"{path} needs executorch: {error}. Get it: pip install executorch") from error
-    import torch
 
     try:
         with quiet():
             _use_threads(threads)
-            program = portable_lib._load_for_executorch(str(path))
+            program = _portable_lib._load_for_executorch(str(path))
             program.method_meta("forward")
     except RuntimeError as error:
         raise UserError(f"executorch cannot load {path}: {_first_line(error)}") from error
@@ -103,4 +105,4 @@ def _coreml(path: Path, threads: int) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0][:300]
+    return (str(error) or repr(error)).splitlines()[0][:300]

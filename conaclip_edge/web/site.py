@@ -16,6 +16,7 @@ from conaclip_edge.files import atomic_folder, read_json
 from conaclip_edge.progress import track
 from conaclip_edge.retrieval.index import PictureIndex, open_index
 from conaclip_edge.retrieval.spelling import whole_words
+from conaclip_edge.runtime.unchanged import check_members
 from conaclip_edge.web.npm import site_modules
 from conaclip_edge.web.page import HEADERS, PAGE, page_file
 from conaclip_edge.web.rows import quantise
@@ -43,7 +44,7 @@ def build_site(bundle: Path, index: Path, out: Path, credit: str = "") -> dict[s
         What was written: `site`, `pictures`, `left_out` (name: reason) and `bytes`.
 
     Raises:
-        UserError: no bundle, no index, no ONNX files, another embedding space, or npm is missing.
+        UserError: no bundle, no index, no ONNX files, changed ones, another embedding space, or npm is missing.
     """
     manifest = read_manifest(bundle)
     towers = {name: bundle / "onnx" / f"{name}.int8.onnx" for name in _TOWERS}
@@ -52,6 +53,7 @@ def build_site(bundle: Path, index: Path, out: Path, credit: str = "") -> dict[s
             f"bundle {bundle} has no int8 files for ONNX, which a browser runs. "
             "Add them: conaclip-edge export --target onnx"
         )
+    copied = (*towers.values(), bundle / "tokenizer.json", bundle / "preprocess.json")
     tokenizer = read_json(bundle / "tokenizer.json", "tokenizer")
     kind = tokenizer.get("model", {}).get("type")
     if kind not in TOKENIZERS:
@@ -67,6 +69,7 @@ def build_site(bundle: Path, index: Path, out: Path, credit: str = "") -> dict[s
         )
     if out.resolve() in (*bundle.resolve().parents, *index.resolve().parents, bundle.resolve(), index.resolve()):
         raise UserError(f"--out {out} would replace the bundle or the index. Choose another folder.")
+    check_members(bundle, manifest.model_dump(), [*copied, bundle / "golden"])
     modules = site_modules()
     with atomic_folder(out) as folder:
         for name in PAGE:
@@ -77,7 +80,7 @@ def build_site(bundle: Path, index: Path, out: Path, credit: str = "") -> dict[s
         (folder / "licences.txt").write_bytes((files("conaclip_edge.web") / "licences.txt").read_bytes())
         shutil.copytree(modules, folder / "vendor")
         (folder / "model").mkdir()
-        for path in (*towers.values(), bundle / "tokenizer.json", bundle / "preprocess.json"):
+        for path in copied:
             shutil.copy(path, folder / "model" / path.name)
         shutil.copytree(bundle / "golden", folder / "golden")
         names, left_out = _index(pictures, folder)

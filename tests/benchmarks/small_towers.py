@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from pydantic import BaseModel
 
 from conaclip_edge.export.manifest import ExportedFile, Manifest, digest_of, manifest_text
+from conaclip_edge.export.members import hashed
 
 SPACE = "ab" * 32
 
@@ -77,14 +78,22 @@ def small_bundle(folder: Path, targets: dict[str, str]) -> Path:
         )
         for path, target in targets.items()
     )
-    known = {"name": "drawn", "embedding_space": SPACE, "embed_dim": 3, "image_size": 4, "context": 8, "eos_id": 3}
-    manifest = filled(Manifest).model_copy(update=known | {"pad_id": 0, "files": files, "members": {}, "training": {}})
-    folder.mkdir(parents=True)
+    known: dict[str, Any] = {
+        "name": "drawn",
+        "embedding_space": SPACE,
+        "embed_dim": 3,
+        "image_size": 4,
+        "context": 8,
+        "eos_id": 3,
+    }
+    for path in targets:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(b"a file")
+    known |= {"eos_id": 3, "pad_id": 0, "files": files, "members": hashed(folder), "training": {}}
+    manifest = filled(Manifest).model_copy(update=known)
+    folder.mkdir(parents=True, exist_ok=True)
     text = manifest_text(manifest.model_copy(update={"digest": digest_of(manifest)}))
     (folder / "manifest.json").write_text(text, "utf-8")
-    for path in targets:
-        (folder / path).parent.mkdir(exist_ok=True)
-        (folder / path).write_bytes(b"a file")
     return folder
 
 

@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
+from conaclip_edge.export.members import hashed
 from conaclip_edge.files import sha256_file, write_json
 from conaclip_edge.retrieval.index import open_index
 from conaclip_edge.retrieval.sidecar import FILE
@@ -50,6 +51,8 @@ def write_bundle(folder: Path, space: str = SPACE) -> Path:
     tokenizer.post_processor = processors.TemplateProcessing(single="$A [SEP]", special_tokens=[("[SEP]", 2)])
     (folder / "tokenizer.json").write_text(tokenizer.to_str(), "utf-8")
     manifest = {"embedding_space": space, "embed_dim": DIM, "image_size": SIZE, "context": CONTEXT}
+    members = {name: {"sha256": member.sha256, "size": member.size} for name, member in hashed(folder).items()}
+    manifest["members"] = members
     write_json(folder / "manifest.json", manifest)
     return folder
 

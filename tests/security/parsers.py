@@ -237,6 +237,35 @@ def package_file(file: str) -> Callable[[], Subject]:
     return tower_file(f"a.mlpackage/{file}", lambda: seeds.core_ml(Path("a.mlpackage")))
 
 
+def program(core_ml: bool) -> Callable[[], Subject]:
+    """An ExecuTorch program, run as `verify` does: in a process of its own, here a fork of one that is prepared."""
+
+    def make() -> Subject:
+        import multiprocessing
+        from multiprocessing.forkserver import ensure_running
+        from unittest.mock import patch
+
+        from limits import limited_memory
+
+        from conaclip_edge import side_by_side
+        from conaclip_edge.export.verify import embed_golden
+
+        # to make one takes half a minute
+        data = seeds.executorch(core_ml) if core_ml else Path(__file__).with_name("linear.pte").read_bytes()
+        pixels = np.zeros((1, 3, 8, 8), np.uint8)
+        multiprocessing.set_forkserver_preload(["torch", "conaclip_edge.export.verify"])
+        with limited_memory():
+            ensure_running()
+
+        def read() -> None:
+            with patch.object(side_by_side, "START", "forkserver"):
+                embed_golden(Path("a.pte"), pixels, 0, 1)
+
+        return Subject("a.pte", [data], read)
+
+    return make
+
+
 def onnx_file() -> bytes:
     """The image tower of the small bundle."""
     from small_index import write_bundle
@@ -244,8 +273,8 @@ def onnx_file() -> bytes:
     return (write_bundle(Path("whole")) / "onnx/image.int8.onnx").read_bytes()
 
 
-def sidecar() -> Subject:
-    """pictures.sqlite of an index that has a graph."""
+def index_file(pattern: str) -> Subject:
+    """A file of an index that has a graph: it is searched, and brought up to date."""
     import sqlite3
 
     from conaclip_edge.retrieval import update
@@ -261,8 +290,8 @@ def sidecar() -> Subject:
     connection = sqlite3.connect(index / "pictures.sqlite")
     connection.execute("PRAGMA journal_mode = DELETE")
     connection.close()
-    (graph,) = index.glob("graph-*.usearch")
-    whole, graph_bytes = (index / "pictures.sqlite").read_bytes(), graph.read_bytes()
+    whole = {path: path.read_bytes() for path in index.iterdir() if path.suffix in (".sqlite", ".usearch")}
+    (changed,) = index.glob(pattern)
 
     def update_index() -> None:
         index_pictures(bundle, pictures, index, None, None, False)
@@ -277,18 +306,18 @@ def sidecar() -> Subject:
         searcher.index.close()
 
     def read() -> None:
-        data = (index / "pictures.sqlite").read_bytes()
+        data = changed.read_bytes()
 
         def fresh(call: Callable[[], object]) -> None:
             for path in index.iterdir():
-                path.unlink()
-            (index / "pictures.sqlite").write_bytes(data)
-            graph.write_bytes(graph_bytes)
+                path.unlink(missing_ok=True)  # a search that failed leaves its connection to the garbage collector
+            for path, content in (whole | {changed: data}).items():
+                path.write_bytes(content)
             call()
 
         all_of(lambda: fresh(search), lambda: fresh(update_index))
 
-    return Subject("index/pictures.sqlite", [whole], read)
+    return Subject(str(changed), [whole[changed]], read)
 
 
 def checkpoint_file(file: str, clip: bool = False) -> Callable[[], Subject]:
@@ -384,9 +413,10 @@ PARSERS: dict[str, Parser] = {
     "mlpackage-model": Parser(package_file("Data/com.apple.CoreML/model.mlmodel"), "protobuf", 80),
     "mlpackage-weights": Parser(package_file("Data/com.apple.CoreML/weights/weight.bin"), "bytes", 40),
     "onnx": Parser(tower_file("a.onnx", onnx_file), "protobuf", 100),
-    "pte": Parser(tower_file("a.pte", lambda: seeds.executorch(core_ml=False)), "bytes", 0, native=True),
-    "pte-coreml": Parser(tower_file("a.pte", lambda: seeds.executorch(core_ml=True)), "bytes", 0, native=True),
-    "index": Parser(sidecar, "sqlite", 60),
+    "pte": Parser(program(core_ml=False), "bytes", 40),
+    "pte-coreml": Parser(program(core_ml=True), "bytes", 0, native=True),
+    "index": Parser(lambda: index_file("pictures.sqlite"), "sqlite", 60),
+    "graph": Parser(lambda: index_file("graph-*.usearch"), "bytes", 25),
     "checkpoint-config": Parser(checkpoint_file("config.json"), "json", 60),
     "checkpoint-weights": Parser(checkpoint_file("model.safetensors"), "safetensors", 60),
     "checkpoint-clip": Parser(checkpoint_file("config.json", clip=True), "json", 40),

@@ -199,7 +199,7 @@ def core_ml(path: Path) -> Path:
 
 
 def executorch(core_ml: bool) -> bytes:
-    """Make an ExecuTorch program of one linear layer, for XNNPACK or the Core ML delegate."""
+    """Make an ExecuTorch program of one linear layer, for XNNPACK (kept as linear.pte) or the Core ML delegate."""
     import torch
     from executorch.exir import to_edge_transform_and_lower
 

@@ -16,6 +16,7 @@ from hypothesis.extra.numpy import arrays
 
 from conaclip_edge.errors import UserError
 from conaclip_edge.export.manifest import read_manifest
+from conaclip_edge.files import sha256_file
 from conaclip_edge.retrieval.spelling import whole_words
 from conaclip_edge.web import chromium
 from conaclip_edge.web.page import PAGE, page_file
@@ -114,6 +115,19 @@ def test_a_tokenizer_that_the_page_does_not_know_is_refused(broken, searched, tm
     (broken / "tokenizer.json").write_text(json.dumps(tokenizer), "utf-8")
     with pytest.raises(UserError, match=r"tokenizer of kind WordLevel.*Known: WordPiece, BPE, Unigram"):
         build_site(broken, searched.index, tmp_path / "site")
+
+
+def test_a_changed_member_does_not_get_into_a_site(broken, searched, tmp_path):
+    text = broken / "onnx" / "text.int8.onnx"
+    before = read_manifest(broken).members["onnx/text.int8.onnx"].sha256
+    text.write_bytes(text.read_bytes() + b"x")
+    line = (
+        f"bundle {broken} is not run: onnx/text.int8.onnx has sha256 {sha256_file(text)[:12]}.., the manifest says "
+        f"{before[:12]}... Look at all of it: conaclip-edge verify {broken}"
+    )
+    with pytest.raises(UserError, match=f"^{re.escape(line)}$"):
+        build_site(broken, searched.index, tmp_path / "site")
+    assert not (tmp_path / "site").exists()
 
 
 def test_a_site_never_replaces_bundle_or_index(broken, searched):
