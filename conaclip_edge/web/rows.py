@@ -15,7 +15,8 @@ def quantise(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         int8 rows [n, d] and float32 scales [n]; a row is about `values * scale`.
     """
     most = np.abs(vectors).max(axis=1, initial=0)
-    scales = (np.where(most > 0, most, 1) / 127).astype(np.float32)
+    # the scale of a smaller row would be 0, or too coarse a number: such a row is rounded to 0
+    scales = (np.where(most > 127 * np.finfo(np.float32).tiny, most, 1) / 127).astype(np.float32)
     values = np.rint(vectors.astype(np.float64) / scales[:, None].astype(np.float64))
     return values.clip(-127, 127).astype(np.int8), scales
 
