@@ -25,7 +25,9 @@ def test_the_recall_table_is_that_of_the_committed_results(name: str) -> None:
     for graph, row in results["rows"].items():
         cells = [" / ".join(f"{value:.1f}" for value in row["recall"][way].values()) for way in ("t2i", "i2t")]
         mean = f"{row['mean']:.1f}" + (f" ± {row['spread']:.1f}" if row["spread"] is not None else "")
-        line = f"| student, `{graph}` | {cells[0]} | {cells[1]} | {mean} |"
+        # the files were made when what is now all-types was the default
+        shown = "all-types" if graph == "conaclip" else graph
+        line = f"| student, `{shown}` | {cells[0]} | {cells[1]} | {mean} |"
         assert line in README
 
 
