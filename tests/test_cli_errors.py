@@ -155,7 +155,10 @@ RECIPES = [
         "--set student.preset=dmeo",
         r"^unknown student preset 'dmeo'\. Did you mean 'demo'\? Known: demo, mobile, vit-s16-",
     ),
-    ("--set graph.preset=conclip", r"^unknown graph preset 'conclip'\. Did you mean 'conaclip'\? Known: conaclip, "),
+    (
+        "--set graph.preset=conclip",
+        r"^unknown graph preset 'conclip'\. Did you mean 'conaclip'\? Known: all-types, conaclip, infonce, motis\.$",
+    ),
     (
         "--set graph.terms=[{edge: SI-TU, loss: sd}]",
         r"^unknown edge 'SI-TU' in the graph\. Did you mean 'SI-T[IT]'\? Known: SI-SI, .*, intra-ts\.$",

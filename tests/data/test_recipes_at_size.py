@@ -6,6 +6,7 @@ import io
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny
 import yaml
@@ -73,7 +74,13 @@ def test_the_recipe_runs_on_data_in_its_format(run, world, writers, photographs,
         assert record["parameters"]["started_from_pretrained"] > 0.9 * record["parameters"]["all"]
 
 
-def test_fine_tuning_begins_where_the_earlier_student_ended_and_goes_on(run, world, writers, photographs, tmp_path):
+def losses(checkpoint: str) -> list[float]:
+    """Return InfoNCE between the student's towers, step by step."""
+    lines = (Path(checkpoint) / "training.jsonl").read_text("utf-8").splitlines()
+    return [step["terms"]["SI-ST/infonce"] for step in map(json.loads, lines) if "terms" in step]
+
+
+def test_fine_tuning_begins_where_the_earlier_ended_and_learns_its_pairs(run, world, writers, photographs, tmp_path):
     config = writers["karpathy"](tmp_path / "source", photographs)
     before = distilled(run, world, "flickr30k", config, "train.steps=6", "train.lr=0.001")
     start = [f"student.{key}={before['checkpoint']}" for key in ("init_image", "init_text")]
@@ -82,5 +89,9 @@ def test_fine_tuning_begins_where_the_earlier_student_ended_and_goes_on(run, wor
             run, world, "coco", config, *start, "train.steps=1", "train.lr=1e-12", f"graph.preset={preset}"
         )
         assert stood["val"] == before["val"]
-    went_on = distilled(run, world, "coco", config, *start, "train.steps=60", "train.lr=0.002")
-    assert went_on["val"]["mean_recall"] > before["val"]["mean_recall"]
+    # recall on the few held-out drawings says nothing of so short a training; the loss on the same batches does
+    still, learnt = (
+        losses(distilled(run, world, "coco", config, *start, "train.steps=60", f"train.lr={lr}")["checkpoint"])
+        for lr in ("1e-12", "0.002")
+    )
+    assert np.mean(learnt[-10:]) < 0.9 * np.mean(still[-10:])

@@ -280,10 +280,10 @@ def test_the_step_of_the_bad_term_is_named_even_if_it_comes_late(
 
     def poisoned(*args: Any) -> dict[str, torch.Tensor]:
         terms = compute(*args)
-        return terms | {"ST-ST/sd": terms["ST-ST/sd"] * math.inf} if next(calls) == 7 else terms
+        return terms | {"ST-TT/fd": terms["ST-TT/fd"] * math.inf} if next(calls) == 7 else terms
 
     monkeypatch.setattr(trainer.interaction, "compute", poisoned)
-    with pytest.raises(UserError, match=r"^loss ST-ST/sd became inf at step 7\."):
+    with pytest.raises(UserError, match=r"^loss ST-TT/fd became inf at step 7\."):
         distill(settings(), Path("out"))
 
 
