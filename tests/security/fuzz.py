@@ -110,13 +110,14 @@ def child(name: str, seconds: float, engine: str, number: int) -> None:
         import parsers
     from changes import change
     from limits import SECONDS, limited_memory
+    from subject import outcome
 
     parser, home = parsers.PARSERS[name], Path.cwd()
     work = home / f"work-{number}"
     work.mkdir()
     os.chdir(work)
     subject = parser.make()
-    parsers.outcome(subject, subject.seeds[0])
+    outcome(subject, subject.seeds[0])
     known: list[str] = json.loads((home / KNOWN).read_text()) if (home / KNOWN).exists() else []
     counter = os.open(home / COUNT, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
@@ -125,7 +126,7 @@ def child(name: str, seconds: float, engine: str, number: int) -> None:
         (home / CASE).write_bytes(data)
         faulthandler.dump_traceback_later(SECONDS, exit=True)
         try:
-            parsers.outcome(subject, data)
+            outcome(subject, data)
         except BaseException as error:  # a panic of Rust is no Exception
             if isinstance(error, KeyboardInterrupt):
                 raise

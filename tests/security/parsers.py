@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,24 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 import seeds
+from bundle_parsers import bundle_file, onnx_file, package_file, program, tokenizer, tower_file
+from subject import LONGEST, Subject, all_of
 
-from conaclip_edge.errors import ConaclipError, UserError
-
-LONGEST = 2000  # characters of an error
-
-
-class Subject(NamedTuple):
-    """A parser in a folder that was prepared for it.
-
-    Attributes:
-        file: where its bytes go, relative to the folder.
-        seeds: valid bytes.
-        read: reads what lies there, with the folder as the current one.
-    """
-
-    file: str
-    seeds: list[bytes]
-    read: Callable[[], object]
+from conaclip_edge.errors import UserError
 
 
 class Parser(NamedTuple):
@@ -48,39 +33,6 @@ class Parser(NamedTuple):
     examples: int
     pure: bool = False
     native: bool = False
-
-
-def outcome(subject: Subject, data: bytes) -> str:
-    """Read some bytes in the current folder; return the error's text, "" where there is none.
-
-    Raises:
-        AssertionError: the text is not one printable line.
-        BaseException: what the parser raises and should not.
-    """
-    file = Path(subject.file)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(data)
-    try:
-        subject.read()
-    except ConaclipError as error:
-        text = re.sub("[0-9a-f]{32,}", "HASH", str(error).replace(os.getcwd(), "HERE"))
-        assert text, "the error has no text"
-        assert text.isprintable(), f"the error is not one printable line: {text!r}"
-        assert len(text) < LONGEST, f"the error has {len(text)} characters"
-        return text
-    return ""
-
-
-def all_of(*calls: Callable[[], object], enough: int | None = None) -> None:
-    """Make all calls, each of which may end in an error; raise the first one if under `enough` (all) gave a result."""
-    errors: list[ConaclipError] = []
-    for call in calls:
-        try:
-            call()
-        except ConaclipError as error:
-            errors.append(error)
-    if len(calls) - len(errors) < (enough or len(calls)):
-        raise errors[0]
 
 
 def _recipes(path: Path | None, settings: list[str]) -> None:
@@ -163,114 +115,6 @@ def picture() -> Subject:
             raise UserError(str(error)) from error
 
     return Subject("picture", seeds.pictures(), read)
-
-
-def bundle_file(file: str, *more: bytes) -> Callable[[], Subject]:
-    """A file of a bundle, in one that fits it otherwise: its members are hashed anew, as whoever changed it could."""
-
-    def make() -> Subject:
-        from conaclip_edge.export.verify import require_ok, verify_bundle, verify_table
-        from conaclip_edge.files import read_json
-        from conaclip_edge.retrieval.command import index_pictures
-        from conaclip_edge.retrieval.search import open_searcher, parse_query
-        from conaclip_edge.retrieval.spelling import speller, whole_words
-
-        bundle, index = seeds.bundle(Path("bundle")), Path("index")
-        index_pictures(bundle, seeds.picture_folder(Path("pictures")), index, None, None, False)
-        path, manifest = bundle / file, (bundle / "manifest.json").read_bytes()
-
-        def verify() -> None:
-            report = verify_bundle(bundle)
-            assert verify_table(report)
-            require_ok(report)
-
-        def search() -> None:
-            words = whole_words(read_json(bundle / "tokenizer.json", "tokenizer"))
-            open_searcher(index, bundle).search(parse_query(speller(words)("red -blue")), 2)
-
-        def read() -> None:
-            if path.name != "manifest.json":
-                (bundle / "manifest.json").write_bytes(manifest)
-            seal(path.name != "manifest.json")
-            all_of(verify, search)
-
-        def seal(hash_members: bool) -> None:
-            seeds.seal(bundle, hash_members)
-
-        return Subject(str(path), [path.read_bytes(), *more], read)
-
-    return make
-
-
-def tokenizer() -> Subject:
-    """tokenizer.json of a bundle."""
-    return bundle_file("tokenizer.json", *seeds.tokenizers())()
-
-
-def tower_file(file: str, write: Callable[[], object]) -> Callable[[], Subject]:
-    """An exported tower, or a file of its package, which is opened and run."""
-
-    def make() -> Subject:
-        from conaclip_edge.export.parity import embed_pixels
-        from conaclip_edge.runtime.tower import open_tower
-
-        made = write()
-        if isinstance(made, bytes):
-            Path(file).write_bytes(made)
-        pixels = np.zeros((1, 3, 8, 8), np.uint8)
-        top = Path(Path(file).parts[0])
-        whole = {path: path.read_bytes() for path in top.rglob("*") if path.is_file()}
-
-        def read() -> None:
-            for path, data in whole.items():  # a run may leave files behind
-                if path != Path(file):
-                    path.write_bytes(data)
-            embed_pixels(open_tower(top), pixels, "tower")
-
-        return Subject(file, [Path(file).read_bytes()], read)
-
-    return make
-
-
-def package_file(file: str) -> Callable[[], Subject]:
-    """A file of a Core ML package, which the reference interpreter runs."""
-    return tower_file(f"a.mlpackage/{file}", lambda: seeds.core_ml(Path("a.mlpackage")))
-
-
-def program(core_ml: bool) -> Callable[[], Subject]:
-    """An ExecuTorch program, run as `verify` does: in a process of its own, here a fork of one that is prepared."""
-
-    def make() -> Subject:
-        import multiprocessing
-        from multiprocessing.forkserver import ensure_running
-        from unittest.mock import patch
-
-        from limits import limited_memory
-
-        from conaclip_edge import side_by_side
-        from conaclip_edge.export.verify import embed_golden
-
-        # to make one takes half a minute
-        data = seeds.executorch(core_ml) if core_ml else Path(__file__).with_name("linear.pte").read_bytes()
-        pixels = np.zeros((1, 3, 8, 8), np.uint8)
-        multiprocessing.set_forkserver_preload(["torch", "conaclip_edge.export.verify"])
-        with limited_memory():
-            ensure_running()
-
-        def read() -> None:
-            with patch.object(side_by_side, "START", "forkserver"):
-                embed_golden(Path("a.pte"), pixels, 0, 1)
-
-        return Subject("a.pte", [data], read)
-
-    return make
-
-
-def onnx_file() -> bytes:
-    """The image tower of the small bundle."""
-    from small_index import write_bundle
-
-    return (write_bundle(Path("whole")) / "onnx/image.int8.onnx").read_bytes()
 
 
 def index_file(pattern: str) -> Subject:

@@ -14,7 +14,8 @@ from changes import change
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from limits import limited
-from parsers import PARSERS, Subject, outcome
+from parsers import PARSERS
+from subject import Subject, outcome
 
 CORPUS = Path(__file__).parent / "corpus"
 TESTED = [name for name, parser in PARSERS.items() if not parser.native]
