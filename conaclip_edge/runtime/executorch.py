@@ -44,7 +44,8 @@ class ExecutorchTower:
         given = np.ascontiguousarray(values, dtype=np.int32 if values.ndim == 2 else np.float32)
         try:
             return np.concatenate([self._run(given[row : row + 1]) for row in range(len(given))])
-        except Exception as error:  # its own, and what numpy says of results that are no embeddings
+        # its own, and what numpy says of results that are no embeddings
+        except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
             shape = " x ".join(map(str, given.shape))
             raise UserError(f"{self._path.name} does not take {shape}: {_first_line(error)}") from error
 
