@@ -119,21 +119,25 @@ class Index:
 
 
 def open_index(path: Path, source: Path, rows: Callable[[], Iterable[Row]]) -> Index:
-    """Memory-map the index at `path`; where there is none yet, write it first.
+    """Open the index of a source that has one table; see `open_table`."""
+    return grouped(open_table(path, source, rows))
+
+
+def open_table(path: Path, source: Path, rows: Callable[[], Iterable[Row]]) -> pa.Table:
+    """Memory-map the table at `path`; where there is none yet, write it first.
 
     Args:
         path: an Arrow file, in a folder that is another one when the source has changed.
-        source: what it is an index of, for errors.
+        source: what it lists the rows of, for errors.
         rows: reads the source.
     """
     if not path.exists():
         with atomic_file(path) as temporary, pa.OSFile(str(temporary), "wb") as sink:
             _write(sink, iter(rows()))
     try:
-        table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"cannot read {path}, the index of {source}: {error}. Delete it; it is made anew.") from error
-    return _grouped(table)
 
 
 def to_pairs(
@@ -182,7 +186,7 @@ def _split_ranks(table: pa.Table) -> np.ndarray:
     return np.asarray(pc.index_in(table["split"], value_set=pa.array(SPLITS)))
 
 
-def _grouped(table: pa.Table) -> Index:
+def grouped(table: pa.Table) -> Index:
     """Group the usable rows by picture.
 
     Of a picture in several splits only the rows of the last one (train, val, test) count, so that no picture is both
