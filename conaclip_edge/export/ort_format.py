@@ -1,7 +1,8 @@
 """onnxruntime's own format, written in a process whose memory looks the same every time, so that its bytes do.
 
 onnxruntime writes its tables in the order of a hash that is seeded by addresses: two processes write two orders. One
-with fixed addresses (Linux), no environment and one thread always writes the same.
+with fixed addresses (Linux), no environment and one thread always writes the same. So that addresses stay where they
+are, it neither reads nor writes compiled modules: Python allocates otherwise while it compiles them for the first time.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 from pathlib import Path
 
 _FIXED_ADDRESSES = 0x0040000  # ADDR_NO_RANDOMIZE of personality(2)
+_SAME = {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPYCACHEPREFIX": os.devnull}
 _KEPT = ("LD_LIBRARY_PATH", "PYTHONPATH")  # without which Python may not start, or not find onnxruntime
 
 
@@ -29,7 +31,7 @@ def save_ort(path: Path, level: str) -> Path:
     # -P: this file's own folder has modules of the libraries' names
     command = [sys.executable, "-P", __file__, path.name, target.name, level]
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    done = subprocess.run(command, cwd=path.parent, env=kept, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=path.parent, env=kept | _SAME, capture_output=True, text=True)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         if "Failed to save" in lines[-1]:

@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from conaclip_edge.errors import UserError
@@ -28,6 +30,19 @@ def find_chromium() -> str:
     raise UserError("no Chromium on this machine to measure in. Get it: sudo apt-get install chromium")
 
 
+@contextmanager
+def _profile() -> Iterator[Path]:
+    """Yield a folder that is gone afterwards; helpers of the browser may outlive it by a moment and write there."""
+    folder = Path(tempfile.mkdtemp(prefix="conaclip-edge-"))
+    try:
+        yield folder
+    finally:
+        until = time.monotonic() + 10
+        while folder.exists() and time.monotonic() < until:
+            shutil.rmtree(folder, ignore_errors=True)
+            time.sleep(0.05)
+
+
 def page_report(site: Path, page: str, seconds: float = 180) -> bytes:
     """Open a page of a site and return what it sends to its server.
 
@@ -36,7 +51,7 @@ def page_report(site: Path, page: str, seconds: float = 180) -> bytes:
     """
     program = find_chromium()
     came: queue.Queue[bytes] = queue.Queue()
-    with serve_folder(site, came.put) as address, tempfile.TemporaryDirectory(prefix="conaclip-edge-") as profile:
+    with serve_folder(site, came.put) as address, _profile() as profile:
         command = [program, *FLAGS, f"--user-data-dir={profile}", f"{address}/{page}"]
         browser = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:

@@ -11,6 +11,7 @@ from small_students import CONTEXT, EOS, SIZE, VOCAB, calibration, pictures, stu
 
 from conaclip_edge.config import ExportConfig
 from conaclip_edge.errors import UserError
+from conaclip_edge.export import ort_format
 from conaclip_edge.export.calibration import make_calibration
 from conaclip_edge.export.onnx import export
 from conaclip_edge.export.sensitivity import quantised_layers
@@ -177,6 +178,16 @@ def test_operators_of_both_towers_are_listed_without_the_folder(folders):
     assert words.splitlines()[1:3] == ["# - image.int8.ort", "# - text.int8.ort"]
     assert "CumSum" in words
     assert "LayerNormalization" in words
+
+
+def test_ort_bytes_are_the_same_before_and_after_python_compiled_the_libraries(folders, tmp_path, monkeypatch):
+    monkeypatch.setattr(ort_format, "_KEPT", ("PYTHONPYCACHEPREFIX",))
+    monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path / "compiled"))
+    source = folders["mobile", "int8"] / "image.int8.onnx"
+    (tmp_path / source.name).write_bytes(source.read_bytes())
+    first, second = (ort_format.save_ort(tmp_path / source.name, "ORT_ENABLE_EXTENDED").read_bytes() for _ in range(2))
+    assert first == second
+    assert not (tmp_path / "compiled").exists()
 
 
 @pytest.mark.parametrize("opset", [20, 23])

@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import time
 from html.parser import HTMLParser
 from importlib.resources import files
 from types import SimpleNamespace
@@ -166,3 +168,13 @@ def test_a_browser_that_says_nothing_is_given_up(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
     with pytest.raises(UserError, match=r"gave no answer for check\.html"):
         chromium.page_report(tmp_path, "check.html", seconds=5)
+
+
+def test_the_browser_s_folder_goes_though_a_helper_still_writes_there():
+    with chromium._profile() as folder:
+        program = f"mkdir {folder}/Default; for i in $(seq 3000); do echo x > {folder}/Default/$i; done"
+        helper = subprocess.Popen(["sh", "-c", program], stderr=subprocess.DEVNULL)
+        while not (folder / "Default/1").exists():
+            time.sleep(0.001)
+    helper.wait()
+    assert not folder.exists()
