@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,12 @@ from datasets.data_files import DataFilesList
 from conaclip_edge.config import DataConfig
 from conaclip_edge.data.index import Place, open_index, to_pairs
 from conaclip_edge.data.pairs import SPLITS, Pairs
-from conaclip_edge.data.rows import Row, bad_row, content_row
+from conaclip_edge.data.rows import Row, bad_row, captions_in, content_row
 from conaclip_edge.data.sources import reading
 from conaclip_edge.data.splits import split_named, split_of_table
 from conaclip_edge.files import sha256_text
 
 ROWS_A_BATCH = 64
-
-Captions = Callable[[Mapping[str, Any], str], list[str]]
 
 
 def load_tables(builder: str, folder: Path, files: Sequence[Path], cache: Path, **options: Any) -> dict[str, pa.Table]:
@@ -41,7 +39,7 @@ def load_tables(builder: str, folder: Path, files: Sequence[Path], cache: Path, 
 
 
 def table_pairs(
-    config: DataConfig, path: Path, cache: Path, tables: dict[str, pa.Table], columns: Sequence[str], captions: Captions
+    config: DataConfig, path: Path, cache: Path, tables: dict[str, pa.Table], columns: Sequence[str]
 ) -> Pairs:
     """Make a data set of tables.
 
@@ -54,10 +52,9 @@ def table_pairs(
         cache: folder for the index.
         tables: a table a split.
         columns: those that may hold a picture, as bytes or {bytes, path}; a row's first one counts.
-        captions: takes the other columns of a row and its place for errors, gives its captions.
     """
     pictures = {name: _filled(table, columns) for name, table in tables.items()}
-    index = open_index(cache / "index.arrow", path, lambda: _rows(path, tables, columns, captions))
+    index = open_index(cache / "index.arrow", path, lambda: _rows(path, tables, columns))
 
     def read(place: Place) -> bytes:
         data, _ = _picture(pictures[place.file], place.start)
@@ -66,7 +63,7 @@ def table_pairs(
     return to_pairs(index, config, path, read, sha256_text(*index.column("picture")))
 
 
-def _rows(path: Path, tables: dict[str, pa.Table], columns: Sequence[str], captions: Captions) -> Iterator[Row]:
+def _rows(path: Path, tables: dict[str, pa.Table], columns: Sequence[str]) -> Iterator[Row]:
     for name, table in tables.items():
         others = [column for column in table.column_names if column not in columns]
         for start in range(0, len(table), ROWS_A_BATCH):
@@ -79,7 +76,7 @@ def _rows(path: Path, tables: dict[str, pa.Table], columns: Sequence[str], capti
                 if data is None:
                     yield bad_row(file_name or where, "has no picture bytes", split)
                 else:
-                    yield content_row(data, file_name, captions(row, where), split, name, start + i)
+                    yield content_row(data, file_name, captions_in(row, where), split, name, start + i)
 
 
 def _filled(table: pa.Table, columns: Sequence[str]) -> list[pa.ChunkedArray]:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from conaclip_edge.config import DataConfig
 from conaclip_edge.data.arrow_tables import ROWS_A_BATCH, load_tables, table_pairs
 from conaclip_edge.data.pairs import Pairs
-from conaclip_edge.data.rows import CAPTION_COLUMNS, captions_in
+from conaclip_edge.data.rows import CAPTION_COLUMNS
 from conaclip_edge.data.sources import cache_folder, data_files, data_path, reading
 from conaclip_edge.errors import UserError
 
@@ -38,7 +38,7 @@ def read(config: DataConfig) -> Pairs:
     cache = cache_folder(config, folder, files)
     # by itself the library takes batches as large as the first row group
     tables = load_tables("parquet", folder, files, cache, columns=columns, batch_size=ROWS_A_BATCH)
-    return table_pairs(config, path, cache, tables, pictures, captions_in)
+    return table_pairs(config, path, cache, tables, pictures)
 
 
 def _rows(file: Path) -> int:

@@ -39,7 +39,7 @@ def read(config: DataConfig) -> Pairs:
 
     A caption is the text of `key.txt`, or what `key.json` has under captions, caption or text. Keys are the picture's
     name and the start of the hash of its bytes; equal bytes are one picture. The stamp covers the bytes of all
-    pictures. Shards with pickled members, links and sparse members are a UserError before any member is read.
+    pictures. A shard with pickled members, links or sparse members is a UserError before any member of it is read.
     """
     path = data_path(config)
     folder, files = data_files(path, "*.tar")
