@@ -122,7 +122,7 @@ def make_run(
         processes,
         inputs.loose_pictures,
         inputs.loose_texts,
-        config.train.unpaired_texts,
+        config.invented.texts_a_step,
     )
     return Run(config, terms, ready, inputs, tokenizer.pad_id, sampler)
 
