@@ -165,7 +165,7 @@ class DistillConfig(Config):
     data: DataConfig = DEMO_DATA
     teacher: str = Field("runs/demo/teacher", description="folder of a teacher, or a hub name")
     student: StudentConfig = StudentConfig(
-        freeze_blocks=5, vocab=VocabConfig(keep="corpus", frequent=3000, likely=9000)
+        freeze_blocks=5, vocab=VocabConfig(keep="corpus", frequent=3000, likely=10000)
     )
     graph: GraphConfig = GraphConfig()
     invented: InventedConfig = InventedConfig()
