@@ -64,9 +64,6 @@ class TextTowerConfig(Config):
     """A student's text tower: transformers' CLIP text tower, causal, pooled at the first EOS."""
 
     width: int = 512
-    table_rank: int = Field(
-        0, ge=0, description="numbers a token has in the table, widened to `width` by one matrix; 0: as many as `width`"
-    )
     layers: int = 4
     heads: int = 8
     mlp: int = 2048
@@ -91,7 +88,7 @@ class VocabConfig(Config):
 
     keep: Literal["all", "corpus"] = "all"
     frequent: int = Field(0, ge=0, description="also keep the first so many ids (lists are ordered by frequency)")
-    likely: int = Field(0, ge=0, description="also keep so many words, those most like the words of captions")
+    near: int = Field(0, ge=0, description="also keep so many words, those that mean most alike to the captions")
 
 
 class StudentConfig(Config):
@@ -133,6 +130,9 @@ class TrainConfig(Config):
     steps: int = Field(200, gt=0)
     batch_size: int = Field(128, gt=1, description="pictures (and texts) a step over all processes")
     unpaired: float = Field(0.5, ge=0, lt=1, description="share of a batch drawn from unpaired data where there is any")
+    unpaired_texts: int | None = Field(
+        None, ge=0, description="unpaired texts a step, which are cheap; left out: as many as unpaired pictures"
+    )
     lr: float = Field(1e-3, gt=0)
     lr_pretrained: float = Field(0.3, gt=0, description="factor on lr for weights that start from a pretrained tower")
     weight_decay: float = Field(0.05, ge=0)
@@ -151,7 +151,6 @@ class InventedConfig(Config):
 
     pictures: int = Field(0, ge=0, description="compositions of train pictures")
     texts: int = Field(0, ge=0, description="phrases of words from train captions and from the vocabulary")
-    texts_a_step: int = Field(128, gt=0, description="of these phrases in every step; texts cost little")
 
 
 DEMO_DATA = DataConfig(format="openmoji", test_fraction=0.2, labelled=0.25)
@@ -164,9 +163,7 @@ class DistillConfig(Config):
     seed: int = Field(0, ge=0, lt=2**63)
     data: DataConfig = DEMO_DATA
     teacher: str = Field("runs/demo/teacher", description="folder of a teacher, or a hub name")
-    student: StudentConfig = StudentConfig(
-        freeze_blocks=5, vocab=VocabConfig(keep="corpus", frequent=3000, likely=10000)
-    )
+    student: StudentConfig = StudentConfig(freeze_blocks=5, vocab=VocabConfig(keep="corpus", frequent=7000, near=6500))
     graph: GraphConfig = GraphConfig()
     invented: InventedConfig = InventedConfig()
     train: TrainConfig = TrainConfig()

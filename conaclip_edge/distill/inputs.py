@@ -26,6 +26,8 @@ from conaclip_edge.models.student import build_student, tokenizer_of, whole_word
 from conaclip_edge.models.teacher import Teacher, load_teacher
 from conaclip_edge.models.tokenizer import TextTokenizer
 
+MOST_CORPUS_TEXTS = 10_000  # enough to tell what a data set is about
+
 
 @dataclass(frozen=True)
 class Composed:
@@ -92,9 +94,10 @@ def prepare(config: DistillConfig) -> Ready:
     for split in ("train", "val"):
         captioned_rows(pairs, cache, split)
     corpus = [text for row in pairs.rows("train") for text in pairs.captions[row]]
+    said = corpus_vectors(pairs, cache) if config.student.vocab.near else None
     # building a teacher or filling a cache draws random numbers too: a first run must begin like the second
     torch.manual_seed(config.seed)
-    student, tokenizer_json, pretrained = build_student(config.student, teacher, corpus, config.cache)
+    student, tokenizer_json, pretrained = build_student(config.student, teacher, corpus, config.cache, said)
     used = np.flatnonzero(cache.usable)
     pixels = pixel_reader(pairs, used, student.config.image.size, views, config.cache, max_pixels)
     composed, phrases, asked = None, None, interaction.uses_teacher(interaction.expand(config.graph))
@@ -105,6 +108,13 @@ def prepare(config: DistillConfig) -> Ready:
         texts = invent_texts(corpus, words, config.invented.texts)
         phrases = Phrases(texts, text_embeddings(teacher, texts, config.cache, "invented texts"))
     return Ready(teacher, pairs, cache, student, tokenizer_json, pretrained, pixels, composed, phrases)
+
+
+def corpus_vectors(pairs: Pairs, cache: TeacherCache) -> np.ndarray:
+    """Return what the teacher says of the train captions, at even distances if they are very many."""
+    rows = pairs.rows("train")
+    texts = np.concatenate([np.arange(cache.first_text[row], cache.first_text[row + 1]) for row in rows])
+    return cache.texts(texts[:: max(1, len(texts) // MOST_CORPUS_TEXTS)])
 
 
 def compose_pictures(config: DistillConfig, teacher: Teacher, pairs: Pairs, cache: TeacherCache, size: int) -> Composed:

@@ -42,9 +42,8 @@ class Sampler:
         views: number of augmentations.
         seed: of the whole run.
         more_pictures: other rows that are dealt as unlabelled pictures.
-        more_texts: other rows that are texts of nobody; they are dealt beside those of the data set, or the few
-            captions there are would drown in them.
-        more_texts_a_step: how many of them.
+        more_texts: other rows that are dealt as texts of nobody.
+        unpaired_texts: texts of nobody a step, where that is not to be the number of unpaired pictures.
         processes: pairs and unpaired rows are dealt in multiples of it, so that processes get equal shares.
     """
 
@@ -60,22 +59,18 @@ class Sampler:
         processes: int = 1,
         more_pictures: np.ndarray = _NONE,
         more_texts: np.ndarray = _NONE,
-        more_texts_a_step: int = 0,
+        unpaired_texts: int | None = None,
     ):
         self.labelled, self.first_text = labelled, first_text
         self.unlabelled = np.concatenate([unlabelled, more_pictures])
         self.loose_texts = np.concatenate(
-            [_NONE, *(np.arange(first_text[row], first_text[row + 1]) for row in unlabelled)]
-        )
-        self.more_texts = more_texts
-        loose = round(batch_size * unpaired)
+            [*(np.arange(first_text[row], first_text[row + 1]) for row in unlabelled), more_texts]
+        ).astype(np.int64)
+        pictures = round(batch_size * unpaired)
+        texts = pictures if unpaired_texts is None else unpaired_texts
         self.loose = [
             min(wanted, len(items)) // processes * processes
-            for wanted, items in (
-                (loose, self.unlabelled),
-                (loose, self.loose_texts),
-                (more_texts_a_step, more_texts),
-            )
+            for wanted, items in ((pictures, self.unlabelled), (texts, self.loose_texts))
         ]
         self.pairs = min(batch_size - self.loose[0], len(labelled)) // processes * processes
         if not self.pairs:
@@ -93,13 +88,12 @@ class Sampler:
         counts = self.first_text[pictures + 1] - self.first_text[pictures]
         texts = self.first_text[pictures] + (random.random(len(pictures)) * counts).astype(np.int64)
         owners = pictures
-        loose_pictures, *loose_texts = self.loose
+        loose_pictures, loose_texts = self.loose
         if loose_pictures:
             pictures = np.concatenate([pictures, self._deal(self.unlabelled, loose_pictures, step, 2)])
-        for stream, items, count in zip((3, 4), (self.loose_texts, self.more_texts), loose_texts, strict=True):
-            if count:
-                texts = np.concatenate([texts, self._deal(items, count, step, stream)])
-                owners = np.concatenate([owners, np.full(count, -1)])
+        if loose_texts:
+            texts = np.concatenate([texts, self._deal(self.loose_texts, loose_texts, step, 3)])
+            owners = np.concatenate([owners, np.full(loose_texts, -1)])
         views = random.integers(self.views, size=len(pictures))
         return BatchRows(pictures, views, texts, owners, self.pairs)
 

@@ -122,7 +122,7 @@ def make_run(
         processes,
         inputs.loose_pictures,
         inputs.loose_texts,
-        config.invented.texts_a_step,
+        config.train.unpaired_texts,
     )
     return Run(config, terms, ready, inputs, tokenizer.pad_id, sampler)
 

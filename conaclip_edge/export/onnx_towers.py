@@ -104,10 +104,7 @@ def _text(graph: Graph, tower: TextTower) -> str:
     both = graph.add("Concat", length, length, axis=0)
     mask = graph.add("Slice", graph.constant("mask", tower.mask[:-1, :-1]), graph.shape(0, 0), both, graph.shape(0, 1))
     place = graph.add("Slice", graph.constant("position", tower.position[:-1]), graph.shape(0), length, graph.shape(0))
-    rows = token_rows(graph, "input_ids", tower.table, "table")
-    if tower.widen is not None:
-        rows = linear(graph, rows, tower.widen, "widen")
-    x = graph.add("Add", rows, place)
+    x = graph.add("Add", token_rows(graph, "input_ids", tower.table, "table"), place)
     count = len(tower.blocks)
     for index in range(count - 1):
         x = _block(graph, x, tower.blocks[index], f"blocks.{index}", mask)

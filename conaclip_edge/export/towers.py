@@ -167,9 +167,7 @@ class TextTower(nn.Module):
         # transformers pools at the largest id, not at EOS, where the config says 2 (its legacy value)
         self.eos_id = None if text.eos_token_id == 2 else config.eos_id
         self.heads = config.heads
-        table = text.embeddings.token_embedding
-        self.table = TokenTable(table.weight.detach().clone())
-        self.widen = _copy(table.widen) if config.table_rank else None
+        self.table = TokenTable(text.embeddings.token_embedding.weight.detach().clone())
         # one row more than the context: torch.export forbids the full length when a slice could be the whole
         rows = config.context + 1
         position = text.embeddings.position_embedding.weight.detach()
@@ -186,8 +184,7 @@ class TextTower(nn.Module):
         """Map ids int32 [B, L] to unit vectors [B, d]."""
         length = input_ids.shape[1]
         first, hidden = self._first_eos(input_ids)
-        rows = self.table(input_ids)
-        x = (rows if self.widen is None else self.widen(rows)) + self.position[:length]
+        x = self.table(input_ids) + self.position[:length]
         mask = self.mask[:length, :length].unsqueeze(0)
         *blocks, last = self.blocks
         for block in blocks:

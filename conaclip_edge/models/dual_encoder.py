@@ -60,20 +60,6 @@ class ImageTower(nn.Module):
         return projected
 
 
-class FactorisedTable(nn.Module):
-    """Token embeddings of few numbers each, and the matrix that widens them (Lan et al., arXiv 1909.11942)."""
-
-    def __init__(self, tokens: int, rank: int, width: int):
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(tokens, rank) * 0.02)
-        self.widen = nn.Linear(rank, width, bias=False)
-
-    def forward(self, ids: Tensor) -> Tensor:
-        """Map ids [B, L] to rows [B, L, width]."""
-        rows: Tensor = self.widen(F.embedding(ids, self.weight))
-        return rows
-
-
 class TextTower(nn.Module):
     """Token ids to a projected embedding; causal, pooled at the first EOS."""
 
@@ -83,9 +69,6 @@ class TextTower(nn.Module):
 
         self.config = config
         self.clip = CLIPTextModelWithProjection(CLIPTextConfig(**text_config(config, embed_dim)))
-        if config.table_rank:
-            table = FactorisedTable(config.vocab_size, config.table_rank, config.width)
-            self.clip.text_model.embeddings.token_embedding = table
 
     def forward(self, input_ids: Tensor) -> Tensor:
         """Map ids [B, L] to embeddings [B, d], not yet normalised."""

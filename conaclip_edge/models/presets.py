@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from conaclip_edge.config import ImageTowerConfig, ModelConfig, StudentConfig, TextTowerConfig
 from conaclip_edge.config_values import parse
-from conaclip_edge.errors import UserError, unknown
+from conaclip_edge.errors import unknown
 from conaclip_edge.models.mobile import LITE0_STAGES
 
 _HALF = {"mean": (127 / 255,) * 3, "std": (128 / 255,) * 3}
@@ -23,7 +23,7 @@ PRESETS: dict[str, ModelConfig] = {
     "mobile": ModelConfig(image=_LITE0, text=_clip_text(4)),
     "demo": ModelConfig(
         image=ImageTowerConfig(kind="mobile", size=96, width=32, stages=LITE0_STAGES[:5], **_HALF),
-        text=TextTowerConfig(width=192, table_rank=96, layers=2, heads=6, mlp=384, context=32, activation="gelu"),
+        text=TextTowerConfig(width=128, layers=2, heads=4, mlp=512, context=32, activation="gelu"),
     ),
 }
 
@@ -35,14 +35,4 @@ def student_shape(student: StudentConfig) -> ModelConfig:
     preset = PRESETS[student.preset]
     image = parse(ImageTowerConfig, preset.image.model_dump() | student.image, "student.image")
     text = parse(TextTowerConfig, preset.text.model_dump() | student.text, "student.text")
-    if image.kind == "vit" and text.table_rank:
-        raise UserError(
-            "student.text.table_rank needs a mobile image tower: a student with a ViT is saved as a transformers "
-            "CLIPModel, which has no factorised token table. Prune the table instead: student.vocab."
-        )
-    if text.table_rank >= text.width:
-        raise UserError(
-            f"student.text.table_rank = {text.table_rank} must be below student.text.width = {text.width}, or 0 for a "
-            "token table as wide as the tower."
-        )
     return ModelConfig(image=image, text=text, embed_dim=student.embed_dim or preset.embed_dim)

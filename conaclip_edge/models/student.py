@@ -16,7 +16,7 @@ from conaclip_edge.config import ImageTowerConfig, ModelConfig, StudentConfig
 from conaclip_edge.errors import UserError
 from conaclip_edge.files import read_json
 from conaclip_edge.models.checkpoint import load_student
-from conaclip_edge.models.dual_encoder import DualEncoder, FactorisedTable
+from conaclip_edge.models.dual_encoder import DualEncoder
 from conaclip_edge.models.embeddings import text_embeddings
 from conaclip_edge.models.presets import student_shape
 from conaclip_edge.models.teacher import Teacher
@@ -25,7 +25,7 @@ from conaclip_edge.models.vocab import prune
 
 
 def build_student(
-    config: StudentConfig, teacher: Teacher, corpus: list[str], cache: Path
+    config: StudentConfig, teacher: Teacher, corpus: list[str], cache: Path, said: np.ndarray | None = None
 ) -> tuple[DualEncoder, dict[str, Any], int]:
     """Build a student with the teacher's tokenizer (pruned on wish) and start its towers from pretrained weights.
 
@@ -34,6 +34,7 @@ def build_student(
         teacher: gives tokenizer, token table, and text layers where the shapes match.
         corpus: train captions, for vocabulary pruning.
         cache: where what the teacher says of its vocabulary is kept.
+        said: the teacher's unit vectors [n, d] of some of the corpus, for `vocab.near`.
 
     Returns:
         The student, the content of its tokenizer.json, and how many parameters started from pretrained weights.
@@ -48,12 +49,12 @@ def build_student(
     kept = np.arange(len(teacher.token_table()))
     known: dict[str, np.ndarray] = {}
     if config.vocab.keep == "corpus":
-        likely: list[str] = []
-        if config.vocab.likely:
+        near: list[str] = []
+        if config.vocab.near and said is not None:
             words = whole_words(tokenizer_of(tokenizer_json, shape.text.context))
             known = vectors_of(teacher, words, cache)
-            likely = likely_words(known, corpus, config.vocab.likely)
-        tokenizer_json, kept = prune(tokenizer_json, [*corpus, *likely], config.vocab.frequent)
+            near = nearest_words(known, said, config.vocab.near)
+        tokenizer_json, kept = prune(tokenizer_json, [*corpus, *near], config.vocab.frequent)
     tokenizer = tokenizer_of(tokenizer_json, shape.text.context)
     text = shape.text.model_copy(
         update={"vocab_size": len(kept), "eos_id": tokenizer.eos_id, "pad_id": tokenizer.pad_id}
@@ -127,17 +128,15 @@ def start_static(clip: Any, vectors: Tensor, special: list[int]) -> None:
         vectors: the teacher's unit vectors of the vocabulary [V, d].
         special: ids that say nothing by themselves (begin, end, padding).
     """
-    text, table = clip.text_model, clip.text_model.embeddings.token_embedding
-    width, numbers = clip.config.hidden_size, table.weight.shape[1]
-    kept = min(numbers, vectors.shape[1])
+    text = clip.text_model
+    width = text.embeddings.token_embedding.weight.shape[1]
+    kept = min(width, vectors.shape[1])
     centred = vectors.double() - vectors.double().mean(dim=0)
     components = torch.linalg.eigh(centred.T @ centred)[1].flip(1)[:, :kept]
     rows = centred @ components
     rows = rows * (0.02 / rows.std())  # the spread that CLIP's tables start with
     rows[special] = 0
-    table.weight.copy_(F.pad(rows, (0, numbers - kept)))
-    if isinstance(table, FactorisedTable):
-        table.widen.weight.copy_(torch.eye(width, numbers))
+    text.embeddings.token_embedding.weight.copy_(F.pad(rows, (0, width - kept)))
     text.embeddings.position_embedding.weight.zero_()
     clip.text_projection.weight.copy_(F.pad(components, (0, width - kept)))
     for index, layer in enumerate(text.encoder.layers):
@@ -159,30 +158,24 @@ def vectors_of(teacher: Teacher, texts: list[str], cache: Path) -> dict[str, np.
     return dict(zip(texts, text_embeddings(teacher, texts, cache, "its vocabulary"), strict=True))
 
 
-def likely_words(known: dict[str, np.ndarray], corpus: list[str], count: int) -> list[str]:
-    """Return the words most like those of a corpus: what captions that nobody has written yet are likely to say.
-
-    Fisher's linear discriminant between the corpus's words and all others, its covariance shrunk half way to a multiple
-    of the identity, ranks the words: it learns what kind of word a caption is made of. The distance to single captions
-    would rank the inflections of a caption's words first.
+def nearest_words(known: dict[str, np.ndarray], said: np.ndarray, count: int) -> list[str]:
+    """Return the words nearest to what a corpus is about: by the mean cosine to the three texts nearest to each.
 
     Args:
-        known: the teacher's unit vector [d] of each word.
-        corpus: captions.
-        count: of words to return, the likeliest first; those of the corpus itself are not among them.
+        known: unit vector [d] of each word.
+        said: unit vectors [n, d] of the corpus.
+        count: of words to return, the nearest first.
     """
-    said = {word for text in corpus for word in text.lower().split()}
     words = list(known)
-    theirs = np.array([word.lower() in said for word in words], dtype=bool)
-    if not theirs.any() or theirs.all():
+    best = min(3, len(said))
+    closeness = [
+        np.partition(np.stack([known[word] for word in words[start : start + 1024]]) @ said.T, -best)[:, -best:]
+        for start in range(0, len(words), 1024)
+    ]
+    if not closeness:
         return []
-    vectors = np.stack([known[word] for word in words]).astype(np.float64)
-    groups = vectors[theirs], vectors[~theirs]
-    within = sum((part - part.mean(axis=0)).T @ (part - part.mean(axis=0)) / len(part) for part in groups)
-    shrunk = within + np.trace(within) / len(within) * np.eye(len(within))
-    score = vectors @ np.linalg.solve(shrunk, groups[0].mean(axis=0) - groups[1].mean(axis=0))
-    order = np.argsort(-score, kind="stable")
-    return [words[place] for place in order if not theirs[place]][:count]
+    order = np.argsort(-np.concatenate(closeness).mean(axis=1), kind="stable")
+    return [words[place] for place in order[:count]]
 
 
 def surface(tokenizer: TextTokenizer) -> list[str]:

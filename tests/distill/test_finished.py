@@ -26,7 +26,7 @@ TEXTS = ["a red disc", "", "blue " * 20, "猫 🐈", "x"]
 MOBILE = {
     "preset": "demo",
     "image": {"size": 32, "stages": [[1, 16, 1, 3, 1], [6, 24, 2, 3, 2]]},
-    "text": {"width": 32, "table_rank": 12, "layers": 1, "heads": 2, "mlp": 32, "context": 24},
+    "text": {"width": 32, "layers": 1, "heads": 2, "mlp": 32, "context": 24},
 }
 
 

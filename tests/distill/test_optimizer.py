@@ -14,7 +14,7 @@ from conaclip_edge.distill.optimizer import make_optimizer
 from conaclip_edge.models.dual_encoder import DualEncoder
 from conaclip_edge.models.presets import student_shape
 
-SMALL = {"width": 32, "table_rank": 0, "layers": 1, "heads": 2, "mlp": 32}
+SMALL = {"width": 32, "layers": 1, "heads": 2, "mlp": 32}
 MOBILE = {"preset": "demo", "image": {"size": 32, "stages": [[1, 16, 1, 3, 1]]}, "text": SMALL}
 
 

@@ -115,27 +115,15 @@ def test_a_batch_without_a_pair_is_refused(changes: dict[str, Any]) -> None:
         sampler(**changes)
 
 
-@pytest.mark.parametrize(("a_step", "count"), [(0, 0), (2, 2), (500, 7)])
-def test_more_texts_come_beside_the_unpaired_ones(a_step: int, count: int) -> None:
-    rows = sampler(more_texts=np.arange(300, 307), more_texts_a_step=a_step).rows(3)
-    assert (rows.pairs, len(rows.pictures)) == (6, 10)
-    own, more = rows.texts[6:10], rows.texts[10:]
-    assert set(own) <= set(range(FIRST_TEXT[40], FIRST_TEXT[60]))
-    assert len(set(more)) == len(more) == count
-    assert set(more) <= set(range(300, 307))
-    assert np.all(rows.owners[6:] == -1)
-
-
-def test_more_texts_leave_the_other_rows_as_they_were() -> None:
-    plain, more = (sampler(more_texts=np.arange(300, 350), more_texts_a_step=count).rows(4) for count in (0, 20))
-    assert plain.texts.tolist() == more.texts[: len(plain.texts)].tolist()
-    assert plain.pictures.tolist() == more.pictures.tolist()
+@pytest.mark.parametrize(("unpaired_texts", "count"), [(None, 4), (0, 0), (9, 9), (500, 41)])
+def test_the_number_of_unpaired_texts_can_be_set_apart(unpaired_texts: int | None, count: int) -> None:
+    rows = sampler(unpaired_texts=unpaired_texts, more_texts=np.arange(300, 302)).rows(3)
+    assert len(rows.pictures) == 10
+    assert (len(rows.texts) - rows.pairs, rows.pairs) == (count, 6)  # 39 captions of unlabelled pictures and 2 more
 
 
 def test_more_rows_are_dealt_like_unlabelled_ones() -> None:
-    dealt = sampler(
-        unpaired=0.5, more_pictures=np.arange(200, 205), more_texts=np.arange(300, 310), more_texts_a_step=3
-    )
+    dealt = sampler(unpaired=0.5, more_pictures=np.arange(200, 205), more_texts=np.arange(300, 310))
     steps = [dealt.rows(step) for step in range(5)]
     assert sorted(row for each in steps for row in each.pictures[each.pairs :]) == [*range(40, 60), *range(200, 205)]
     texts = {text for step in range(60) for text in dealt.rows(step).texts[5:]}

@@ -156,7 +156,6 @@ def test_an_earlier_student_of_another_vocabulary_is_refused(settings: Any) -> N
             "student": {
                 "preset": "demo",
                 "image": {"size": 32, "stages": [[1, 16, 1, 3, 1], [6, 24, 2, 3, 2]]},
-                "text": tiny.STUDENT["text"] | {"table_rank": 12},
                 "freeze_blocks": 2,
             }
         },
@@ -173,7 +172,6 @@ def test_frozen_blocks_stay_as_they_were_and_the_rest_moves(settings: Any) -> No
     student = {
         "preset": "demo",
         "image": {"size": 32, "stages": [[1, 16, 1, 3, 1], [6, 24, 2, 3, 2]]},
-        "text": tiny.STUDENT["text"] | {"table_rank": 0},
         "freeze_blocks": 1,
     }
     for name, count in (("short", 1), ("long", 4)):

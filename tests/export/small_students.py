@@ -8,7 +8,7 @@ from torch import nn
 
 from conaclip_edge.config import ImageTowerConfig, ModelConfig, TextTowerConfig
 from conaclip_edge.export.calibration import Calibration, make_calibration
-from conaclip_edge.models.dual_encoder import DualEncoder, FactorisedTable
+from conaclip_edge.models.dual_encoder import DualEncoder
 
 CONTEXT, EOS, VOCAB, SIZE = 12, 40, 50, 32
 STAGES = ((1, 8, 1, 3, 1), (4, 12, 2, 5, 2), (4, 16, 1, 3, 2))
@@ -24,7 +24,6 @@ def student(kind: str = "vit", activation: str = "gelu", eos: int = EOS, seed: i
     image = (VIT if kind == "vit" else MOBILE).model_copy(update={"activation": activation})
     text = TextTowerConfig(
         width=32,
-        table_rank=0 if kind == "vit" else 12,
         layers=2,
         heads=4,
         mlp=64,
@@ -46,8 +45,6 @@ def student(kind: str = "vit", activation: str = "gelu", eos: int = EOS, seed: i
             nn.init.normal_(module.bias, 0, 0.2)
         if isinstance(module, nn.Linear | nn.Embedding):
             nn.init.normal_(module.weight, 0, 0.15)
-        if isinstance(module, FactorisedTable):
-            nn.init.normal_(module.weight, 0, 0.3)
         if isinstance(module, nn.Linear) and module.bias is not None:
             nn.init.normal_(module.bias, 0, 0.1)
     return model.eval()

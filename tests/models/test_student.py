@@ -14,12 +14,10 @@ from tiny_tokenizers import minilm_json
 
 from conaclip_edge.config import StudentConfig
 from conaclip_edge.config_values import parse
-from conaclip_edge.errors import UserError
 from conaclip_edge.models.dual_encoder import DualEncoder
-from conaclip_edge.models.presets import student_shape
 from conaclip_edge.models.student import (
     build_student,
-    likely_words,
+    nearest_words,
     resized_positions,
     start_static,
     surface,
@@ -60,46 +58,35 @@ def teacher(tmp_path: Path) -> Any:
     return SpellingTeacher(tmp_path)
 
 
-def build(teacher: Any, tmp_path: Path, likely: int, table_rank: int = 0) -> tuple[DualEncoder, dict[str, Any]]:
+def build(teacher: Any, tmp_path: Path, near: int) -> tuple[DualEncoder, dict[str, Any]]:
     values = {
         "image": {"stages": [[1, 8, 1, 3, 1]], "width": 8},
-        "text": {"width": 8, "table_rank": table_rank, "layers": 1, "heads": 2, "mlp": 8},
+        "text": {"width": 8, "layers": 1, "heads": 2, "mlp": 8},
         "init_image": "none",
-        "vocab": {"keep": "corpus", "frequent": 2500, "likely": likely},
+        "vocab": {"keep": "corpus", "frequent": 2500, "near": near},
     }
     torch.manual_seed(0)
-    student, content, _ = build_student(parse(StudentConfig, values, "test"), teacher, CORPUS, tmp_path / "cache")
+    said = teacher.embed_texts(CORPUS).numpy()
+    teacher.asked.clear()
+    student, content, _ = build_student(parse(StudentConfig, values, "test"), teacher, CORPUS, tmp_path / "cache", said)
     return student, content
 
 
-def of_two_kinds(random: np.random.Generator) -> dict[str, np.ndarray]:
-    """Return vectors of 200 things and 800 ideas, told apart by one direction of much less spread than another."""
-    rows = random.normal(size=(1000, 6)) * [0.2, 5, 1, 1, 1, 1]
-    rows[:200, 0] += 1
-    rows[:, 1] += 30  # what all words have in common says nothing
-    names = [f"{'thing' if place < 200 else 'idea'}{place}" for place in range(1000)]
-    return dict(zip(names, rows / np.linalg.norm(rows, axis=1, keepdims=True), strict=True))
+def test_the_words_nearest_to_any_three_texts_come_first() -> None:
+    random = np.random.default_rng(3)
+    known = {f"word{place}": row / np.linalg.norm(row) for place, row in enumerate(random.normal(size=(2500, 5)))}
+    said = random.normal(size=(40, 5))
+    score = {word: sum(sorted(float(row @ text) for text in said)[-3:]) for word, row in list(known.items())}
+    wanted = sorted(score, key=lambda word: -score[word])
+    assert nearest_words(known, said, 7) == wanted[:7]
+    assert nearest_words(known, said, 5000) == wanted
+    best = max(known, key=lambda word: float(known[word] @ said[0]))
+    assert nearest_words(known, said[:1], 1) == [best]  # fewer texts than three
+    assert nearest_words({}, said, 3) == []
 
 
-def test_the_words_of_the_captions_kind_come_first() -> None:
-    known = of_two_kinds(np.random.default_rng(3))
-    captions = [f"a Thing{place} and another" for place in range(40)]
-    found = likely_words(known, captions, 160)
-    assert np.mean([word.startswith("thing") for word in found]) > 0.9
-    assert not {f"thing{place}" for place in range(40)} & set(found)  # they are kept anyway
-    assert found == likely_words(known, captions, 5000)[:160]
-    assert len(likely_words(known, captions, 5000)) == 960
-
-
-def test_without_two_kinds_of_words_none_is_likelier() -> None:
-    known = of_two_kinds(np.random.default_rng(3))
-    assert likely_words(known, ["nothing that is known"], 3) == []
-    assert likely_words(known, [" ".join(known)], 3) == []
-    assert likely_words({}, ["a cat"], 3) == []
-
-
-def test_likely_words_are_kept_whole(teacher: Any, tmp_path: Path) -> None:
-    few, many = (set(whole_words(tokenizer_of(build(teacher, tmp_path, likely)[1], 32))) for likely in (0, 100))
+def test_near_words_are_kept_whole(teacher: Any, tmp_path: Path) -> None:
+    few, many = (set(whole_words(tokenizer_of(build(teacher, tmp_path, near)[1], 32))) for near in (0, 100))
     more = many - few
     assert 50 < len(more) <= 100
     assert all("ee" in word for word in more)
@@ -116,9 +103,9 @@ def test_whole_words_are_one_piece_each() -> None:
         assert [tokenizer.tokenizer.id_to_token(piece) for piece in tokenizer.ids(word)[1:-1]] == [word]
 
 
-@pytest.mark.parametrize("likely", [0, 100])
-def test_each_row_starts_from_what_the_teacher_says_of_its_piece(teacher: Any, tmp_path: Path, likely: int) -> None:
-    student, content = build(teacher, tmp_path, likely)
+@pytest.mark.parametrize("near", [0, 100])
+def test_each_row_starts_from_what_the_teacher_says_of_its_piece(teacher: Any, tmp_path: Path, near: int) -> None:
+    student, content = build(teacher, tmp_path, near)
     assert len(teacher.asked) == len(set(teacher.asked))  # nothing is asked twice
     tokenizer = tokenizer_of(content, 32)
     table = student.text.clip.text_model.embeddings.token_embedding.weight.clone()
@@ -128,32 +115,6 @@ def test_each_row_starts_from_what_the_teacher_says_of_its_piece(teacher: Any, t
     signs = torch.sign((table * again).sum(0))  # of a principal component the sign is free
     assert torch.allclose(table, again * signs, atol=1e-5)
     assert table[tokenizer.eos_id].abs().max() == 0
-
-
-def test_a_factorised_table_starts_from_the_first_components_of_the_same_rows(teacher: Any, tmp_path: Path) -> None:
-    whole, low = (build(teacher, tmp_path, 100, rank)[0].text.clip for rank in (0, 5))
-    tables = [clip.text_model.embeddings.token_embedding for clip in (whole, low)]
-    ids = torch.arange(len(tables[0].weight))
-    rows, widened = (table(ids) for table in tables)
-    assert tables[1].weight.shape == (len(ids), 5)
-    assert torch.equal(widened[:, 5:], torch.zeros(len(ids), 3))
-    shares = [part[:, :5] / part[:, :5].std() for part in (rows, widened)]  # both tables begin with one spread
-    assert torch.allclose(*shares, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"text": {"width": 64}}, r"student\.text\.table_rank = 96 must be below student\.text\.width = 64, or 0"),
-        (
-            {"preset": "vit-s16-text2l", "text": {"table_rank": 96}},
-            r"table_rank needs a mobile image tower: .*CLIPModel",
-        ),
-    ],
-)
-def test_a_rank_that_cannot_be_is_refused(changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        student_shape(parse(StudentConfig, changes, "test"))
 
 
 def test_resized_positions_keep_the_class_row_and_what_lies_between_the_others() -> None:
