@@ -232,18 +232,21 @@ def study(
     recipe: Annotated[Path | None, typer.Argument(help="YAML study or recipe; left out: the demo's recipe.")] = None,
     settings: SetOption = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Runs a graph; default: the study's, 3.")] = None,
+    budget: Annotated[int | None, typer.Option(min=1, help="Steps of every run; default: the study's.")] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes; default: one a core.")] = None,
     out: Annotated[Path, typer.Option(help="Folder; finished runs in it are kept.")] = Path("runs/study"),
     as_json: JsonOption = False,
 ) -> None:
     """Try every supervision on every learning type, integrate what helps, and write a table with intervals.
 
-    Example: conaclip-edge study distill/studies/demo.yaml --out runs/study
+    Example: conaclip-edge study distill/studies/demo.yaml --seeds 3 --budget 80 --out runs/study
     """
     from conaclip_edge.recipes import study_recipe
 
     with results(as_json) as show:
-        config = study_recipe(recipe, [*(settings or []), *([f"seeds={seeds}"] if seeds else [])])
+        options = {"seeds": seeds, "recipe.train.steps": budget}
+        given = [f"{key}={value}" for key, value in options.items() if value is not None]
+        config = study_recipe(recipe, [*(settings or []), *given])
         from conaclip_edge.benchmarks.study_page import write_study
         from conaclip_edge.distill.study import study as run
         from conaclip_edge.distill.study_table import study_table

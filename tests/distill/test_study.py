@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from conaclip_edge.benchmarks.study_page import render_study, write_study
+from conaclip_edge.cli import app
 from conaclip_edge.config import StudyConfig
 from conaclip_edge.distill import study as module
 from conaclip_edge.distill import study_run
@@ -283,3 +285,16 @@ def test_names_give_files_that_do_not_collide() -> None:
     files = {file_name("val", name) for name in names}
     assert len(files) == len(names)
     assert all(len(name) < 70 and "/" not in name and name.isascii() for name in files)
+
+
+def test_seeds_and_budget_of_the_command_reach_every_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[StudyConfig] = []
+
+    def stop(config: StudyConfig, out: Path, jobs: int | None) -> None:
+        asked.append(config)
+        raise UserError("enough")
+
+    monkeypatch.setattr(module, "study", stop)
+    CliRunner().invoke(app, ["study", "--seeds", "2", "--budget", "7", "--set", "recipe.train.batch_size=5"])
+    (config,) = asked
+    assert (config.seeds, config.recipe.train.steps, config.recipe.train.batch_size) == (2, 7, 5)
