@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from conaclip_edge.benchmarks.command import benchmark, benchmark_text, default_report
-from conaclip_edge.config import BenchmarkConfig, DistillConfig, TeacherConfig
+from conaclip_edge.config import BenchmarkConfig, TeacherConfig
 from conaclip_edge.data.pairs import Pairs
 from conaclip_edge.data.read import read_pairs
 from conaclip_edge.distill.compare import compare, recall_table
@@ -21,7 +21,7 @@ from conaclip_edge.export.targets import TARGETS, export_configs
 from conaclip_edge.files import atomic_folder, read_json, write_json
 from conaclip_edge.models.checkpoint import load_student
 from conaclip_edge.progress import say
-from conaclip_edge.recipes import point_latest
+from conaclip_edge.recipes import distill_recipe, point_latest
 from conaclip_edge.retrieval.command import index_pictures
 
 GRAPHS = ["infonce", "motis", "conaclip"]
@@ -41,7 +41,7 @@ def demo(home: Path) -> dict[str, Any]:
         say("1/5 teacher: EfficientNet-Lite0 and MiniLM joined by a head")
         train_teacher(TeacherConfig(name="demo-teacher"), teacher)
     say("2/5 students: the same recipe with three graphs")
-    config = DistillConfig(name="demo", teacher=str(teacher))
+    config = distill_recipe(None, []).model_copy(update={"name": "demo", "teacher": str(teacher)})
     # all at once: on two cores the third would otherwise train alone while a core stands idle
     comparison = compare(config, GRAPHS, [config.seed], home / "baselines", jobs=len(GRAPHS))
     student = home / "student"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from pathlib import Path
 
@@ -10,12 +11,15 @@ from conaclip_edge.config_values import load_yaml, override, parse
 from conaclip_edge.errors import UserError
 
 LATEST = Path("runs/latest")
+# what the demo's recipe has beside the defaults: a recipe that names no invented texts gets none
+DEMO = {"invented": {"texts": 12_000}, "train": {"unpaired_texts": 256}}
 _FILES = {"metadata.jsonl": "imagefolder", "metadata.csv": "imagefolder", "*.tar": "webdataset", "*.parquet": "parquet"}
 
 
 def distill_recipe(path: Path | None, settings: list[str]) -> DistillConfig:
-    """Read a distillation recipe."""
-    return parse(DistillConfig, override(load_yaml(path) if path else {}, settings), str(path or "the default recipe"))
+    """Read a distillation recipe; without a path, the demo's."""
+    values = load_yaml(path) if path else copy.deepcopy(DEMO)
+    return parse(DistillConfig, override(values, settings), str(path or "the default recipe"))
 
 
 def teacher_recipe(path: Path | None, settings: list[str]) -> TeacherConfig:
@@ -25,7 +29,7 @@ def teacher_recipe(path: Path | None, settings: list[str]) -> TeacherConfig:
 
 def study_recipe(path: Path | None, settings: list[str]) -> StudyConfig:
     """Read a study; a distillation recipe stands for the default study of it."""
-    values, where = load_yaml(path) if path else {}, str(path or "the default study")
+    values, where = load_yaml(path) if path else {"recipe": copy.deepcopy(DEMO)}, str(path or "the default study")
     if "student" in values or "graph" in values or "train" in values:  # keys that no study has
         values = {"name": values.get("name", "study"), "recipe": values}
     return parse(StudyConfig, override(values, settings), where)

@@ -45,13 +45,15 @@ def test_every_shipped_recipe_says_how_to_run_it(path: Path) -> None:
 
 
 def test_the_demo_s_recipes_are_the_defaults() -> None:
-    for name, read, default in (
-        ("demo", distill_recipe, DistillConfig()),
-        ("demo-teacher", teacher_recipe, TeacherConfig()),
-    ):
+    for name, read in (("demo", distill_recipe), ("demo-teacher", teacher_recipe)):
         (path,) = (path for path in RECIPES if path.stem == name)
         read_: Any = read
-        assert read_(path, []).model_dump() | {"name": ""} == default.model_dump() | {"name": ""}
+        assert read_(path, []).model_dump() | {"name": ""} == read_(None, []).model_dump() | {"name": ""}
+
+
+def test_a_setting_changes_the_demo_s_recipe_for_that_call_alone() -> None:
+    assert distill_recipe(None, ["invented.texts=5", "train.steps=3"]).invented.texts == 5
+    assert (distill_recipe(None, []).invented.texts, study_recipe(None, []).recipe.invented.texts) == (12_000, 12_000)
 
 
 def test_the_demo_s_data_are_those_of_the_package() -> None:
