@@ -89,7 +89,9 @@ def _near(random: Random, value: Any) -> Any:
         return random.choice((value + "x", value[:-1], value.upper(), value * 40, [value], value + "\0", f"../{value}"))
     if isinstance(value, list):
         return random.choice((value[::-1], value * 50, value[:1], {"0": value}))
-    return random.choice(([value], list(value), list(value.values())))
+    if isinstance(value, dict):
+        return random.choice(([value], list(value), list(value.values())))
+    return [value]  # YAML has more kinds: dates, bytes, sets, pairs
 
 
 def _nodes(tree: Any) -> list[Any]:

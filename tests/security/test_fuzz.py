@@ -52,6 +52,14 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_DATASETS_CACHE", "")  # the readers' own is set by the parsers; this brings the old one back
 
 
+YAML_KINDS = (b"a: !!omap [b: 1]", b"a: !!pairs [b: 1]", b"a: !!set {b, c}", b"a: !!binary aGk=", b"a: 2001-01-01")
+
+
+@pytest.mark.parametrize("document", YAML_KINDS, ids=bytes.decode)
+def test_every_kind_of_yaml_value_can_be_changed(document: bytes) -> None:
+    assert len({change(Random(seed), [document], "yaml") for seed in range(300)}) > 50
+
+
 @pytest.mark.parametrize("name", TESTED)
 def test_a_valid_file_is_read_without_an_error(name, made):
     folder, subject = made(name)
