@@ -157,7 +157,7 @@ DEMO_DATA = DataConfig(format="openmoji", test_fraction=0.2, labelled=0.25)
 
 
 class DistillConfig(Config):
-    """A distillation recipe; the defaults are the demo's."""
+    """A distillation recipe; the defaults are the demo's, but for its phrases (`recipes.DEMO`)."""
 
     name: str = "student"
     seed: int = Field(0, ge=0, lt=2**63)

@@ -1,4 +1,4 @@
-"""From a recipe file and --set to a config; without a file, the defaults, which are the demo's."""
+"""From a recipe file and --set to a config; without a file, the demo's."""
 
 from __future__ import annotations
 
