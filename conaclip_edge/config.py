@@ -25,6 +25,7 @@ class DataConfig(Config):
     path: Path | None = None
     images: Path | None = Field(None, description="picture folder, for formats that keep it apart (karpathy, coco)")
     split: Literal["family", "random"] = Field("family", description="openmoji only: keep near-twins together, or not")
+    fold: int = Field(0, ge=0, description="openmoji only: which share is test; folds share no test picture")
     unnamed: bool = Field(
         True, description="openmoji only: also its pictures without a name, as unpaired train pictures"
     )

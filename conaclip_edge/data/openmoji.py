@@ -40,8 +40,8 @@ def read(config: DataConfig, cache_folder: Path = Path("runs/cache")) -> Pairs:
 
     Args:
         config: `split` "family" keeps near-twins (by picture or caption features) in one split, "random" does not;
-            `unnamed` adds the pictures that no name package knows to train, without captions; `picture_size` is the
-            rendered size.
+            `fold` says which pictures are test; `unnamed` adds the pictures that no name package knows to train,
+            without captions; `picture_size` is the rendered size.
         cache_folder: where rendered pictures and the family split are kept between runs.
     """
     captions = emoji_captions() | (dict.fromkeys(unnamed_keys(), ()) if config.unnamed else {})
@@ -60,7 +60,7 @@ def read(config: DataConfig, cache_folder: Path = Path("runs/cache")) -> Pairs:
     )
     named = len(emoji_captions())
     if config.split == "random":
-        splits = _split(np.arange(named), config.val_fraction, config.test_fraction) + ["train"] * (len(keys) - named)
+        splits = _split(np.arange(named), config) + ["train"] * (len(keys) - named)
         return replace(whole, splits=splits)
     return replace(whole, splits=_family_splits(whole, named, config, folder))
 
@@ -140,7 +140,7 @@ def _render(keys: list[str], size: int, folder: Path) -> list[Path]:
 
 def _family_splits(pairs: Pairs, named: int, config: DataConfig, folder: Path) -> list[str]:
     """Deal families of near-twins to the splits; an unnamed twin of a held-out picture is in none of them."""
-    fractions = f"{config.val_fraction}/{config.test_fraction}/{FAMILY_COSINE}"
+    fractions = f"{config.val_fraction}/{config.test_fraction}/{FAMILY_COSINE}" + f"/{config.fold}" * (config.fold > 0)
     path = folder / f"splits-{sha256_text(pairs.content, fractions)[:16]}.json"
     if path.exists():
         return [str(split) for split in read_json(path, "family split")]
@@ -152,7 +152,7 @@ def _family_splits(pairs: Pairs, named: int, config: DataConfig, folder: Path) -
     texts = features.texts(np.arange(features.first_text[-1]))
     owners = np.repeat(np.arange(len(pairs)), np.diff(features.first_text))
     groups = families(pictures[:named], texts, owners)
-    dealt = _split(groups, config.val_fraction, config.test_fraction) + ["train"] * (len(pairs) - named)
+    dealt = _split(groups, config) + ["train"] * (len(pairs) - named)
     splits = np.asarray(dealt, dtype=object)  # an array of texts would cut longer ones
     held_out = pictures[splits != "train"]
     twins = (pictures[named:] @ held_out.T > FAMILY_COSINE).any(axis=1)
@@ -182,16 +182,31 @@ def families(pictures: np.ndarray, texts: np.ndarray, owners: np.ndarray) -> np.
     return np.asarray(connected_components(graph, directed=False)[1])
 
 
-def _split(groups: np.ndarray, val_fraction: float, test_fraction: float) -> list[str]:
-    """Deal whole groups to test, val and train in a fixed shuffled order until each has its share."""
-    random = np.random.default_rng(17)
+def _split(groups: np.ndarray, config: DataConfig) -> list[str]:
+    """Deal whole groups to the splits in a fixed shuffled order; a fold tests on what no fold before did."""
+    order = np.random.default_rng(17).permutation(np.unique(groups)).tolist()
+    tested: set[int] = set()
+    splits = _deal(groups, order, tested, config)
+    for fold in range(config.fold):
+        tested |= set(groups[splits == "test"].tolist())
+        order.sort(key=tested.__contains__)
+        splits = _deal(groups, order, tested, config)
+        if "test" not in splits:
+            raise UserError(f"data.fold = {config.fold}: folds 0 to {fold} have had every picture in test.")
+    return [str(split) for split in splits]
+
+
+def _deal(groups: np.ndarray, order: list[int], tested: set[int], config: DataConfig) -> np.ndarray:
+    """Deal whole groups to test, val and train until each has its share; what was tested before stands last."""
     splits = np.full(len(groups), "train", dtype=object)
-    wanted = [("test", round(len(groups) * test_fraction)), ("val", round(len(groups) * val_fraction))]
-    for group in random.permutation(np.unique(groups)):
+    wanted = [("test", round(len(groups) * config.test_fraction)), ("val", round(len(groups) * config.val_fraction))]
+    for group in order:
+        if wanted and wanted[0][0] == "test" and group in tested:
+            wanted.pop(0)
         rows = np.flatnonzero(groups == group)
         if wanted and len(rows) <= wanted[0][1]:
             splits[rows] = wanted[0][0]
             wanted[0] = (wanted[0][0], wanted[0][1] - len(rows))
             if wanted[0][1] == 0:
                 wanted.pop(0)
-    return [str(split) for split in splits]
+    return splits

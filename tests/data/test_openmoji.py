@@ -16,6 +16,7 @@ from conaclip_edge.data import openmoji
 from conaclip_edge.data.openmoji import FAMILY_COSINE, emoji_captions, families, read, unnamed_keys
 from conaclip_edge.data.pairs import Pairs
 from conaclip_edge.data.preprocess import decode
+from conaclip_edge.errors import UserError
 from conaclip_edge.models import pretrained
 
 
@@ -93,18 +94,38 @@ def test_families_equal_those_of_an_exhaustive_search(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_splits_take_whole_families_and_their_share(seed: int) -> None:
     groups = np.random.default_rng(seed).zipf(1.6, 500) % 200
-    splits = np.array(openmoji._split(groups, 0.1, 0.2))
+    shares = DataConfig(val_fraction=0.1, test_fraction=0.2)
+    splits = np.array(openmoji._split(groups, shares))
     for group in set(groups.tolist()):
         assert len(set(splits[groups == group].tolist())) == 1
     counts = {name: int(np.sum(splits == name)) for name in ("train", "val", "test")}
     assert counts["test"] == 100
     assert counts["val"] == 50
     assert sum(counts.values()) == 500
-    assert np.array_equal(splits, openmoji._split(groups, 0.1, 0.2))
+    assert np.array_equal(splits, openmoji._split(groups, shares))
 
 
 def test_no_share_is_an_empty_split() -> None:
-    assert set(openmoji._split(np.arange(10), 0.0, 0.0)) == {"train"}
+    assert set(openmoji._split(np.arange(10), DataConfig(val_fraction=0, test_fraction=0))) == {"train"}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_folds_share_no_test_picture_and_cut_no_group(seed: int) -> None:
+    groups = np.random.default_rng(seed).integers(0, 200, 500)
+    times_tested = np.zeros(500, dtype=int)
+    for fold in range(5):
+        splits = np.array(openmoji._split(groups, DataConfig(val_fraction=0.1, test_fraction=0.2, fold=fold)))
+        assert all(len(set(splits[groups == group])) == 1 for group in set(groups.tolist()))
+        assert np.sum(splits == "val") == 50
+        assert np.sum(splits == "test") == pytest.approx(100, abs=fold)
+        times_tested += splits == "test"
+    assert times_tested.max() == 1
+    assert times_tested.sum() >= 495
+
+
+def test_a_fold_for_which_no_picture_is_left_is_told() -> None:
+    with pytest.raises(UserError, match=r"data\.fold = 3: folds 0 to 1 have had every picture in test"):
+        openmoji._split(np.arange(10), DataConfig(test_fraction=0.5, fold=3))
 
 
 class Shapes:
@@ -188,6 +209,17 @@ def test_a_random_split_lets_twins_cross_and_is_another_data_set(tmp_path: Path)
     assert random.fingerprint != family.fingerprint
     assert random.content == family.content  # so that embeddings are shared
     assert np.sum(np.asarray(random.splits) == "test") == 16
+
+
+@pytest.mark.usefixtures("few")
+def test_folds_are_of_one_content_and_let_no_twin_cross(tmp_path: Path) -> None:
+    folds = [read(config("family").model_copy(update={"fold": fold}), tmp_path) for fold in (0, 1)]
+    assert folds[0].content == folds[1].content
+    assert folds[0].fingerprint != folds[1].fingerprint
+    tested = [{pairs.keys[row] for row in pairs.rows("test")} for pairs in folds]
+    assert not tested[0] & tested[1]
+    assert [crossings(pairs) for pairs in folds] == [0, 0]
+    assert read(config("family"), tmp_path).splits == folds[0].splits  # the second fold's file is its own
 
 
 @pytest.mark.usefixtures("few")
