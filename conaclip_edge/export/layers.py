@@ -98,19 +98,21 @@ class Block(nn.Module):
         return x + hidden
 
     def _attend(self, queries: Tensor, rows: Tensor, mask: Tensor | None) -> Tensor:
-        q, k, v = self._split(self.q(queries)), self._split(self.k(rows)), self._split(self.v(rows))
-        scores = torch.bmm(q, k.transpose(1, 2))
+        batch, _, width = rows.shape
+        each = width // self.heads
+
+        # -1 for the length, and view rather than reshape: XNNPACK takes no other form of a dynamic one
+        def split(x: Tensor, *order: int) -> Tensor:
+            return x.view(batch, -1, self.heads, each).permute(0, *order).contiguous()
+
+        q = split(self.q(queries), 2, 1, 3).view(batch * self.heads, -1, each)
+        k = split(self.k(rows), 2, 3, 1).view(batch * self.heads, each, -1)
+        v = split(self.v(rows), 2, 1, 3).view(batch * self.heads, -1, each)
+        scores = torch.bmm(q, k)
         if mask is not None:
             scores = scores + mask
-        mixed = torch.bmm(torch.softmax(scores, dim=-1), v)
-        heads, (batch, _, width) = self.heads, queries.shape
-        # -1 for the length: XNNPACK takes no other form of a dynamic one
-        return mixed.view(batch, heads, -1, width // heads).transpose(1, 2).reshape(batch, -1, width)
-
-    def _split(self, x: Tensor) -> Tensor:
-        batch, _, width = x.shape
-        split = x.view(batch, -1, self.heads, width // self.heads).transpose(1, 2)
-        return split.reshape(batch * self.heads, -1, width // self.heads)
+        mixed = torch.bmm(torch.softmax(scores, dim=-1), v).view(batch, self.heads, -1, each)
+        return mixed.transpose(1, 2).contiguous().view(batch, -1, width)
 
 
 class Conv(nn.Module):

@@ -34,6 +34,8 @@ class Graph:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, onnx.TensorProto] = {}
         self.quantised: dict[str, list[str]] = {}
+        # accelerators of phones take MatMul and Softmax but no Attention; none of them takes this int8 either way
+        self.has_attention = bool(int8) and opset >= 23
 
     def add(self, op: str, *inputs: str, outputs: int = 1, **attributes: Any) -> Any:
         """Append a node; returns the name of its output, or the list of them if there are several."""

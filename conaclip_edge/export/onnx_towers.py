@@ -7,13 +7,14 @@ from collections.abc import Callable
 import onnx
 import torch
 from onnx import TensorProto, helper
-from torch import nn
+from torch import Tensor, nn
 
 from conaclip_edge.export.layers import MASKED, Block, QuickGelu
 from conaclip_edge.export.onnx_graph import Graph, convolution, exact_linear, layer_norm, linear, token_rows
 from conaclip_edge.export.towers import MobileTower, TextTower, Towers, VitTower
 
 Pool = Callable[[Graph, str], str]
+CAUSAL = "causal"  # in the place of a mask: the Attention operator makes it itself
 
 
 def image_model(towers: Towers, graph: Graph, about: str) -> onnx.ModelProto:
@@ -101,8 +102,7 @@ def _text(graph: Graph, tower: TextTower) -> str:
     hidden = graph.add("Mul", hidden, graph.constant("masked", MASKED))
     hidden = graph.add("Unsqueeze", hidden, graph.shape(1, 2))
     first = graph.add("Unsqueeze", graph.add("Cast", first, to=kind) if graph.half else first, graph.shape(1))
-    both = graph.add("Concat", length, length, axis=0)
-    mask = graph.add("Slice", graph.constant("mask", tower.mask[:-1, :-1]), graph.shape(0, 0), both, graph.shape(0, 1))
+    mask = CAUSAL if graph.has_attention else _causal_mask(graph, length, tower.mask[:-1, :-1])
     place = graph.add("Slice", graph.constant("position", tower.position[:-1]), graph.shape(0), length, graph.shape(0))
     x = graph.add("Add", token_rows(graph, "input_ids", tower.table, "table"), place)
     count = len(tower.blocks)
@@ -114,23 +114,18 @@ def _text(graph: Graph, tower: TextTower) -> str:
 
 
 def _block(graph: Graph, x: str, block: nn.Module, name: str, mask: str = "", pool: Pool | None = None) -> str:
-    """Add a transformer block; the heads stay a dimension of their own, [batch, heads, L, width / heads]."""
+    """Add a transformer block; `mask` is added to the scores, `pool` picks the row that a last block works for."""
     assert isinstance(block, Block)
     heads, width = block.heads, block.q.in_features
     rows = queries = layer_norm(graph, x, block.norm1, f"{name}.norm1")
     if pool is not None:
         x, queries = pool(graph, x), pool(graph, rows)
 
-    def split(values: str, part: str, perm: list[int]) -> str:
-        y = linear(graph, values, block.get_submodule(part), f"{name}.{part}")  # type: ignore[arg-type]  # q, k, v are linear
-        return str(graph.add("Transpose", graph.add("Reshape", y, graph.shape(0, 0, heads, width // heads)), perm=perm))
-
-    q, k, v = split(queries, "q", [0, 2, 1, 3]), split(rows, "k", [0, 2, 3, 1]), split(rows, "v", [0, 2, 1, 3])
-    scores = graph.add("MatMul", q, k)
-    if mask:
-        scores = graph.add("Add", scores, mask)
-    mixed = graph.add("MatMul", graph.add("Softmax", scores, axis=-1), v)
-    mixed = graph.add("Reshape", graph.add("Transpose", mixed, perm=[0, 2, 1, 3]), graph.shape(0, 0, width))
+    q, k, v = (
+        linear(graph, values, layer, f"{name}.{part}")
+        for part, layer, values in (("q", block.q, queries), ("k", block.k, rows), ("v", block.v, rows))
+    )
+    mixed = (_attention if graph.has_attention else _attention_in_parts)(graph, q, k, v, heads, width, mask)
     x = graph.add("Add", x, linear(graph, mixed, block.o, f"{name}.o"))
     y = linear(graph, layer_norm(graph, x, block.norm2, f"{name}.norm2"), block.fc1, f"{name}.fc1")
     if isinstance(block.act, QuickGelu):
@@ -138,6 +133,32 @@ def _block(graph: Graph, x: str, block: nn.Module, name: str, mask: str = "", po
     else:
         y = graph.add("Gelu", y)
     return str(graph.add("Add", x, linear(graph, y, block.fc2, f"{name}.fc2")))
+
+
+def _attention(graph: Graph, q: str, k: str, v: str, heads: int, _: int, mask: str) -> str:
+    """Mix values [batch, L, width] by the operator of its own; the scale is part of q."""
+    masks = [mask] if mask not in ("", CAUSAL) else []
+    causal = {"is_causal": 1} if mask == CAUSAL else {}
+    return str(graph.add("Attention", q, k, v, *masks, q_num_heads=heads, kv_num_heads=heads, scale=1.0, **causal))
+
+
+def _attention_in_parts(graph: Graph, q: str, k: str, v: str, heads: int, width: int, mask: str) -> str:
+    """Mix values [batch, L, width]; the heads are a dimension of their own, [batch, heads, L, width / heads]."""
+
+    def split(rows: str, *order: int) -> str:
+        parts = graph.add("Reshape", rows, graph.shape(0, 0, heads, width // heads))
+        return str(graph.add("Transpose", parts, perm=[0, *order]))
+
+    scores = graph.add("MatMul", split(q, 2, 1, 3), split(k, 2, 3, 1))
+    if mask:
+        scores = graph.add("Add", scores, mask)
+    mixed = graph.add("MatMul", graph.add("Softmax", scores, axis=-1), split(v, 2, 1, 3))
+    return str(graph.add("Reshape", graph.add("Transpose", mixed, perm=[0, 2, 1, 3]), graph.shape(0, 0, width)))
+
+
+def _causal_mask(graph: Graph, length: str, mask: Tensor) -> str:
+    both = graph.add("Concat", length, length, axis=0)
+    return str(graph.add("Slice", graph.constant("mask", mask), graph.shape(0, 0), both, graph.shape(0, 1)))
 
 
 def _embedding(graph: Graph, x: str, norm: nn.LayerNorm, projection: nn.Linear) -> str:

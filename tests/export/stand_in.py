@@ -65,7 +65,7 @@ class StandIn:
                 self.kept[content] = tower
         (folder / "notes.txt").write_text(config.target)
         return {
-            "opset": 20,
+            "opset": 23,
             "seconds": 1.5,
             "image": {"seconds": 1.0, "nodes": 7},
             "text": {"seconds": 0.5, "nodes": 9},

@@ -75,8 +75,8 @@ def test_nothing_in_the_manifest_depends_on_the_clock(exported):
 
 def test_notes_of_one_tower_stay_with_it(exported):
     notes = {file.path: file.notes for file in read_manifest(exported[0]).files}
-    assert notes["onnx/image.fp16.onnx"] == {"opset": 20, "nodes": 7}
-    assert notes["onnx/text.fp16.onnx"] == {"opset": 20, "nodes": 9}
+    assert notes["onnx/image.fp16.onnx"] == {"opset": 23, "nodes": 7}
+    assert notes["onnx/text.fp16.onnx"] == {"opset": 23, "nodes": 9}
 
 
 def test_the_size_of_a_package_is_that_of_its_files(exported):

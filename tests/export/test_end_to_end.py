@@ -55,7 +55,7 @@ def test_int8_files_of_all_targets_keep_what_the_student_finds_and_verify(shippe
 
 def test_the_manifest_says_how_each_file_was_made(shipped):
     notes = {file.path: file.notes for file in read_manifest(shipped).files}
-    assert notes["onnx/image.int8.onnx"]["opset"] == 20
+    assert notes["onnx/image.int8.onnx"]["opset"] == 23
     assert notes["executorch/image.int8.pte"]["delegates"] == 1
     assert {"executorch", "torch"} == set(notes["executorch/text.int8.pte"]["versions"])
     assert "coremltools" in notes["coreml/text.int8.mlpackage"]["versions"]

@@ -102,7 +102,7 @@ def test_the_image_tower_is_one_delegate_and_nothing_else(exports, kind):
 def test_the_notes_name_what_no_delegate_takes(exports):
     notes = exports["vit", "int8"][1]
     assert "aten.embedding.default" in notes["text"]["left_over"]
-    assert notes["text"]["delegates"] < 8
+    assert notes["text"]["delegates"] == 2  # the token table lies between position and rows
     assert notes["backend"] == "xnnpack"
     assert sum(notes["image"]["int8_layers"].values()) == len(int8_layers(towers_of("vit"), "image"))
 

@@ -14,6 +14,8 @@ from conaclip_edge.errors import UserError
 from conaclip_edge.export import ort_format
 from conaclip_edge.export.calibration import make_calibration
 from conaclip_edge.export.onnx import export
+from conaclip_edge.export.onnx_graph import Graph
+from conaclip_edge.export.onnx_towers import image_model, text_model
 from conaclip_edge.export.sensitivity import quantised_layers
 from conaclip_edge.export.towers import build_towers
 from conaclip_edge.runtime.onnx import OnnxTower
@@ -68,6 +70,32 @@ def test_text_file_reads_the_first_eos_whatever_follows(folders):
     alone = file(ids(row))
     for rest in ([EOS, EOS], [0, 0], [7, EOS], [EOS, 3, EOS, 9]):
         np.testing.assert_allclose(file(ids(row + rest)), alone, atol=1e-5)
+
+
+def test_the_attention_operator_gives_what_its_parts_give(tmp_path):
+    towers = towers_of("vit")
+    files = {}
+    for opset in (22, 23):
+        for name, write, layer in (("image", image_model, "patch"), ("text", text_model, "table")):
+            # one int8 layer that is no linear one: the rest is float, so nothing but attention can differ
+            model = write(towers, Graph(False, frozenset({layer}), opset), "")
+            path = tmp_path / f"{name}.{opset}.onnx"
+            path.write_bytes(model.SerializeToString())
+            operators = {node.op_type for node in model.graph.node}
+            assert ("Attention" in operators, "Softmax" in operators) == (opset == 23, opset == 22)
+            files[name, opset] = OnnxTower(path)
+    given = [("image", pictures(3).numpy())]
+    given += [("text", ids(text(length, seed=1), text(length, seed=2))) for length in range(2, CONTEXT + 1)]
+    given += [("text", ids(text(5, seed=3) + rest)) for rest in ([EOS, EOS], [EOS, 3], [0, 9])]
+    for name, values in given:
+        np.testing.assert_allclose(files[name, 23](values), files[name, 22](values), atol=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_float_files_hold_what_accelerators_take_in_place_of_attention(folders, precision):
+    for tower in ("image", "text"):
+        model = onnx.load(folders["vit", precision] / f"{tower}.{precision}.onnx")
+        assert "Attention" not in {node.op_type for node in model.graph.node}
 
 
 def test_a_text_file_of_a_student_with_eos_2_pools_at_the_largest_id(tmp_path):
