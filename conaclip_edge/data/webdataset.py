@@ -67,8 +67,12 @@ def _rows(folder: Path, file: Path) -> Iterator[Row]:
             raise UserError(f"{file} is compressed. Unpack it first: a shard is read as a plain tar file.")
     with reading(file), tarfile.open(file, "r:") as shard:
         # the list is complete before any content is read: sizes in the headers are held against the file's end
-        for key, members in groupby(_members(file, shard), key=lambda member: _parts(member)[0]):
+        for key, grouped_members in groupby(_members(file, shard), key=lambda member: _parts(member)[0]):
+            members = list(grouped_members)
             kinds = {_parts(member)[1]: member for member in members}
+            if len(kinds) < len(members):
+                yield bad_row(f"{relative} {key}", f"has one of {', '.join(sorted(kinds))} twice", split)
+                continue
             kind = next((kind for kind in PICTURE_MEMBERS if kind in kinds), None)
             if kind is None or kinds[kind].size == 0:
                 yield bad_row(f"{relative} {key}", f"has no picture, only {', '.join(sorted(kinds))}", split)

@@ -61,6 +61,18 @@ def test_splits_come_from_folders_and_shard_names(tmp_path):
     assert {pairs.read(i): str(pairs.splits[i]) for i in range(3)} == {b"1": "train", b"2": "val", b"3": "test"}
 
 
+def test_a_sample_with_a_member_twice_is_skipped(tmp_path):
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w") as tar:
+        for name, data in (("a.jpg", b"1"), ("a.txt", b"x"), ("b.jpg", b"2"), ("b.txt", b"x"), ("b.JPG", b"3")):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    pairs = read_pairs(DataConfig(format="webdataset", path=path, max_bad=0.5))
+    assert [pairs.read(row) for row in range(len(pairs))] == [b"1"]
+    assert list(pairs.skipped) == ["a.tar b: has one of jpg, txt twice"]
+
+
 def test_sample_without_picture_is_skipped(tmp_path):
     config = shard(tmp_path / "a.tar", a__jpg=b"1", a__txt=b"x", b__txt=b"y")
     pairs = read_pairs(config.model_copy(update={"max_bad": 0.5}))
