@@ -44,7 +44,7 @@ def _product(size: int, random: np.random.Generator) -> Callable[[int], object]:
 
 
 def multiplications(path: Path, given: np.ndarray) -> int:
-    """Count the multiply-adds of an ONNX tower's matrix products and convolutions for an input."""
+    """Count the multiply-adds of an ONNX tower's matrix products, attention and convolutions for an input."""
     model = onnx.load(path)
     name = model.graph.input[0].name
     for dimension, size in zip(model.graph.input[0].type.tensor_type.shape.dim, given.shape, strict=True):
@@ -65,14 +65,18 @@ def multiplications(path: Path, given: np.ndarray) -> int:
     shapes |= {one: value.shape for one, value in zip(names, session.run(names, {name: given}), strict=True)}
     total = 0
     for node in model.graph.node:
-        if node.op_type in _COUNTED:
+        if (
+            node.op_type == "Attention"
+        ):  # two products: of queries [B, M, width] and keys [B, L, width], and with values
+            total += 2 * int(np.prod(shapes[node.input[0]])) * shapes[node.input[1]][1]
+        elif node.op_type in _COUNTED:
             weight, outputs = shapes[node.input[1]], int(np.prod(shapes[node.output[0]]))
             # a product sums over the rows of its second factor, a convolution over a filter
             total += outputs * (int(np.prod(weight[1:])) if node.op_type == "Conv" else weight[-2])
     return total
 
 
-_COUNTED = ("MatMul", "MatMulInteger", "Conv")
+_COUNTED = ("MatMul", "MatMulInteger", "Conv", "Attention")
 
 
 def share(times: Times, count: int, top: Spread, what: str, bar: float | None) -> Finding:
