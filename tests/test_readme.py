@@ -29,6 +29,24 @@ def test_the_recall_table_is_that_of_the_committed_results(name: str) -> None:
         assert line in README
 
 
+def test_the_table_of_the_folds_is_that_of_the_committed_result() -> None:
+    found = json.loads((ROOT / "distill" / "results" / "folds.json").read_text("utf-8"))
+    text = (ROOT / "distill" / "README.md").read_text("utf-8")
+    shares = []
+    for row in found["folds"]:
+        teacher, student = row["teacher"]["mean_recall"], row["student"]["mean"]
+        shares.append(f"{100 * student / teacher:.0f}")
+        pictures = row["dataset"]["pictures"]
+        assert f"| {row['fold']} | {pictures} | {teacher:.1f} | {student:.1f} | {shares[-1]} % |" in text
+    joined = found["joined"]
+    assert joined["pictures"] == sum(row["dataset"]["pictures"] for row in found["folds"])
+    kept, (low, high) = 100 * joined["student"] / joined["teacher"], joined["interval_95"]
+    assert f"**{kept:.0f} %**, 95 % interval {100 * low:.0f} to {100 * high:.0f} %" in text
+    said = " ".join(README.split())
+    assert f"keeps {kept:.0f} % of the teacher's mean recall" in said
+    assert f"{', '.join(shares[:-1])} and {shares[-1]} % fold by fold" in said
+
+
 def test_the_table_of_the_study_is_that_of_the_committed_result() -> None:
     found = json.loads((ROOT / "distill" / "results" / "study.json").read_text("utf-8"))
     text = (ROOT / "distill" / "README.md").read_text("utf-8")
