@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from io import BytesIO
 from pathlib import Path
+from urllib.parse import quote
 
 from PIL import Image
 
@@ -65,7 +66,7 @@ def a_picture() -> bytes:
 
 def requests(count: int, words: list[str], chance: random.Random) -> list[tuple[str, str, bytes]]:
     """Return the kinds of things that a page asks for."""
-    text = "%20".join(chance.choices(words, k=2))
+    text = quote(" ".join(chance.choices(words, k=2)))
     key = chance.randint(1, count)
     return [
         ("POST", f"/search?text={text}&k=48", b""),
