@@ -116,7 +116,6 @@ def _text(graph: Graph, tower: TextTower) -> str:
 def _block(graph: Graph, x: str, block: nn.Module, name: str, mask: str = "", pool: Pool | None = None) -> str:
     """Add a transformer block; `mask` is added to the scores, `pool` picks the row that a last block works for."""
     assert isinstance(block, Block)
-    heads, width = block.heads, block.q.in_features
     rows = queries = layer_norm(graph, x, block.norm1, f"{name}.norm1")
     if pool is not None:
         x, queries = pool(graph, x), pool(graph, rows)
@@ -125,7 +124,10 @@ def _block(graph: Graph, x: str, block: nn.Module, name: str, mask: str = "", po
         linear(graph, values, layer, f"{name}.{part}")
         for part, layer, values in (("q", block.q, queries), ("k", block.k, rows), ("v", block.v, rows))
     )
-    mixed = (_attention if graph.has_attention else _attention_in_parts)(graph, q, k, v, heads, width, mask)
+    if graph.has_attention:
+        mixed = _attention(graph, q, k, v, block.heads, mask)
+    else:
+        mixed = _attention_in_parts(graph, q, k, v, block.heads, block.q.in_features, mask)
     x = graph.add("Add", x, linear(graph, mixed, block.o, f"{name}.o"))
     y = linear(graph, layer_norm(graph, x, block.norm2, f"{name}.norm2"), block.fc1, f"{name}.fc1")
     if isinstance(block.act, QuickGelu):
@@ -135,7 +137,7 @@ def _block(graph: Graph, x: str, block: nn.Module, name: str, mask: str = "", po
     return str(graph.add("Add", x, linear(graph, y, block.fc2, f"{name}.fc2")))
 
 
-def _attention(graph: Graph, q: str, k: str, v: str, heads: int, _: int, mask: str) -> str:
+def _attention(graph: Graph, q: str, k: str, v: str, heads: int, mask: str) -> str:
     """Mix values [batch, L, width] by the operator of its own; the scale is part of q."""
     masks = [mask] if mask not in ("", CAUSAL) else []
     causal = {"is_causal": 1} if mask == CAUSAL else {}

@@ -65,9 +65,8 @@ def multiplications(path: Path, given: np.ndarray) -> int:
     shapes |= {one: value.shape for one, value in zip(names, session.run(names, {name: given}), strict=True)}
     total = 0
     for node in model.graph.node:
-        if (
-            node.op_type == "Attention"
-        ):  # two products: of queries [B, M, width] and keys [B, L, width], and with values
+        if node.op_type == "Attention":
+            # two products: of queries [B, M, width] with keys [B, L, width], and of what comes out with values
             total += 2 * int(np.prod(shapes[node.input[0]])) * shapes[node.input[1]][1]
         elif node.op_type in _COUNTED:
             weight, outputs = shapes[node.input[1]], int(np.prod(shapes[node.output[0]]))
