@@ -314,7 +314,9 @@ class BenchmarkConfig(Config):
     ann: AnnConfig | None = Field(None, description="measures the index's graph, and nothing else")
 
 
-Axis = Literal["towers", "mobile", "sizes", "limit", "preprocessing", "evaluation", "step", "graph", "export", "start"]
+Axis = Literal[
+    "towers", "parts", "mobile", "sizes", "limit", "preprocessing", "evaluation", "step", "graph", "export", "start"
+]
 
 
 class SpeedConfig(Config):

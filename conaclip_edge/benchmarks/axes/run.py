@@ -12,7 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from conaclip_edge.benchmarks.axes import evaluation, exporting, graph, limit, preprocessing, sizes, start, step, towers
+from conaclip_edge.benchmarks.axes import (
+    evaluation,
+    exporting,
+    graph,
+    limit,
+    parts,
+    preprocessing,
+    sizes,
+    start,
+    step,
+    towers,
+)
 from conaclip_edge.benchmarks.axes.plain import (
     Files,
     clip_onnx,
@@ -66,12 +77,12 @@ class Bench:
     @cached_property
     def onnx(self) -> Files:
         """The plain ONNX files."""
-        return self._made(plain_onnx_files, "onnx")
+        return self.made(plain_onnx_files, "onnx")
 
     @cached_property
     def executorch(self) -> Files:
         """ExecuTorch's own int8 files."""
-        return self._made(plain_executorch_files, "executorch")
+        return self.made(plain_executorch_files, "executorch")
 
     @cached_property
     def texts(self) -> list[np.ndarray]:
@@ -122,10 +133,11 @@ class Bench:
         inputs = {name: pixels[size] for name, size in sizes_of.items()}
         return towers.measure("towers", files, inputs, bars, self.config.rounds, self.config.seed)
 
-    def _made(self, make: Callable[[Path, Path], Files], name: str) -> Files:
+    def made(self, make: Callable[[Path, Path], Files], name: str) -> Files:
+        """Return the files that a function makes of the student, in a process of its own."""
         folder = self.scratch / name
         folder.mkdir()
-        say(f"exporting the student the plain way: {name}")
+        say(f"exporting the student: {name}")
         return in_fresh_process(make, self.student, folder)
 
 
@@ -147,6 +159,12 @@ def _towers(bench: Bench) -> list[Finding]:
     say(f"text towers: {len(files)} files, {bench.config.rounds} rounds")
     texts, _ = towers.measure("towers", files, inputs, bars, bench.config.rounds, bench.config.seed)
     return [*found, *texts, *sizes.cosines(bench.manifest)]
+
+
+def _parts(bench: Bench) -> list[Finding]:
+    files = bench.made(parts.without_parts, "parts")
+    pixels = bench.pixels(bench.manifest.image_size)
+    return parts.measure(bench.student, files, pixels, bench.config.rounds, bench.config.seed)
 
 
 def _mobile(bench: Bench) -> list[Finding]:
@@ -196,6 +214,7 @@ def _preprocessing(bench: Bench) -> list[Finding]:
 
 AXES: dict[str, Callable[[Bench], list[Finding]]] = {
     "towers": _towers,
+    "parts": _parts,
     "mobile": _mobile,
     "sizes": lambda bench: sizes.measure(bench.manifest, clip_text_bytes()),
     "limit": _limit,
