@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from conaclip_edge.config import ExportConfig
 from conaclip_edge.export.calibration import Calibration, require_calibration
+from conaclip_edge.export.float16 import halve_kernels
 from conaclip_edge.export.reconstruction import reconstruct
 from conaclip_edge.export.sensitivity import most_sensitive
 from conaclip_edge.export.smoothing import smooth
@@ -13,16 +14,22 @@ from conaclip_edge.export.towers import Towers
 
 
 def prepare(towers: Towers, calibration: Calibration, config: ExportConfig) -> Towers:
-    """Return the towers that an exporter writes: for int8 smoothed, rounded, and with the layers named that stay float.
+    """Return the towers that an exporter writes.
+
+    For fp16 kernels keep their sums; for int8 blocks are smoothed, convolutions rounded, and the layers named that
+    stay float.
 
     Args:
         towers: export-ready float towers.
         calibration: train pairs; only int8 looks at them.
         config: precision, `smoothing` and `float_layers`.
     """
-    if config.precision != "int8":
+    if config.precision == "fp16":
+        return halve_kernels(towers)
+    if config.precision == "fp32":
         return towers
     require_calibration(calibration)
     smoothed = smooth(towers, calibration, config.smoothing)
     kept = replace(smoothed, float_layers=most_sensitive(smoothed, calibration, config.float_layers))
-    return reconstruct(kept, calibration)
+    # Core ML computes in float16 also with int8 weights
+    return reconstruct(kept, calibration, half="coreml" in (config.target, config.backend))

@@ -18,20 +18,25 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from conaclip_edge.export.calibration import Calibration, require_calibration
+from conaclip_edge.export.float16 import to_half
 from conaclip_edge.export.int8 import weight_scale
 from conaclip_edge.export.layers import Conv, InvertedResidual
 from conaclip_edge.export.towers import MobileTower, Towers
 
-ROWS = 30  # places that a layer is fitted to, for each weight of an output channel; 2,000 at least
+ROWS = 100  # places that a layer is fitted to, for each weight of an output channel; 2,000 at least
 PIXELS = 128 * 224 * 224  # pictures are left out beyond so many pixels in all: memory grows with them
-RIDGE = 1e-3  # pull towards the trained weights, as a share of the inputs' mean power
+_SEED = 13
+RIDGE = 1e-2  # pull towards the trained weights, as a share of the inputs' mean power
 
 
 @torch.no_grad()
-def reconstruct(towers: Towers, calibration: Calibration) -> Towers:
+def reconstruct(towers: Towers, calibration: Calibration, half: bool = False) -> Towers:
     """Return the towers with the image tower's weights on the int8 grid if it is convolutional, else as they are.
 
-    Layers in `towers.float_layers` keep their weights.
+    Args:
+        towers: export-ready float towers; layers in their `float_layers` keep their weights.
+        calibration: train pairs that the layers are fitted to.
+        half: the runtime turns int8 weights into float16, so that is where they are rounded to.
     """
     if not isinstance(towers.image, MobileTower):
         return towers
@@ -46,7 +51,7 @@ def reconstruct(towers: Towers, calibration: Calibration) -> Towers:
     ) -> tuple[Tensor, Tensor]:
         wanted = _before_activation(layer, x)
         if names[target.conv] not in towers.float_layers:
-            _fit_conv(target, y, wanted if shift is None else wanted + shift)
+            _fit_conv(target, y, wanted if shift is None else wanted + shift, half)
         return (F.relu6(wanted) if layer.active else wanted), target(y)
 
     # x runs through the float tower, y through the rounded one
@@ -67,7 +72,7 @@ def reconstruct(towers: Towers, calibration: Calibration) -> Towers:
     if exact.head is not None and rounded.head is not None:
         x, y = pass_through(exact.head, rounded.head, x, y)
     if "image.projection" not in towers.float_layers:
-        _fit_projection(rounded.projection, y.mean(dim=(2, 3)), exact.projection(x.mean(dim=(2, 3))))
+        _fit_projection(rounded.projection, y.mean(dim=(2, 3)), exact.projection(x.mean(dim=(2, 3))), half)
     return replace(towers, image=rounded.requires_grad_(False))
 
 
@@ -76,32 +81,45 @@ def _before_activation(layer: Conv, x: Tensor) -> Tensor:
     return y
 
 
-def _fit_projection(layer: nn.Linear, inputs: Tensor, outputs: Tensor) -> None:
-    weight, bias = _fit(layer.weight[None], inputs[None], outputs[None])
+def _fit_projection(layer: nn.Linear, inputs: Tensor, outputs: Tensor, half: bool) -> None:
+    weight, bias = _fit(layer.weight[None], inputs[None], outputs[None], half)
     layer.weight.copy_(weight[0])
     layer.bias = nn.Parameter(bias[0])
 
 
-def _fit_conv(layer: Conv, x: Tensor, outputs: Tensor) -> None:
+def _fit_conv(layer: Conv, x: Tensor, outputs: Tensor, half: bool) -> None:
     """Fit and round a convolution that maps x [B, inputs, H, W] to outputs [B, outputs, H', W']."""
     conv = layer.conv
-    x = F.pad(x, layer.pad) if layer.pad else x
-    kernel, groups = conv.kernel_size[0], conv.groups
-    batch, channels, height, width = outputs.shape
-    places = max(2000, ROWS * conv.weight[0].numel())
-    pictures = min(batch, places // (height * width) + 1)
-    chosen = torch.linspace(0, batch - 1, pictures).long()
-    x, outputs = x[chosen], outputs[chosen]
-    patches = F.unfold(x, kernel, padding=int(conv.padding[0]), stride=conv.stride[0]) if kernel > 1 else x.flatten(2)
-    rows = patches.view(pictures, groups, -1, height * width).permute(1, 0, 3, 2).flatten(1, 2)
-    wanted = outputs.view(pictures, groups, -1, height * width).permute(1, 0, 3, 2).flatten(1, 2)
-    weight, bias = _fit(conv.weight.view(groups, channels // groups, -1), rows, wanted)
+    rows, wanted = _places(F.pad(x, layer.pad or [int(conv.padding[0])] * 4), outputs, conv)
+    rows = rows.view(len(rows), conv.groups, -1).transpose(0, 1)
+    wanted = wanted.view(len(wanted), conv.groups, -1).transpose(0, 1)
+    weight = conv.weight.view(conv.groups, conv.out_channels // conv.groups, -1)
+    weight, bias = _fit(weight, rows, wanted, half)
     conv.weight.copy_(weight.view_as(conv.weight))
     assert conv.bias is not None
     conv.bias.copy_(bias.flatten())
 
 
-def _fit(weight: Tensor, inputs: Tensor, outputs: Tensor) -> tuple[Tensor, Tensor]:
+def _places(x: Tensor, outputs: Tensor, conv: nn.Conv2d) -> tuple[Tensor, Tensor]:
+    """Draw places of all pictures: what the convolution sees there [N, inputs * k * k], and its outputs [N, outputs].
+
+    Args:
+        x: padded inputs [B, inputs, H, W].
+        outputs: wanted outputs [B, outputs, H', W'].
+        conv: the convolution.
+    """
+    batch, _, height, width = outputs.shape
+    kernel, stride = conv.kernel_size[0], conv.stride[0]
+    count = min(batch * height * width, max(2000, ROWS * conv.weight[0].numel()))
+    drawn = torch.randperm(batch * height * width, generator=torch.Generator().manual_seed(_SEED))[:count]
+    picture, row, column = drawn // (height * width), drawn // width % height, drawn % width
+    window = torch.arange(kernel)
+    rows, columns = (row * stride)[:, None] + window, (column * stride)[:, None] + window
+    seen = x[picture[:, None, None], :, rows[:, :, None], columns[:, None, :]]
+    return seen.permute(0, 3, 1, 2).flatten(1), outputs[picture, :, row, column]
+
+
+def _fit(weight: Tensor, inputs: Tensor, outputs: Tensor, half: bool) -> tuple[Tensor, Tensor]:
     """Return weights [G, O, K] on the int8 grid and biases [G, O] that map inputs [G, N, K] to outputs [G, N, O]."""
     middle_in, middle_out = inputs.mean(dim=1, keepdim=True), outputs.mean(dim=1, keepdim=True)
     inputs, outputs = inputs - middle_in, outputs - middle_out
@@ -111,21 +129,27 @@ def _fit(weight: Tensor, inputs: Tensor, outputs: Tensor) -> tuple[Tensor, Tenso
     missing = outputs - inputs @ weight.transpose(1, 2)
     cross = (inputs.transpose(1, 2) @ missing).double()
     fitted = weight.double() + torch.linalg.solve(power, cross).transpose(1, 2)
-    rounded = round_columns(fitted, power)
+    rounded = round_columns(fitted, power, half)
     bias = middle_out[:, 0].double() - (rounded @ middle_in.double().transpose(1, 2))[..., 0]
     return rounded.float(), bias.float()
 
 
-def round_columns(weight: Tensor, power: Tensor) -> Tensor:
+def round_columns(weight: Tensor, power: Tensor, half: bool = False) -> Tensor:
     """Round weights [G, O, K] to the int8 grid of each output channel, minding the inputs' power matrix [G, K, K].
 
-    The squared error of the outputs is what is kept small, not that of the weights.
+    The squared error of the outputs is what is kept small, not that of the weights. With `half` the grid is what
+    int8 values times a float16 scale are in float16.
     """
     order = power.diagonal(dim1=1, dim2=2).mean(dim=0).argsort(descending=True)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(power[:, order][:, :, order]))
     factor = torch.linalg.cholesky(inverse, upper=True)
     left = weight[:, :, order].clone()
     scale = weight_scale(left.flatten(0, 1)).view(*left.shape[:2])
+    if half:
+        whole = scale
+        for _ in range(2):  # until an exporter finds the same scale again, from the largest weight in float16
+            whole = to_half(to_half(127 * to_half(whole)) / 127)
+        scale = torch.where(scale > torch.finfo(torch.float16).tiny, whole, scale)  # else float16 has few digits, or 0
     largest = left.abs().argmax(dim=2)
     rounded = torch.zeros_like(left)
     for column in range(left.shape[2]):
@@ -133,7 +157,7 @@ def round_columns(weight: Tensor, power: Tensor) -> Tensor:
         steps = torch.round(value / scale).clamp(-127, 127)
         # a channel's scale is found again by its largest weight, which therefore keeps its 127 steps
         steps = torch.where(largest == column, 127 * torch.sign(value), steps)
-        rounded[:, :, column] = steps * scale
+        rounded[:, :, column] = to_half(steps * scale) if half else steps * scale
         error = (value - rounded[:, :, column]) / factor[:, None, column, column]
         left[:, :, column + 1 :] -= error[..., None] * factor[:, None, column, column + 1 :]
     return rounded[:, :, order.argsort()]
