@@ -13,10 +13,12 @@ from small_students import SIZE, student
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from conaclip_edge.config import ExportConfig
 from conaclip_edge.export import reconstruction
 from conaclip_edge.export.calibration import Calibration, make_calibration
 from conaclip_edge.export.float16 import carry, halve_kernels, to_half
 from conaclip_edge.export.int8 import int8_values, round_weight, weight_scale
+from conaclip_edge.export.prepare import prepare
 from conaclip_edge.export.reconstruction import reconstruct, round_columns
 from conaclip_edge.export.towers import Towers, build_towers
 
@@ -170,3 +172,32 @@ def test_scales_are_found_again_in_float16() -> None:
     made = round_columns(weight, torch.eye(8)[None], half=True)[0]
     scale = to_half(weight_scale(made))
     assert torch.equal(to_half(torch.round(made / scale) * scale), made)
+
+
+def are_float16(made: Towers) -> bool:
+    return all(torch.equal(to_half(layer.weight), layer.weight) for layer in layers(made).values())
+
+
+@pytest.mark.parametrize(
+    ("target", "backend", "computes_in_float16"),
+    [
+        ("coreml", "xnnpack", True),
+        ("executorch", "coreml", True),
+        ("executorch", "xnnpack", False),
+        ("onnx", "xnnpack", False),
+    ],
+)
+def test_int8_weights_are_rounded_to_float16_only_for_core_ml(
+    target: str, backend: str, computes_in_float16: bool
+) -> None:
+    config = ExportConfig(target=target, backend=backend)  # type: ignore[arg-type]
+    assert are_float16(prepare(towers(), calibration(), config)) == computes_in_float16
+
+
+@pytest.mark.parametrize("target", ["coreml", "onnx"])
+def test_fp16_exports_need_no_pairs_and_keep_kernel_sums(target: str) -> None:
+    nothing = make_calibration(np.zeros((0, 3, SIZE, SIZE), np.uint8), [])
+    config = ExportConfig(target=target, precision="fp16")  # type: ignore[arg-type]
+    made, expected = layers(prepare(towers(), nothing, config)), layers(halve_kernels(towers()))
+    for name, layer in made.items():
+        assert torch.equal(layer.weight, expected[name].weight), name
