@@ -23,7 +23,8 @@ from conaclip_edge.export.int8 import weight_scale
 from conaclip_edge.export.layers import Conv, InvertedResidual
 from conaclip_edge.export.towers import MobileTower, Towers
 
-ROWS = 100  # places that a layer is fitted to, for each weight of an output channel; 2,000 at least
+ROWS = 100  # places that a layer is fitted to, for each weight of an output channel ...
+LEAST, MOST = 2_000, 65_536  # ... within limits: memory grows with their number
 PIXELS = 128 * 224 * 224  # pictures are left out beyond so many pixels in all: memory grows with them
 _SEED = 13
 RIDGE = 1e-2  # pull towards the trained weights, as a share of the inputs' mean power
@@ -110,7 +111,7 @@ def _places(x: Tensor, outputs: Tensor, conv: nn.Conv2d) -> tuple[Tensor, Tensor
     """
     batch, _, height, width = outputs.shape
     kernel, stride = conv.kernel_size[0], conv.stride[0]
-    count = min(batch * height * width, max(2000, ROWS * conv.weight[0].numel()))
+    count = min(batch * height * width, MOST, max(LEAST, ROWS * conv.weight[0].numel()))
     drawn = torch.randperm(batch * height * width, generator=torch.Generator().manual_seed(_SEED))[:count]
     picture, row, column = drawn // (height * width), drawn // width % height, drawn % width
     window = torch.arange(kernel)

@@ -111,7 +111,8 @@ def test_two_columns_that_always_agree_share_their_error() -> None:
     assert sorted(steps[1:].round().tolist()) == [0, 1]
 
 
-def test_places_are_of_all_pictures_and_what_the_convolution_sees_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def spied(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Reconstruct, and return weight, inputs and outputs of each layer as it was fitted."""
     seen: list[tuple[Tensor, Tensor, Tensor]] = []
     fit = reconstruction._fit
 
@@ -121,13 +122,22 @@ def test_places_are_of_all_pictures_and_what_the_convolution_sees_there(monkeypa
 
     monkeypatch.setattr(reconstruction, "_fit", spy)
     reconstruct(towers(), calibration())
-    weight, inputs, outputs = seen[0]  # of the stem, whose inputs are the pictures themselves
+    return seen
+
+
+def test_places_are_of_all_pictures_and_what_the_convolution_sees_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    weight, inputs, outputs = spied(monkeypatch)[0]  # of the stem, whose inputs are the pictures themselves
     bias = towers().image.stem.conv.bias
     torch.testing.assert_close(inputs @ weight.transpose(1, 2) + bias, outputs, rtol=1e-4, atol=1e-4)
-    _, places, _ = inputs.shape
+    assert inputs.shape[1] == max(reconstruction.LEAST, reconstruction.ROWS * 27)
     with_colour = (inputs[0] - inputs[0].amax(dim=0)).abs().amax(dim=1) > 1e-3
-    assert places >= 2000
     assert 0.05 < with_colour.float().mean() < 0.95, "rectangles and background are both to be seen"
+
+
+def test_places_stay_within_their_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconstruction, "MOST", 60)
+    counts = {inputs.shape[1] for _, inputs, _ in spied(monkeypatch)}
+    assert counts == {60, COUNT}, "the projection is fitted to pictures, the convolutions to 60 places"
 
 
 def test_layers_named_to_stay_float_keep_their_weights() -> None:
