@@ -53,8 +53,10 @@ class HeldOut:
     left_out: tuple[str, ...] = ()
 
 
-def held_out(student: Student, pairs: Pairs, count: int, data: DataConfig, examples: int = 3) -> HeldOut:
-    """Draw captioned pictures of the val split, the same ones every time, and embed them in float32.
+def held_out(
+    student: Student, pairs: Pairs, count: int, data: DataConfig, examples: int = 3, split: str = SPLIT
+) -> HeldOut:
+    """Draw captioned pictures of a split, the same ones every time, and embed them in float32.
 
     Args:
         student: the checkpoint.
@@ -62,13 +64,14 @@ def held_out(student: Student, pairs: Pairs, count: int, data: DataConfig, examp
         count: pictures at most.
         data: gives max_pixels and max_bad.
         examples: pictures whose bytes are kept.
+        split: that gates an export, or another one that was held out.
 
     Raises:
         UserError: the split has no captioned picture, or too many broken ones.
     """
-    captioned = [int(row) for row in pairs.rows(SPLIT) if len(pairs.captions[row])]
+    captioned = [int(row) for row in pairs.rows(split) if len(pairs.captions[row])]
     if not captioned:
-        raise UserError(f"split '{SPLIT}' of data set '{pairs.name}' has no captions to gate an export with.")
+        raise UserError(f"split '{split}' of data set '{pairs.name}' has no captions to gate an export with.")
     chosen = sorted(np.random.default_rng(_SEED).permutation(captioned)[:count].tolist())
     size = student.model.config.image.size
     pixels: list[np.ndarray] = []

@@ -53,6 +53,17 @@ def test_int8_files_of_all_targets_keep_what_the_student_finds_and_verify(shippe
         assert file.calibration.pairs == 320
 
 
+def test_the_tables_of_what_files_keep_have_a_row_for_each_file_and_each_target(bars, shipped):
+    script = Path(__file__).parent / "kept.py"
+    called = [sys.executable, str(script), str(shipped), str(bars / "student")]
+    done = subprocess.run(called, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split()[0] for line in done.stdout.splitlines()[1:]]
+    assert sorted(row for row in rows if row != "both") == sorted(file.path for file in read_manifest(shipped).files)
+    assert rows.count("both") == 4, "onnx, ort, pte, mlpackage"
+    assert re.search(r"both coreml/\*\.mlpackage +\d+\.\d / \d+\.\d % \(-\d+ \+\d+, -\d+ \+\d+\)", done.stdout)
+
+
 def test_the_manifest_says_how_each_file_was_made(shipped):
     notes = {file.path: file.notes for file in read_manifest(shipped).files}
     assert notes["onnx/image.int8.onnx"]["opset"] == 23
