@@ -6,7 +6,7 @@ import copy
 from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from conaclip_edge.export.layers import Conv
 from conaclip_edge.export.towers import MobileTower, Towers
@@ -29,9 +29,16 @@ def halve_kernels(towers: Towers) -> Towers:
         return towers
     image = copy.deepcopy(towers.image)
     for layer in image.modules():
-        if isinstance(layer, Conv) and layer.conv.kernel_size[0] > 1:
-            layer.conv.weight.copy_(carry(layer.conv.weight.flatten(1)).view_as(layer.conv.weight))
+        if isinstance(layer, Conv):
+            halve_kernel(layer.conv)
     return replace(towers, image=image)
+
+
+@torch.no_grad()
+def halve_kernel(conv: nn.Conv2d) -> None:
+    """Round a convolution's kernels in place; one of 1x1 sums over channels, which no background makes alike."""
+    if conv.kernel_size[0] > 1:
+        conv.weight.copy_(carry(conv.weight.flatten(1)).view_as(conv.weight))
 
 
 def carry(weight: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from conaclip_edge.export.calibration import Calibration, require_calibration
-from conaclip_edge.export.float16 import to_half
+from conaclip_edge.export.float16 import halve_kernel, to_half
 from conaclip_edge.export.int8 import weight_scale
 from conaclip_edge.export.layers import Conv, InvertedResidual
 from conaclip_edge.export.towers import MobileTower, Towers
@@ -35,9 +35,9 @@ def reconstruct(towers: Towers, calibration: Calibration, half: bool = False) ->
     """Return the towers with the image tower's weights on the int8 grid if it is convolutional, else as they are.
 
     Args:
-        towers: export-ready float towers; layers in their `float_layers` keep their weights.
+        towers: export-ready float towers; layers in their `float_layers` stay float.
         calibration: train pairs that the layers are fitted to.
-        half: the runtime turns int8 weights into float16, so that is where they are rounded to.
+        half: the runtime turns weights into float16, so that is where int8 and float ones are rounded to.
     """
     if not isinstance(towers.image, MobileTower):
         return towers
@@ -53,6 +53,8 @@ def reconstruct(towers: Towers, calibration: Calibration, half: bool = False) ->
         wanted = _before_activation(layer, x)
         if names[target.conv] not in towers.float_layers:
             _fit_conv(target, y, wanted if shift is None else wanted + shift, half)
+        elif half:
+            halve_kernel(target.conv)
         return (F.relu6(wanted) if layer.active else wanted), target(y)
 
     # x runs through the float tower, y through the rounded one

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import functools
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from small_students import SIZE, student
+from small_students import SIZE, STAGES, student
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -55,12 +56,12 @@ def layers(made: Towers) -> dict[str, nn.Conv2d | nn.Linear]:
     return {name: layer for name, layer in made.image.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear)}
 
 
-def rounded_alone(change: object) -> nn.Module:
+def rounded_alone(change: Callable[[Tensor], Tensor]) -> nn.Module:
     """Return the image tower with each layer's weight changed by itself."""
     image = copy.deepcopy(towers().image)
     for layer in image.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
-            layer.weight.data = change(layer.weight.data)  # type: ignore[operator]
+            layer.weight.data = change(layer.weight.data)
     return image
 
 
@@ -147,6 +148,12 @@ def test_layers_named_to_stay_float_keep_their_weights() -> None:
         assert torch.equal(made[name].weight, layer.weight) == (f"image.{name}" in kept), name
 
 
+def test_with_half_a_layer_that_stays_float_keeps_its_kernels_sums() -> None:
+    kept = frozenset({"image.stem.conv"})
+    made = layers(reconstruct(replace(towers(), float_layers=kept), calibration(), half=True))
+    assert torch.equal(made["stem.conv"].weight, layers(halve_kernels(towers()))["stem.conv"].weight)
+
+
 def test_reconstruction_is_the_same_every_time() -> None:
     again = layers(reconstruct(towers(), calibration()))
     for name, layer in layers(rounded(False)).items():
@@ -165,7 +172,7 @@ def test_carried_rows_are_float16_and_keep_their_sums() -> None:
 def test_halved_kernels_answer_a_plain_background_as_float_ones() -> None:
     kernels = {name: layer for name, layer in layers(halve_kernels(towers())).items() if layer.weight[0, 0].numel() > 1}
     exact = layers(towers())
-    assert len(kernels) == 1 + sum(count for _, _, count, _, _ in ((1, 8, 1, 3, 1), (4, 12, 2, 5, 2), (4, 16, 1, 3, 2)))
+    assert len(kernels) == 1 + sum(count for _, _, count, _, _ in STAGES)
     for name, layer in kernels.items():
         plain, nearest = exact[name].weight.sum((1, 2, 3)), to_half(exact[name].weight).sum((1, 2, 3))
         assert (layer.weight.sum((1, 2, 3)) - plain).abs().mean() < 0.5 * (nearest - plain).abs().mean(), name
