@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 
 from conaclip_edge.data.read import read_pairs
+from conaclip_edge.errors import ConaclipError
 from conaclip_edge.export.bundle import embedding_space
 from conaclip_edge.export.held_out import HeldOut, held_out
 from conaclip_edge.export.manifest import read_manifest
@@ -92,4 +93,7 @@ def joined(splits: Sequence[Ranks]) -> Ranks:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except ConaclipError as error:
+        raise SystemExit(str(error)) from None
