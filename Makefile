@@ -62,7 +62,7 @@ fuzz: $(VENV)/.dependencies
 
 # of docs/search.md, with the demo's bundle
 screenshots: $(VENV)/.installed
-	$(BIN)/python -I tests/web/screenshots.py runs/demo/bundle
+	$(BIN)/python -I tests/tools/screenshots.py runs/demo/bundle
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

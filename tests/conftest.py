@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from command_line import Run, command
+
+from tests.helpers.command_line import Run, command
 
 if TYPE_CHECKING:
-    from conaclip_edge.config import DistillConfig
+    from conaclip_edge.config.distill import DistillConfig
+
+pytest_plugins = ["tests.helpers.export_fixtures"]
 
 # libraries read these when they are imported
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -21,8 +24,9 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with data/, teacher/, cache/ and datasets/; tests may add to the last two, nothing else."""
-    import tiny
     import torch
+
+    from tests.helpers import tiny
 
     torch.set_num_threads(1)
     home = tmp_path_factory.mktemp("world")
@@ -34,10 +38,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def settings(world: Path) -> Callable[..., DistillConfig]:
     """A function that makes a tiny recipe: sections as dicts by name, keys of `train` by their own."""
-    import tiny
-
-    from conaclip_edge.config import DistillConfig
-    from conaclip_edge.config_values import parse
+    from conaclip_edge.config.distill import DistillConfig
+    from conaclip_edge.config.parse import parse
+    from tests.helpers import tiny
 
     def make(**changes: Any) -> DistillConfig:
         sections = {name: changes.pop(name) for name in ("data", "student", "graph", "seed") if name in changes}
@@ -63,7 +66,7 @@ def run(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pyt
 def recipe(world: Path, tmp_path: Path) -> Callable[..., Path]:
     """A function that writes a tiny recipe with some sections changed."""
 
-    import tiny
+    from tests.helpers import tiny
 
     def write(**changes: Any) -> Path:
         values = tiny.recipe(world / "data", world / "teacher", world / "cache", steps=1)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from conaclip_edge.errors import UserError
-from conaclip_edge.files import sha256_text
+from conaclip_edge.system.files import sha256_text
 
 SPLITS = ("train", "val", "test")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from conaclip_edge.config import DistillConfig
-from conaclip_edge.models.dual_encoder import DualEncoder
+from conaclip_edge.config.distill import DistillConfig
+from conaclip_edge.models.student.dual_encoder import DualEncoder
 
 
 def make_optimizer(student: DualEncoder, config: DistillConfig) -> torch.optim.AdamW:

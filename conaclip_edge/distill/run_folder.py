@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from conaclip_edge.config import DistillConfig
-from conaclip_edge.distill.queue import TeacherQueue
+from conaclip_edge.config.distill import DistillConfig
+from conaclip_edge.distill.negative_queue import TeacherQueue
 from conaclip_edge.errors import UserError
-from conaclip_edge.files import atomic_file, not_written, read_json, write_json
-from conaclip_edge.models.dual_encoder import DualEncoder
-from conaclip_edge.progress import say
+from conaclip_edge.models.student.dual_encoder import DualEncoder
+from conaclip_edge.system.files import atomic_file, not_written, read_json, write_json
+from conaclip_edge.system.progress import say
 
 _SAVED = ("exp_avg", "exp_avg_sq", "step")
 

@@ -19,14 +19,14 @@ class BatchRows:
         pictures: positions in the data set [P].
         views: augmentation of each picture [P].
         texts: positions among all captions [C].
-        owners: picture position of each text [C]; -1 for an unpaired one.
+        caption_to_image: picture position of each text [C]; -1 for an unpaired one.
         pairs: number of leading pairs.
     """
 
     pictures: np.ndarray
     views: np.ndarray
     texts: np.ndarray
-    owners: np.ndarray
+    caption_to_image: np.ndarray
     pairs: int
 
 
@@ -87,15 +87,15 @@ class Sampler:
         pictures = self._deal(self.labelled, self.pairs, step, 1)
         counts = self.first_text[pictures + 1] - self.first_text[pictures]
         texts = self.first_text[pictures] + (random.random(len(pictures)) * counts).astype(np.int64)
-        owners = pictures
+        caption_to_image = pictures
         loose_pictures, loose_texts = self.loose
         if loose_pictures:
             pictures = np.concatenate([pictures, self._deal(self.unlabelled, loose_pictures, step, 2)])
         if loose_texts:
             texts = np.concatenate([texts, self._deal(self.loose_texts, loose_texts, step, 3)])
-            owners = np.concatenate([owners, np.full(loose_texts, -1)])
+            caption_to_image = np.concatenate([caption_to_image, np.full(loose_texts, -1)])
         views = random.integers(self.views, size=len(pictures))
-        return BatchRows(pictures, views, texts, owners, self.pairs)
+        return BatchRows(pictures, views, texts, caption_to_image, self.pairs)
 
     def _deal(self, items: np.ndarray, count: int, step: int, stream: int) -> np.ndarray:
         """Deal `count` items a step from a fresh shuffle every epoch; the epoch's odd rest is left out."""

@@ -16,25 +16,26 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Tensor
 
 from conaclip_edge import __version__
-from conaclip_edge.config import DistillConfig, Term
-from conaclip_edge.distill import interaction
-from conaclip_edge.distill.curves import draw_curves
-from conaclip_edge.distill.inputs import Inputs, Ready, captioned_rows, labelled_rows, prepare, training_inputs
+from conaclip_edge.config.distill import DistillConfig
+from conaclip_edge.config.graph import Term
+from conaclip_edge.distill import graph as interaction
+from conaclip_edge.distill.all_gather import gather
+from conaclip_edge.distill.loss_curves import draw_curves
+from conaclip_edge.distill.negative_queue import TeacherQueue
 from conaclip_edge.distill.optimizer import make_optimizer
-from conaclip_edge.distill.parallel import gather
-from conaclip_edge.distill.queue import TeacherQueue
 from conaclip_edge.distill.run_folder import RunFolder
 from conaclip_edge.distill.sampler import BatchRows, Sampler
 from conaclip_edge.distill.schedule import lr_factor
+from conaclip_edge.distill.training_data import Inputs, Ready, captioned_rows, labelled_rows, prepare, training_inputs
 from conaclip_edge.errors import Interrupted, UserError
-from conaclip_edge.files import atomic_folder
-from conaclip_edge.interrupt import held_interrupt
-from conaclip_edge.locks import only_run
-from conaclip_edge.models.checkpoint import parameter_counts, write_student
-from conaclip_edge.models.dual_encoder import DualEncoder
+from conaclip_edge.evaluation.recall import Ranks, ranks
+from conaclip_edge.models.student.checkpoint import parameter_counts, write_student
+from conaclip_edge.models.student.dual_encoder import DualEncoder
 from conaclip_edge.models.tokenizer import TextTokenizer
-from conaclip_edge.progress import Meter
-from conaclip_edge.retrieval.recall import Ranks, ranks
+from conaclip_edge.system.files import atomic_folder
+from conaclip_edge.system.locks import only_run
+from conaclip_edge.system.progress import Meter
+from conaclip_edge.system.signals import held_interrupt
 
 
 @dataclass
@@ -205,7 +206,7 @@ def embed(
         tt=run.inputs.teacher_texts(rows.texts).to(device),
         picture_ids=torch.from_numpy(rows.pictures).to(device),
         text_ids=torch.from_numpy(run.inputs.numbers[rows.texts]).to(device),
-        owners=torch.from_numpy(rows.owners).to(device),
+        caption_to_image=torch.from_numpy(rows.caption_to_image).to(device),
         pairs=rows.pairs,
         queue=queue.content(device),
     )
@@ -253,13 +254,13 @@ def evaluate(run: Run, student: DualEncoder, split: str) -> Ranks:
         for part in np.array_split(rows, math.ceil(len(rows) / 64))
     ]
     texts = np.concatenate([np.arange(first_text[row], first_text[row + 1]) for row in rows])
-    owners = np.repeat(np.arange(len(rows)), np.diff(first_text)[rows])
+    caption_to_image = np.repeat(np.arange(len(rows)), np.diff(first_text)[rows])
     encoded = [
         student.encode_text(pad([run.inputs.ids[text] for text in part], run.pad_id).to(device)).cpu()
         for part in np.array_split(texts, math.ceil(len(texts) / 256))
     ]
     student.train(was_training)
-    return ranks(torch.cat(pictures).numpy(), torch.cat(encoded).numpy(), owners)
+    return ranks(torch.cat(pictures).numpy(), torch.cat(encoded).numpy(), caption_to_image)
 
 
 def training_record(run: Run, labelled: np.ndarray, seconds: float) -> dict[str, Any]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import get_args
 
-from conaclip_edge.config import ExportConfig
-from conaclip_edge.config_values import load_yaml, override, parse
+from conaclip_edge.config.export import ExportConfig
+from conaclip_edge.config.parse import load_yaml, override, parse
 from conaclip_edge.errors import UserError, unknown
 from conaclip_edge.export.matrix import supported
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from conaclip_edge.errors import UserError
-from conaclip_edge.runtime.mil_inputs import InputSpec, check_inputs, input_specs
-from conaclip_edge.runtime.mil_package import import_coremltools, read_package
+from conaclip_edge.runtime.mil.inputs import InputSpec, check_inputs, input_specs
+from conaclip_edge.runtime.mil.package import import_coremltools, read_package
 from conaclip_edge.runtime.tower import Executed, Tower
 
 Predict = Callable[[np.ndarray], np.ndarray]
@@ -70,7 +70,7 @@ def open_coreml(path: Path, threads: int) -> Tower:
     output = description.output[0].name
     if sys.platform == "darwin":
         return CoremlTower(path, name, spec, _native(path, name, spec, output), "native")
-    from conaclip_edge.runtime.mil_tower import reference
+    from conaclip_edge.runtime.mil.tower import reference
 
     return CoremlTower(path, name, spec, reference(path, name, output, threads), "reference")
 

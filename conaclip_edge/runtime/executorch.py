@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from conaclip_edge.errors import UserError
-from conaclip_edge.progress import quiet
 from conaclip_edge.runtime.tower import Executed
+from conaclip_edge.system.progress import quiet
 
 _loaded: weakref.WeakSet[Any] = weakref.WeakSet()  # native programs of this process
 
@@ -94,7 +94,7 @@ def _use_threads(threads: int) -> None:
 
 def _coreml(path: Path, threads: int) -> Callable[[np.ndarray], np.ndarray]:
     from conaclip_edge.runtime.coreml import open_coreml
-    from conaclip_edge.runtime.mil_executorch import unpack_delegates
+    from conaclip_edge.runtime.mil.executorch_delegates import unpack_delegates
 
     with tempfile.TemporaryDirectory() as folder:
         packages = unpack_delegates(path, Path(folder))

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import tiny
 
-sys.path.append(str(Path(__file__).parents[1] / "export"))  # its small worlds are needed here too
+from tests.helpers import tiny
 
 
 @pytest.fixture(scope="session")
@@ -20,10 +18,10 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     The student was fitted to the val pairs, so that there is recall to lose; tests change nothing in it.
     """
     import torch
-    from worlds import write_checkpoint, write_pictures
 
-    from conaclip_edge.config import ExportConfig
-    from conaclip_edge.export.run import export_bundle
+    from conaclip_edge.config.export import ExportConfig
+    from conaclip_edge.export.export_bundle import export_bundle
+    from tests.helpers.bar_pictures import write_checkpoint, write_pictures
 
     torch.set_num_threads(1)
     home = tmp_path_factory.mktemp("shop")
@@ -35,7 +33,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         record["recipe"]["teacher"] = str(home / "teacher")
         (student / "training.json").write_text(json.dumps(record), "utf-8")
         # so small a student loses more to int8 than a bar of real ones allows; the bar is not what is tested here
-        export_bundle(student, [ExportConfig(target="onnx", min_cosine=0.9, min_retention=0.5)], home / "bundle")
+        export_bundle(student, [ExportConfig(target="onnx", min_cosine=0.9, min_relative_recall=0.5)], home / "bundle")
         recall = {way: {"1": 10.0, "5": 20.0, "10": 30.0} for way in ("t2i", "i2t")}
         row = {"mean": 20.0, "recall": recall}
         rows = {"teacher": row, **{name: row | {"mean_recall": [20.0]} for name in ("infonce", "motis", "conaclip")}}

@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 import yaml
-from command_line import Run, command
-from pages import read_page
-from test_android import Phone
-from test_ios import result as ios_result
 
-from conaclip_edge.benchmarks.command import default_report
-from conaclip_edge.benchmarks.figures import BY, FORMATS, resolve
-from conaclip_edge.benchmarks.schema import read_report
-from conaclip_edge.config import BenchmarkConfig
-from conaclip_edge.recipes import benchmark_suite
+from conaclip_edge.benchmarks.commands import default_report
+from conaclip_edge.benchmarks.report.numbers import BY, FORMATS, resolve
+from conaclip_edge.benchmarks.schema.report import read_report
+from conaclip_edge.config.benchmark import BenchmarkConfig
+from conaclip_edge.config.load import benchmark_suite
+from tests.benchmarks.phones.test_android import Phone
+from tests.benchmarks.phones.test_ios import result as ios_result
+from tests.helpers.benchmarks.pages import read_page
+from tests.helpers.command_line import Run, command
 
 SUITES = sorted((Path(__file__).parents[2] / "benchmarks" / "suites").glob("*.yaml"))
 TINY: dict[str, Any] = {
@@ -34,7 +34,7 @@ TINY: dict[str, Any] = {
     "index": 20,
     "bootstrap": 50,
     "gallery": {"queries": ["w4 w5"], "examples": 2, "failures": 1},
-    "min_retention": 0.3,
+    "min_relative_recall": 0.3,
 }
 
 
@@ -55,7 +55,7 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def measured(shop: Path, suite: Path) -> Path:
     """The folder of a report that the tests read."""
-    from conaclip_edge.benchmarks.command import benchmark
+    from conaclip_edge.benchmarks.commands import benchmark
 
     _, folder = benchmark(shop / "bundle", benchmark_suite(suite, []))
     assert folder == shop / "report"
@@ -100,7 +100,7 @@ def test_a_second_run_gives_the_same_recall_and_says_on_stdout_where_the_page_is
     for before, after in zip(first.rows, second.rows, strict=True):
         assert before.recall == after.recall
         assert before.recall_interval == after.recall_interval
-        assert before.retention == after.retention
+        assert before.relative_recall == after.relative_recall
         assert before.alone == after.alone
     assert first.gallery == second.gallery
 
@@ -121,8 +121,8 @@ def test_rows_of_a_real_run_say_what_ran_them(measured):
     assert set(files.alone) == {"image", "text"}
     assert list(files.stages["picture"]) == ["decode", "resize", "tower"]
     assert set(files.coverage) == {"image", "text"}
-    assert student.retention["teacher"]["t2i"].value > 1  # the teacher's weights are random
-    assert rows["teacher-fp32"].retention == {}
+    assert student.relative_recall["teacher"]["t2i"].value > 1  # the teacher's weights are random
+    assert rows["teacher-fp32"].relative_recall == {}
     assert files.size_bytes is not None
     assert files.size_bytes.image == (measured.parent / "bundle/onnx/image.int8.onnx").stat().st_size
     assert report.environment.kind == "host"
@@ -143,12 +143,12 @@ def test_every_figure_of_a_real_page_is_in_report_json(measured):
 
 
 def test_without_a_bundle_the_newest_run_s_is_measured(shop, suite, run, monkeypatch, tmp_path):
-    from conaclip_edge.recipes import point_latest
+    from conaclip_edge.system.latest_run import point_latest
 
     point_latest(shop / "student")
     asked: list[Any] = []
     monkeypatch.setattr(
-        "conaclip_edge.benchmarks.runner.run_benchmark",
+        "conaclip_edge.benchmarks.suite.run.run_benchmark",
         lambda bundle, config, out, comparison: (
             asked.extend((bundle, out, comparison)) or {"recipe": "", "command": ""}
         ),
@@ -228,7 +228,7 @@ def test_a_phone_is_measured_by_the_command(tmp_path, run, monkeypatch):
 
 
 def test_an_iphone_gets_its_recipe_and_its_result_comes_back(tmp_path, run):
-    from test_ios import small_bundle
+    from tests.benchmarks.phones.test_ios import small_bundle
 
     files = {f"coreml/{tower}.int8.mlpackage": "coreml" for tower in ("image", "text")}
     bundle = small_bundle(tmp_path / "bundle", files)

@@ -27,9 +27,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
-TESTS = Path(__file__).parents[1]
-for _folder in (".", "export", "retrieval", "benchmarks"):
-    sys.path.append(str(TESTS / _folder))
 
 PATIENCE = 300  # seconds that a command may take on a busy machine
 
@@ -50,14 +47,14 @@ class Job:
 
 
 def _distil_world(home: Path) -> None:
-    import tiny
+    from tests.helpers import tiny
 
     tiny.image_folder(home / "data")
     tiny.teacher_folder(home / "teacher")
 
 
 def _distil(home: Path, place: Path) -> list[str]:
-    import tiny
+    from tests.helpers import tiny
 
     recipe = home / "recipe.yaml"
     if not recipe.exists():
@@ -68,18 +65,18 @@ def _distil(home: Path, place: Path) -> list[str]:
 
 
 def _export_world(home: Path) -> None:
-    from worlds import write_checkpoint, write_pictures
+    from tests.helpers.bar_pictures import write_checkpoint, write_pictures
 
     write_checkpoint(home / "student", write_pictures(home / "data"))
 
 
 def _export(home: Path, target: str) -> list[str]:
-    bars = [part for bar in ("min_cosine=0.9", "min_retention=0.5") for part in ("--set", bar)]
+    bars = [part for bar in ("min_cosine=0.9", "min_relative_recall=0.5") for part in ("--set", bar)]
     return ["export", str(home / "student"), "--target", target, *bars, "--out", "bundle"]
 
 
 def _index_world(home: Path) -> None:
-    from small_index import write_bundle, write_pictures
+    from tests.helpers.search.small_index import write_bundle, write_pictures
 
     write_bundle(home / "bundle")
     write_pictures(home / "pictures", 600)
@@ -90,9 +87,8 @@ def _index(home: Path, place: Path) -> list[str]:
 
 
 def _report_world(home: Path) -> None:
-    from sample import sample_report
-
-    from conaclip_edge.benchmarks.write import write_report
+    from conaclip_edge.benchmarks.report.write import write_report
+    from tests.helpers.benchmarks.sample import sample_report
 
     write_report(sample_report(), home / "one")
 
@@ -109,12 +105,12 @@ JOBS = {
         f"export-{target}": Job(
             _export_world,
             lambda home, _, target=target: _export(home, target),
-            ("conaclip_edge.export.run", f"conaclip_edge.export.{target}", module),
+            ("conaclip_edge.export.export_bundle", f"conaclip_edge.export.{target}", module),
         )
         for target, module in (("onnx", "onnxscript"), ("executorch", "torchao"), ("coreml", "coremltools"))
     },
-    "index": Job(_index_world, _index, ("conaclip_edge.retrieval.command", "onnxruntime", "usearch.index")),
-    "report": Job(_report_world, _report, ("conaclip_edge.benchmarks.command",)),
+    "index": Job(_index_world, _index, ("conaclip_edge.search.commands", "onnxruntime", "usearch.index")),
+    "report": Job(_report_world, _report, ("conaclip_edge.benchmarks.commands",)),
 }
 
 
@@ -151,7 +147,7 @@ def run(arguments: list[str], place: Path, accident: tuple[str, float] | None = 
 
 def _become(arguments: list[str], place: Path, errors: Path, largest: int | None) -> None:
     """Turn this forked process into the command line."""
-    from conaclip_edge import cli
+    from conaclip_edge.cli import main as cli
 
     code = 70
     try:
@@ -173,7 +169,7 @@ def _become(arguments: list[str], place: Path, errors: Path, largest: int | None
 
 def snapshot(place: Path) -> dict[str, str]:
     """Return what a folder holds: a hash for every file, of its rows for an index, without durations."""
-    from small_index import rows_of
+    from tests.helpers.search.small_index import rows_of
 
     found = {}
     for path in sorted(place.rglob("*")):

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from conaclip_edge.config import DataConfig
+from conaclip_edge.config.data import DataConfig
 
 
 class Sample(NamedTuple):

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from oracles.resize import resize
 from PIL import Image, ImageFile
 
 from conaclip_edge.data.preprocess import (
@@ -23,6 +22,7 @@ from conaclip_edge.data.preprocess import (
     resize_crop,
     to_pixels,
 )
+from tests.oracles.resize import resize
 
 # red, green / blue, black: every orientation gives another picture
 CORNERS = np.array([[[255, 0, 0]] * 3 + [[0, 255, 0]] * 3] * 2 + [[[0, 0, 255]] * 3 + [[0, 0, 0]] * 3] * 2, np.uint8)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny
 import yaml
+
+from tests.helpers import tiny
 
 RECIPES = Path(__file__).parents[2] / "distill" / "recipes"
 

@@ -10,16 +10,16 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-import tiny
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from conaclip_edge.data.preprocess import to_pixels
-from conaclip_edge.distill.curves import draw_curves
+from conaclip_edge.distill.loss_curves import draw_curves
 from conaclip_edge.distill.trainer import distill
 from conaclip_edge.errors import UserError
-from conaclip_edge.models.checkpoint import load_student
+from conaclip_edge.models.student.checkpoint import load_student
+from tests.helpers import tiny
 
 CONTRACT = {"config.json", "model.safetensors", "tokenizer.json", "preprocess.json", "training.json"}
 TEXTS = ["a red disc", "", "blue " * 20, "猫 🐈", "x"]

@@ -8,10 +8,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from oracles import losses as oracle
 from torch import Tensor
 
 from conaclip_edge.distill.losses import feature_distance, infonce, kl, similarity_distance, symmetric_kl
+from tests.oracles import losses as oracle
 
 
 def matrix(rows: int, columns: int, seed: int) -> Tensor:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import tiny
 import torch
 
-from conaclip_edge.config import DistillConfig, StudentConfig
-from conaclip_edge.config_values import parse
+from conaclip_edge.config.distill import DistillConfig
+from conaclip_edge.config.model import StudentConfig
+from conaclip_edge.config.parse import parse
 from conaclip_edge.distill.optimizer import make_optimizer
-from conaclip_edge.models.dual_encoder import DualEncoder
-from conaclip_edge.models.presets import student_shape
+from conaclip_edge.models.student.dual_encoder import DualEncoder
+from conaclip_edge.models.student.presets import student_shape
+from tests.helpers import tiny
 
 SMALL = {"width": 32, "layers": 1, "heads": 2, "mlp": 32}
 MOBILE = {"preset": "demo", "image": {"size": 32, "stages": [[1, 16, 1, 3, 1]]}, "text": SMALL}

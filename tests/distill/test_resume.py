@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 
-from conaclip_edge import cli
-from conaclip_edge.config import DistillConfig
+from conaclip_edge.cli import main as cli
+from conaclip_edge.config.distill import DistillConfig
 from conaclip_edge.distill import trainer
 from conaclip_edge.distill.run_folder import RunFolder
 from conaclip_edge.distill.trainer import distill
 from conaclip_edge.errors import UserError
-from conaclip_edge.interrupt import held_interrupt
+from conaclip_edge.system.signals import held_interrupt
+from tests.helpers import tiny
 
 pytestmark = pytest.mark.usefixtures("no_curves")
 
@@ -47,7 +47,7 @@ def rich(world: Path, settings: Any, tmp_path_factory: pytest.TempPathFactory) -
 def start(recipe: Path, *more: str) -> subprocess.Popen[str]:
     """Start `conaclip-edge distill` as a user does."""
     return subprocess.Popen(
-        [sys.executable, "-m", "conaclip_edge.cli", "distill", str(recipe), "--out", "out", *more],
+        [sys.executable, "-m", "conaclip_edge.cli.main", "distill", str(recipe), "--out", "out", *more],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

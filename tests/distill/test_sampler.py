@@ -44,17 +44,17 @@ def test_a_batch_keeps_its_promises(seed: int, batch_size: int, unpaired: float,
         return
     rows = dealt.rows(step)
     assert len(set(rows.pictures.tolist())) == len(rows.pictures) <= batch_size
-    assert len(set(rows.texts.tolist())) == len(rows.texts) == len(rows.owners)
+    assert len(set(rows.texts.tolist())) == len(rows.texts) == len(rows.caption_to_image)
     assert rows.pairs % processes == 0
     assert (len(rows.pictures) - rows.pairs) % processes == 0
     paired, loose = rows.pictures[: rows.pairs], rows.pictures[rows.pairs :]
     assert set(paired) <= set(range(40))
     assert set(loose) <= set(range(40, 60))
     # a pair's text is one of its picture's, and a loose one is some unlabelled picture's
-    assert np.array_equal(rows.owners[: rows.pairs], paired)
+    assert np.array_equal(rows.caption_to_image[: rows.pairs], paired)
     assert np.all(FIRST_TEXT[paired] <= rows.texts[: rows.pairs])
     assert np.all(rows.texts[: rows.pairs] < FIRST_TEXT[paired + 1])
-    assert np.all(rows.owners[rows.pairs :] == -1)
+    assert np.all(rows.caption_to_image[rows.pairs :] == -1)
     assert np.all(rows.texts[rows.pairs :] >= FIRST_TEXT[40])
     assert rows.views.shape == rows.pictures.shape
     assert set(rows.views.tolist()) <= {0, 1, 2}
@@ -66,7 +66,7 @@ def test_a_step_is_the_same_whatever_was_dealt_before() -> None:
         straight.rows(step)
     for step in (30, 7, 31, 0):
         one, other = straight.rows(step), resumed.rows(step)
-        for name in ("pictures", "views", "texts", "owners"):
+        for name in ("pictures", "views", "texts", "caption_to_image"):
             assert np.array_equal(getattr(one, name), getattr(other, name))
 
 
@@ -128,4 +128,4 @@ def test_more_rows_are_dealt_like_unlabelled_ones() -> None:
     assert sorted(row for each in steps for row in each.pictures[each.pairs :]) == [*range(40, 60), *range(200, 205)]
     texts = {text for step in range(60) for text in dealt.rows(step).texts[5:]}
     assert texts == {*range(FIRST_TEXT[40], FIRST_TEXT[60]), *range(300, 310)}
-    assert all(np.all(each.owners[each.pairs :] == -1) for each in steps)
+    assert all(np.all(each.caption_to_image[each.pairs :] == -1) for each in steps)

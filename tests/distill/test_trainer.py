@@ -9,18 +9,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny
 import torch
 from accelerate.state import AcceleratorState
 
-from conaclip_edge.distill import inputs, trainer
+from conaclip_edge.distill import trainer
+from conaclip_edge.distill import training_data as inputs
+from conaclip_edge.distill.build_student import resized_positions
 from conaclip_edge.distill.sampler import Sampler
 from conaclip_edge.distill.trainer import distill
 from conaclip_edge.errors import UserError
-from conaclip_edge.models import dual_encoder
-from conaclip_edge.models.checkpoint import load_student
-from conaclip_edge.models.dual_encoder import DualEncoder
-from conaclip_edge.models.student import resized_positions
+from conaclip_edge.models.student import dual_encoder
+from conaclip_edge.models.student.checkpoint import load_student
+from conaclip_edge.models.student.dual_encoder import DualEncoder
+from tests.helpers import tiny
 
 pytestmark = pytest.mark.usefixtures("no_curves")
 
@@ -341,8 +342,8 @@ def test_a_caption_that_pictures_share_is_right_for_all_of_them(
     distill(settings(steps=1, batch_size=20, data={"path": str(tmp_path / "data")}), Path("out"))
     (batch,) = batches
     colours = [line["file_name"].split("-")[0] for line in lines]
-    owners = [colours[row] for row in batch.picture_ids.tolist()]
-    same = [[one == other for other in owners] for one in owners]
+    caption_to_image = [colours[row] for row in batch.picture_ids.tolist()]
+    same = [[one == other for other in caption_to_image] for one in caption_to_image]
     assert sum(map(sum, same)) > len(same)
     for edge in ("SI-ST", "SI-TT", "ST-TI", "ST-TT"):
         assert batch.positives(edge).tolist() == same

@@ -12,21 +12,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conaclip_edge.config import ExportConfig
+from conaclip_edge.bundle.embeddings import cosines
+from conaclip_edge.bundle.golden import read_golden
+from conaclip_edge.bundle.manifest import read_manifest
+from conaclip_edge.bundle.verify import verify_bundle
+from conaclip_edge.config.export import ExportConfig
 from conaclip_edge.errors import GateFailed
-from conaclip_edge.export import layers, onnx_towers, run
-from conaclip_edge.export.golden import read_golden
-from conaclip_edge.export.manifest import read_manifest
-from conaclip_edge.export.parity import cosines
-from conaclip_edge.export.run import export_bundle
-from conaclip_edge.export.verify import verify_bundle
+from conaclip_edge.export import export_bundle as run
+from conaclip_edge.export.export_bundle import export_bundle
+from conaclip_edge.export.onnx import towers as onnx_towers
+from conaclip_edge.export.towers import layers
 
 RUN_BY = {"onnx": "native", "executorch": "native", "coreml": "native" if sys.platform == "darwin" else "reference"}
 
 
 def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Run the command line in a process of its own."""
-    called = [sys.executable, "-m", "conaclip_edge.cli", *map(str, arguments)]
+    called = [sys.executable, "-m", "conaclip_edge.cli.main", *map(str, arguments)]
     return subprocess.run(called, capture_output=True, text=True, check=False)
 
 
@@ -54,7 +56,7 @@ def test_int8_files_of_all_targets_keep_what_the_student_finds_and_verify(shippe
 
 
 def test_the_tables_of_what_files_keep_have_a_row_for_each_file_and_each_target(bars, shipped):
-    script = Path(__file__).parent / "kept.py"
+    script = Path(__file__).parents[1] / "tools" / "relative_recall.py"
     called = [sys.executable, str(script), str(shipped), str(bars / "student")]
     done = subprocess.run(called, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

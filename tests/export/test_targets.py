@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from conaclip_edge.config import ExportConfig
+from conaclip_edge.config.export import ExportConfig
 from conaclip_edge.errors import UserError
 from conaclip_edge.export.matrix import MATRIX
 from conaclip_edge.export.targets import TARGETS, default_bundle, export_configs

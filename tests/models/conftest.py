@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_teachers import FAMILIES
 
-from conaclip_edge.models import teacher_tokenizer
-from conaclip_edge.models.transformers_teacher import TransformersTeacher
+from conaclip_edge.models.teacher import tokenizer_json as teacher_tokenizer
+from conaclip_edge.models.teacher.huggingface import TransformersTeacher
+from tests.helpers.models.tiny_teachers import FAMILIES
 
 
 @pytest.fixture(scope="session")

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tiny_tokenizers import CAPTIONS, clip_json, minilm_json, unigram_json
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from conaclip_edge.errors import UserError
 from conaclip_edge.models.tokenizer import TextTokenizer
+from tests.helpers.models.tiny_tokenizers import CAPTIONS, clip_json, minilm_json, unigram_json
 
 # The same examples every time, however busy the machine is.
 STEADY: dict[str, Any] = {"deadline": None, "derandomize": True, "suppress_health_check": [HealthCheck.too_slow]}

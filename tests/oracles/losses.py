@@ -13,7 +13,7 @@ Matrix = list[list[float]]
 
 @dataclass
 class Batch:
-    """A batch in numpy; the fields mean what they mean in `conaclip_edge.distill.interaction.Embeddings`."""
+    """A batch in numpy; the fields mean what they mean in `conaclip_edge.distill.graph.Embeddings`."""
 
     si: np.ndarray
     ti: np.ndarray
@@ -21,7 +21,7 @@ class Batch:
     tt: np.ndarray
     picture_ids: Sequence[int]
     text_ids: Sequence[int]
-    owners: Sequence[int]
+    caption_to_image: Sequence[int]
     pairs: int
     queue: dict[str, tuple[np.ndarray, Sequence[int], Sequence[int]]] = field(default_factory=dict)
 
@@ -105,7 +105,7 @@ def together(batch: Batch, edge: str) -> list[list[bool]]:
     if kind == "TT":
         return [[a == b for b in batch.text_ids] for a in batch.text_ids]
     texts_of: dict[int, set[int]] = {}
-    for text, owner in zip(batch.text_ids, batch.owners, strict=True):
+    for text, owner in zip(batch.text_ids, batch.caption_to_image, strict=True):
         texts_of.setdefault(owner, set()).add(text)
     flags = [[text in texts_of.get(picture, set()) for text in batch.text_ids] for picture in batch.picture_ids]
     return flags if kind == "IT" else [list(column) for column in zip(*flags, strict=True)]
@@ -125,7 +125,7 @@ def queued(batch: Batch, edge: str) -> Matrix | None:
                 texts = {t for t, right in zip(batch.text_ids, together(batch, edge)[place], strict=True) if right}
                 own = picture == batch.picture_ids[place] or number in texts
             else:
-                own = picture == batch.owners[place]
+                own = picture == batch.caption_to_image[place]
             if own:
                 row[other] = -math.inf
     return matrix

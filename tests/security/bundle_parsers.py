@@ -6,19 +6,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import seeds
-from subject import Subject, all_of
+
+from tests.security import seeds
+from tests.security.subject import Subject, all_of
 
 
 def bundle_file(file: str, *more: bytes) -> Callable[[], Subject]:
     """A file of a bundle, in one that fits it otherwise: its members are hashed anew, as whoever changed it could."""
 
     def make() -> Subject:
-        from conaclip_edge.export.verify import require_ok, verify_bundle, verify_table
-        from conaclip_edge.files import read_json
-        from conaclip_edge.retrieval.command import index_pictures
-        from conaclip_edge.retrieval.search import open_searcher, parse_query
-        from conaclip_edge.retrieval.spelling import speller, whole_words
+        from conaclip_edge.bundle.verify import require_ok, verify_bundle, verify_table
+        from conaclip_edge.search.commands import index_pictures
+        from conaclip_edge.search.query import open_searcher, parse_query
+        from conaclip_edge.search.spelling import speller, whole_words
+        from conaclip_edge.system.files import read_json
 
         bundle, index = seeds.bundle(Path("bundle")), Path("index")
         index_pictures(bundle, seeds.picture_folder(Path("pictures")), index, None, None, False)
@@ -56,8 +57,8 @@ def tower_file(file: str, write: Callable[[], object]) -> Callable[[], Subject]:
     """An exported tower, or a file of its package, which is opened and run."""
 
     def make() -> Subject:
-        from conaclip_edge.export.parity import embed_pixels
-        from conaclip_edge.runtime.tower import open_tower
+        from conaclip_edge.bundle.embeddings import embed_pixels
+        from conaclip_edge.runtime.open_tower import open_tower
 
         made = write()
         if isinstance(made, bytes):
@@ -90,15 +91,14 @@ def program(core_ml: bool) -> Callable[[], Subject]:
         from multiprocessing.forkserver import ensure_running
         from unittest.mock import patch
 
-        from limits import limited_memory
-
-        from conaclip_edge import side_by_side
-        from conaclip_edge.export.verify import embed_golden
+        from conaclip_edge.bundle.verify import embed_golden
+        from conaclip_edge.system import processes as side_by_side
+        from tests.security.limits import limited_memory
 
         # to make one takes half a minute
         data = seeds.executorch(core_ml) if core_ml else Path(__file__).with_name("linear.pte").read_bytes()
         pixels = np.zeros((1, 3, 8, 8), np.uint8)
-        multiprocessing.set_forkserver_preload(["torch", "conaclip_edge.export.verify"])
+        multiprocessing.set_forkserver_preload(["torch", "conaclip_edge.bundle.verify"])
         with limited_memory():
             ensure_running()
 
@@ -113,6 +113,6 @@ def program(core_ml: bool) -> Callable[[], Subject]:
 
 def onnx_file() -> bytes:
     """The image tower of the small bundle."""
-    from small_index import write_bundle
+    from tests.helpers.search.small_index import write_bundle
 
     return (write_bundle(Path("whole")) / "onnx/image.int8.onnx").read_bytes()

@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Sequence
 from random import Random
 
-from changes_formats import change_png, change_protobuf, change_safetensors, change_sqlite, change_tar
-from changes_trees import change_json, change_json_line, change_yaml
+from tests.security.changes_formats import change_png, change_protobuf, change_safetensors, change_sqlite, change_tar
+from tests.security.changes_trees import change_json, change_json_line, change_yaml
 
 Change = Callable[[Random, bytes], bytes]
 

@@ -6,7 +6,7 @@ import sqlite3
 import zlib
 from random import Random
 
-from changes_trees import ODD, change_json
+from tests.security.changes_trees import ODD, change_json
 
 _OCTAL = (b"0000000", b"7777777", b"\x80\xff\xff\xff\xff\xff\xff\xff", b"\xff" * 8, b"-000001", b"9999999", b" " * 8)
 _TAR_FIELDS = ((0, 100), (100, 8), (108, 8), (116, 8), (124, 12), (136, 12), (156, 1), (157, 100), (257, 8), (345, 155))

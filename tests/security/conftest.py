@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-TESTS = Path(__file__).parents[1]
-for _folder in ("export", "runtime", "retrieval", "benchmarks"):
-    if str(TESTS / _folder) not in sys.path:
-        sys.path.append(str(TESTS / _folder))
-
-from limits import limited  # noqa: E402 - a neighbour of this file, as all helpers
+from tests.security.limits import limited
 
 
 @pytest.fixture

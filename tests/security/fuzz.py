@@ -23,10 +23,6 @@ from pathlib import Path
 from random import Random
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [
-    str(HERE.parents[1]),
-    *(str(HERE.parent / one) for one in ("", "security", "export", "runtime", "retrieval")),
-]
 CORPUS, CASE, COUNT, KNOWN, BEGUN = HERE / "corpus", "case", "count", "known.json", "begun"
 TRIES = 8  # child processes of a parser that die
 BATCH = 1000  # examples of hypothesis at a time; it remembers what it drew
@@ -44,7 +40,7 @@ def main() -> int:
     if given.child is not None:
         child(given.parsers[0], given.seconds, given.engine, given.child)
         return 0
-    from parsers import PARSERS
+    from tests.security.parsers import PARSERS
 
     names = given.parsers or list(PARSERS)
     if unknown := set(names) - set(PARSERS):
@@ -66,7 +62,7 @@ def watch(name: str, seconds: float, engine: str) -> tuple[int, float, list[str]
         found: list[str] = []
         while used < seconds and tries < TRIES:
             tries += 1
-            command = [sys.executable, __file__, name, "--child", str(tries), "--engine", engine]
+            command = [sys.executable, "-m", "tests.security.fuzz", name, "--child", str(tries), "--engine", engine]
             ended = subprocess.run(
                 [*command, "--seconds", str(seconds - used)], cwd=folder, capture_output=True, env=_environment()
             )
@@ -105,12 +101,12 @@ def child(name: str, seconds: float, engine: str, number: int) -> None:
         import atheris
 
         with atheris.instrument_imports(include=INSTRUMENTED):
-            import parsers
+            from tests.security import parsers
     else:
-        import parsers
-    from changes import change
-    from limits import SECONDS, limited_memory
-    from subject import outcome
+        from tests.security import parsers
+    from tests.security.changes import change
+    from tests.security.limits import SECONDS, limited_memory
+    from tests.security.subject import outcome
 
     parser, home = parsers.PARSERS[name], Path.cwd()
     work = home / f"work-{number}"

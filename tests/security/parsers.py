@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import seeds
-from bundle_parsers import bundle_file, onnx_file, package_file, program, tokenizer, tower_file
-from subject import LONGEST, Subject, all_of
 
 from conaclip_edge.errors import UserError
+from tests.security import seeds
+from tests.security.bundle_parsers import bundle_file, onnx_file, package_file, program, tokenizer, tower_file
+from tests.security.subject import LONGEST, Subject, all_of
 
 
 class Parser(NamedTuple):
@@ -36,8 +36,8 @@ class Parser(NamedTuple):
 
 
 def _recipes(path: Path | None, settings: list[str]) -> None:
+    from conaclip_edge.config.load import benchmark_suite, data_config, distill_recipe, study_recipe, teacher_recipe
     from conaclip_edge.export.targets import export_configs
-    from conaclip_edge.recipes import benchmark_suite, data_config, distill_recipe, study_recipe, teacher_recipe
 
     kinds = (distill_recipe, teacher_recipe, study_recipe, benchmark_suite)
     calls = [lambda kind=kind: kind(path, settings) for kind in kinds]
@@ -82,9 +82,9 @@ def pairs_of(kind: str, file: str, write: Callable[[], bytes]) -> Callable[[], S
     """A data set of some format whose table is changed."""
 
     def read() -> None:
-        from conaclip_edge.config import DataConfig
+        from conaclip_edge.config.data import DataConfig
+        from conaclip_edge.data.load import read_pairs
         from conaclip_edge.data.preprocess import BadPicture
-        from conaclip_edge.data.read import read_pairs
 
         os.environ["HF_DATASETS_CACHE"] = str(Path("cache").absolute())
         shutil.rmtree("cache", ignore_errors=True)
@@ -121,9 +121,9 @@ def index_file(pattern: str) -> Subject:
     """A file of an index that has a graph: it is searched, and brought up to date."""
     import sqlite3
 
-    from conaclip_edge.retrieval import update
-    from conaclip_edge.retrieval.command import index_pictures
-    from conaclip_edge.retrieval.search import open_searcher, parse_query
+    from conaclip_edge.search import update
+    from conaclip_edge.search.commands import index_pictures
+    from conaclip_edge.search.query import open_searcher, parse_query
 
     bundle, pictures, index = seeds.bundle(Path("bundle")), seeds.picture_folder(Path("pictures")), Path("index")
     waiting, update.WAITING = update.WAITING, 0  # three pictures are enough for a graph
@@ -168,19 +168,18 @@ def checkpoint_file(file: str, clip: bool = False) -> Callable[[], Subject]:
     """A file of a student's checkpoint, or of a plain CLIP folder."""
 
     def make() -> Subject:
-        from conaclip_edge.models.checkpoint import load_student
+        from conaclip_edge.models.student.checkpoint import load_student
 
         if clip:
-            import tiny
+            from tests.helpers import tiny
 
             tiny.teacher_folder(Path("student"))
         else:
             import json
 
-            from small_students import student
-            from worlds import tokenizer_json
-
-            from conaclip_edge.models.checkpoint import save_student
+            from conaclip_edge.models.student.checkpoint import save_student
+            from tests.helpers.bar_pictures import tokenizer_json
+            from tests.helpers.small_students import student
 
             save_student(student(), json.loads(tokenizer_json()), {"recipe": {}}, Path("student"))
         path = Path("student") / file
@@ -191,11 +190,10 @@ def checkpoint_file(file: str, clip: bool = False) -> Callable[[], Subject]:
 
 def cache_shard() -> Subject:
     """A shard of a teacher's embeddings."""
-    from tiny import PixelTeacher
-
-    from conaclip_edge.config import DataConfig
-    from conaclip_edge.data.read import read_pairs
-    from conaclip_edge.models.embeddings import teacher_cache
+    from conaclip_edge.config.data import DataConfig
+    from conaclip_edge.data.load import read_pairs
+    from conaclip_edge.teacher_cache.store import teacher_cache
+    from tests.helpers.tiny import PixelTeacher
 
     folder = seeds.picture_folder(Path("data"))
     (folder / "metadata.jsonl").write_bytes(seeds.json_lines())
@@ -218,11 +216,10 @@ def cache_shard() -> Subject:
 
 def http() -> Subject:
     """What a client sends to the server of an index."""
-    from wire import Server
-
-    from conaclip_edge.retrieval.command import index_pictures
-    from conaclip_edge.retrieval.search import open_searcher
-    from conaclip_edge.serve.app import make_app
+    from conaclip_edge.search.commands import index_pictures
+    from conaclip_edge.search.query import open_searcher
+    from conaclip_edge.web.server.app import make_app
+    from tests.security.wire import Server
 
     bundle = seeds.bundle(Path("bundle"))
     index_pictures(bundle, seeds.picture_folder(Path("pictures")), Path("index"), None, None, False)

@@ -108,14 +108,13 @@ def shard() -> bytes:
 
 def bundle(folder: Path) -> Path:
     """Write a bundle of the target onnx that verifies."""
-    from small_index import CONTEXT, DIM, SIZE, SPACE, write_bundle
-
+    from conaclip_edge.bundle.embeddings import embed_ids, embed_pixels
+    from conaclip_edge.bundle.golden import MIN_COSINE, Golden, write_golden
     from conaclip_edge.data.preprocess import decode, describe, to_pixels
-    from conaclip_edge.export.golden import MIN_COSINE, Golden, write_golden
-    from conaclip_edge.export.parity import embed_ids, embed_pixels
-    from conaclip_edge.files import write_json
     from conaclip_edge.models.tokenizer import TextTokenizer
-    from conaclip_edge.runtime.tower import open_tower
+    from conaclip_edge.runtime.open_tower import open_tower
+    from conaclip_edge.system.files import write_json
+    from tests.helpers.search.small_index import CONTEXT, DIM, SIZE, SPACE, write_bundle
 
     write_bundle(folder)
     tokenizer, texts = TextTokenizer(folder / "tokenizer.json", CONTEXT), ("red", "green blue")
@@ -128,7 +127,7 @@ def bundle(folder: Path) -> Path:
     write_golden(golden, folder / "golden")
     write_json(folder / "preprocess.json", describe(SIZE))
     cosine, recall = {"mean": 1.0, "p1": 1.0, "min": 1.0}, {"t2i": {"1": 99.5}, "i2t": {"1": 98.5}}
-    whole = {"recall": recall, "retention": {"t2i": 1.0}, "worse": {"t2i": 0}, "better": {"t2i": 0}}
+    whole = {"recall": recall, "relative_recall": {"t2i": 1.0}, "worse": {"t2i": 0}, "better": {"t2i": 0}}
     gate = {"dataset": "colours", "fingerprint": "f", "split": "val", "pictures": 3, "captions": 3, "host": "any"}
     gate |= {"executed": "native", "cosine": cosine, "norm_error": 0.0, "not_finite": 0, "recall_student": recall}
     gate |= {"alone": whole, "pair": whole, "golden": cosine}
@@ -147,8 +146,8 @@ def seal(folder: Path, hash_members: bool) -> None:
     """Give a manifest the digest that fits it, as whoever wrote it with ill intent would; leave it if it is none."""
     from pydantic import ValidationError
 
-    from conaclip_edge.export.manifest import Manifest, digest_of, manifest_text
-    from conaclip_edge.export.members import hashed
+    from conaclip_edge.bundle.manifest import Manifest, digest_of, manifest_text
+    from conaclip_edge.bundle.members import hashed
 
     path = folder / "manifest.json"
     try:
@@ -187,7 +186,7 @@ def tokenizers() -> list[bytes]:
 
 def core_ml(path: Path) -> Path:
     """Write a Core ML package of one linear layer whose weights are in a file of their own."""
-    from coreml_programs import built, mb
+    from tests.helpers.coreml_programs import built, mb
 
     weight = np.random.default_rng(0).standard_normal((16, 192)).astype(np.float32)
 
@@ -204,14 +203,15 @@ def executorch(core_ml: bool) -> bytes:
     from executorch.exir import to_edge_transform_and_lower
 
     if core_ml:
-        from coreml_programs import ct
         from executorch.backends.apple.coreml.compiler import CoreMLBackend
         from executorch.backends.apple.coreml.partition import CoreMLPartitioner
+
+        from tests.helpers.coreml_programs import ct
 
         specs = CoreMLBackend.generate_compile_specs(minimum_deployment_target=ct.target.iOS17)
         partitioner: Any = CoreMLPartitioner(compile_specs=specs)
     else:
-        from conaclip_edge.export.executorch import xnnpack_partitioner
+        from conaclip_edge.export.executorch.export import xnnpack_partitioner
 
         partitioner = xnnpack_partitioner()
     torch.manual_seed(0)

@@ -10,12 +10,13 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from changes import change
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from limits import limited
-from parsers import PARSERS
-from subject import Subject, outcome
+
+from tests.security.changes import change
+from tests.security.limits import limited
+from tests.security.parsers import PARSERS
+from tests.security.subject import Subject, outcome
 
 CORPUS = Path(__file__).parent / "corpus"
 TESTED = [name for name, parser in PARSERS.items() if not parser.native]

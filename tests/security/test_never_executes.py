@@ -11,17 +11,18 @@ import tarfile
 import zlib
 from pathlib import Path
 
-import hostile
 import numpy as np
 import pytest
 from PIL import Image
 
 import conaclip_edge
-from conaclip_edge.config import DataConfig, DistillConfig
-from conaclip_edge.config_values import load_yaml, override, parse
+from conaclip_edge.config.data import DataConfig
+from conaclip_edge.config.distill import DistillConfig
+from conaclip_edge.config.parse import load_yaml, override, parse
+from conaclip_edge.data.load import read_pairs
 from conaclip_edge.data.preprocess import BadPicture, decode
-from conaclip_edge.data.read import read_pairs
 from conaclip_edge.errors import ConaclipError, UserError
+from tests.security import hostile
 
 SOURCES = sorted(Path(conaclip_edge.__file__).parent.rglob("*.py"))
 MODULES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "zipfile", "pty"}
@@ -116,8 +117,8 @@ def test_the_hostile_pickle_would_run_if_it_were_unpickled():
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "model.safetensors"])
 def test_a_pickled_checkpoint_is_refused(name, world):
-    from conaclip_edge.models.checkpoint import load_student
-    from conaclip_edge.models.teacher import load_teacher
+    from conaclip_edge.models.student.checkpoint import load_student
+    from conaclip_edge.models.teacher.load import load_teacher
 
     for kind, load in (("student", load_student), ("teacher", lambda folder: load_teacher(str(folder)))):
         folder = Path(kind)
@@ -202,8 +203,8 @@ def test_yaml_of_a_setting_is_plain_too(which):
 
 @pytest.mark.parametrize("length", [10 * 1024**3, 2**63, 2**64 - 1])
 def test_a_safetensors_header_of_ten_gigabytes_is_refused(length, world, bounded):
-    from conaclip_edge.models.checkpoint import load_student
-    from conaclip_edge.models.mapped import map_tensor
+    from conaclip_edge.models.student.checkpoint import load_student
+    from conaclip_edge.teacher_cache.safetensors_mmap import map_tensor
 
     shutil.copytree(world / "teacher", "student")
     for data in (hostile.safetensors_of(length), hostile.safetensors_of(2, b"{}"), b""):
@@ -213,8 +214,8 @@ def test_a_safetensors_header_of_ten_gigabytes_is_refused(length, world, bounded
 
 
 def test_a_safetensors_tensor_that_claims_ten_gigabytes_is_refused(world, bounded):
-    from conaclip_edge.models.checkpoint import load_student
-    from conaclip_edge.models.mapped import map_tensor
+    from conaclip_edge.models.student.checkpoint import load_student
+    from conaclip_edge.teacher_cache.safetensors_mmap import map_tensor
 
     shutil.copytree(world / "teacher", "student")
     entry = {"dtype": "F32", "shape": [10 * 2**28], "data_offsets": [0, 10 * 2**30]}
@@ -229,7 +230,7 @@ def test_a_safetensors_tensor_that_claims_ten_gigabytes_is_refused(world, bounde
 def test_onnx_weights_outside_the_bundle_are_not_read(location, suffix, tmp_path):
     from onnx import TensorProto, helper
 
-    from conaclip_edge.runtime.tower import open_tower
+    from conaclip_edge.runtime.open_tower import open_tower
 
     Path("bundle").mkdir()
     secret = tmp_path / "secret.bin"
@@ -253,10 +254,9 @@ def names() -> list[str]:
 def test_html_in_captions_and_names_stays_text_in_the_report(tmp_path):
     from html.parser import HTMLParser
 
-    from sample import query, sample_values
-
-    from conaclip_edge.benchmarks.report import render_html
-    from conaclip_edge.benchmarks.schema import parse_report
+    from conaclip_edge.benchmarks.report.html import render_html
+    from conaclip_edge.benchmarks.schema.report import parse_report
+    from tests.helpers.benchmarks.sample import query, sample_values
 
     values = sample_values()
     values["gallery"] = [query("".join(names()), "failure", 3, 9)]
@@ -282,12 +282,12 @@ def test_html_in_captions_and_names_stays_text_in_the_report(tmp_path):
 
 
 def test_html_in_file_names_stays_text_in_what_the_pages_are_given(tmp_path):
-    from small_index import write_bundle
     from starlette.testclient import TestClient
 
-    from conaclip_edge.retrieval.command import index_pictures
-    from conaclip_edge.retrieval.search import open_searcher
-    from conaclip_edge.serve.app import make_app
+    from conaclip_edge.search.commands import index_pictures
+    from conaclip_edge.search.query import open_searcher
+    from conaclip_edge.web.server.app import make_app
+    from tests.helpers.search.small_index import write_bundle
 
     bundle = write_bundle(tmp_path / "bundle")
     pictures = tmp_path / "pictures"
@@ -308,9 +308,8 @@ def test_html_in_file_names_stays_text_in_what_the_pages_are_given(tmp_path):
 
 
 def test_a_core_ml_package_that_points_outside_is_refused(tmp_path):
-    from coreml_programs import package
-
-    from conaclip_edge.runtime.tower import open_tower
+    from conaclip_edge.runtime.open_tower import open_tower
+    from tests.helpers.coreml_programs import package
 
     whole = package("image fp16")
     shutil.copytree(whole, "outside.mlpackage")
@@ -323,7 +322,7 @@ def test_a_core_ml_package_that_points_outside_is_refused(tmp_path):
 
 
 def test_a_bundle_whose_golden_files_point_outside_is_refused(tmp_path):
-    from conaclip_edge.export.golden import read_golden
+    from conaclip_edge.bundle.golden import read_golden
 
     content = {
         "schema": "conaclip-edge/golden/1",
@@ -338,9 +337,8 @@ def test_a_bundle_whose_golden_files_point_outside_is_refused(tmp_path):
 
 
 def test_a_picture_of_which_a_tower_makes_nan_is_left_out_of_the_index_and_told(tmp_path):
-    from small_index import write_bundle
-
-    from conaclip_edge.retrieval.command import index_pictures, search_pictures
+    from conaclip_edge.search.commands import index_pictures, search_pictures
+    from tests.helpers.search.small_index import write_bundle
 
     bundle = write_bundle(tmp_path / "bundle")  # its picture embedding of black is 0 / 0
     (tmp_path / "pictures").mkdir()

@@ -1,1 +1,0 @@
-"""The speed suite: every axis that a user would compare on, as ratios of interleaved runs on one machine."""

@@ -1,0 +1,181 @@
+"""Who takes part in a benchmark: the files that a bundle ships, and what they are held against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from conaclip_edge.benchmarks.measure.fresh_process import in_fresh_process
+from conaclip_edge.benchmarks.measure.models import Spec
+from conaclip_edge.benchmarks.schema.report import STUDENT, TEACHER, Sizes, Tower
+from conaclip_edge.benchmarks.schema.row_ids import CLIP, PLAIN_EXECUTORCH, PLAIN_ONNX
+from conaclip_edge.bundle.manifest import ExportedFile, Manifest
+from conaclip_edge.config.benchmark import BenchmarkConfig
+from conaclip_edge.errors import UserError
+from conaclip_edge.system.progress import say
+
+_TARGETS = {"onnx": "ONNX", "executorch": "ExecuTorch", "coreml": "Core ML"}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One row before it is measured.
+
+    Attributes:
+        spec: how to open it; its `row` is the row's id.
+        sizes: bytes of its weights as they ship.
+        label, model, target, precision, format, weights, notes: as in the report's `Row`.
+    """
+
+    spec: Spec
+    label: str
+    model: str
+    target: Literal["onnx", "executorch", "coreml", "torch"]
+    precision: Literal["int8", "fp16", "fp32"]
+    format: str
+    sizes: Sizes
+    weights: Literal["trained", "random"] = "trained"
+    notes: tuple[str, ...] = ()
+
+    @property
+    def runs(self) -> bool:
+        """Whether any of it can be run here."""
+        return self.spec.kind != "files" or self.spec.image is not None or self.spec.text is not None
+
+
+def shipped(bundle: Path, manifest: Manifest, suite: BenchmarkConfig) -> list[Candidate]:
+    """List the pairs of files of a bundle that a suite asks for, in the order of its targets.
+
+    Raises:
+        UserError: the bundle has none of them.
+    """
+    pairs: dict[tuple[Any, str, str, str], dict[Tower, ExportedFile]] = {}
+    for file in manifest.files:
+        if file.target in suite.targets and file.precision in suite.precisions:
+            suffix = Path(file.path).suffix
+            pairs.setdefault((file.target, file.precision, file.backend, suffix), {})[file.tower] = file
+    if not pairs:
+        there = sorted({f"{file.target} {file.precision}" for file in manifest.files})
+        raise UserError(
+            f"bundle {bundle} has none of the suite's targets ({', '.join(suite.targets)}) and precisions "
+            f"({', '.join(suite.precisions)}); it has {', '.join(there) or 'no files'}."
+        )
+    found = []
+    in_order = sorted(pairs.items(), key=lambda pair: suite.targets.index(pair[0][0]))
+    for (target, precision, backend, suffix), files in in_order:
+        extra = {".ort": "ort"}.get(suffix) or (backend if (target, backend) == ("executorch", "coreml") else "")
+        name = f"{target}-{precision}" + (f"-{extra}" if extra else "")
+        label = f"{_TARGETS[target]} {precision}" + (f" ({'.ort' if extra == 'ort' else extra})" if extra else "")
+        paths = {tower: bundle / file.path for tower, file in files.items()}
+        spec = Spec(name, "files", str(bundle), paths.get("image"), paths.get("text"), shipped=True)
+        sizes = _sizes({tower: file.size for tower, file in files.items()})
+        kind: Any = {"target": target, "precision": precision, "format": suffix.removeprefix(".")}
+        found.append(Candidate(spec, label, manifest.name, sizes=sizes, **kind))
+    return found
+
+
+def comparisons(bundle: Path, manifest: Manifest, suite: BenchmarkConfig, scratch: Path) -> list[Candidate]:
+    """List what a suite holds the bundle against; plain exports are made in `scratch`."""
+    makers: dict[str, Callable[[], Candidate]] = {
+        "teacher": lambda: _teacher(manifest, suite),
+        "student": lambda: _student(find_student(bundle, manifest, suite)),
+        "plain-onnx": lambda: _plain(bundle, find_student(bundle, manifest, suite), scratch, PLAIN_ONNX),
+        "plain-executorch": lambda: _plain(bundle, find_student(bundle, manifest, suite), scratch, PLAIN_EXECUTORCH),
+        "clip-vit-b32": lambda: _clip(bundle),
+    }
+    return [makers[name]() for name in dict.fromkeys(suite.comparison)]
+
+
+def find_student(bundle: Path, manifest: Manifest, suite: BenchmarkConfig) -> Path:
+    """Return the checkpoint that a bundle was exported from: the suite's, or `student` beside the bundle.
+
+    Raises:
+        UserError: there is none, or it gives other embeddings.
+    """
+    from conaclip_edge.bundle.write import embedding_space
+    from conaclip_edge.models.student.checkpoint import load_student
+
+    folder = suite.student or bundle.resolve().parent / "student"
+    if not (folder / "config.json").is_file():
+        raise UserError(
+            f"no checkpoint at {folder}, which {bundle} is held against. Name it in the suite (student: FOLDER), or "
+            "leave student, plain-onnx and plain-executorch out of its comparison."
+        )
+    if embedding_space(load_student(folder)) != manifest.embedding_space:
+        raise UserError(f"{bundle} was not exported from the checkpoint {folder}. Name the right one: student: FOLDER")
+    return folder
+
+
+def _teacher(manifest: Manifest, suite: BenchmarkConfig) -> Candidate:
+    source = suite.teacher or manifest.training.get("recipe", {}).get("teacher")
+    if not source:
+        raise UserError(
+            "the bundle does not say who its teacher was. Name it in the suite (teacher: FOLDER), or leave teacher out "
+            "of its comparison."
+        )
+    from conaclip_edge.models.teacher.load import load_teacher
+
+    try:
+        sizes = _parameters(load_teacher(str(source)))
+    except UserError as error:
+        raise UserError(
+            f"{error} The bundle is held against it: name another in the suite (teacher: FOLDER), or leave teacher out "
+            "of its comparison."
+        ) from error
+    spec = Spec(TEACHER, "teacher", str(source))
+    return Candidate(spec, "Teacher float32", Path(str(source)).name, "torch", "fp32", "", sizes)
+
+
+def _student(folder: Path) -> Candidate:
+    from conaclip_edge.models.student.checkpoint import load_student
+
+    sizes = _parameters(load_student(folder).model)
+    spec = Spec(STUDENT, "student", str(folder))
+    return Candidate(spec, "Student float32", folder.name, "torch", "fp32", "", sizes)
+
+
+def _plain(bundle: Path, student: Path, scratch: Path, name: str) -> Candidate:
+    """Export a student without conaclip-edge's own steps, in a process of its own: toolchains leave state behind."""
+    from conaclip_edge.benchmarks.measure.plain_exports import plain_executorch, plain_onnx
+
+    onnx = name == PLAIN_ONNX
+    say(f"exporting the student the plain way: {'onnx' if onnx else 'executorch'}")
+    folder = scratch / name
+    folder.mkdir()
+    made = in_fresh_process(plain_onnx if onnx else plain_executorch, student, folder)
+    how = (
+        "torch.onnx.export, then onnxruntime's quantize_dynamic with its defaults"
+        if onnx
+        else "torch.export and ExecuTorch's XNNPACK partitioner, float32"
+    )
+    spec = Spec(name, "files", str(bundle), made.image, made.text, padded=True)
+    label = "Plain ONNX int8" if onnx else "Plain ExecuTorch float32"
+    target, precision, suffix = ("onnx", "int8", "onnx") if onnx else ("executorch", "fp32", "pte")
+    kind: Any = {"target": target, "precision": precision, "format": suffix}
+    notes = (f"the same student by {how}; texts padded to the context", *made.notes)
+    return Candidate(spec, label, student.name, sizes=_sizes(made.sizes), notes=notes, **kind)
+
+
+def _clip(bundle: Path) -> Candidate:
+    import torch
+    from transformers import CLIPConfig, CLIPModel
+
+    with torch.device("meta"):
+        sizes = _parameters(CLIPModel(CLIPConfig()))
+    spec = Spec(CLIP, "clip-vit-b32", str(bundle))
+    note = "the shape of CLIP ViT-B/32 with random weights, in torch: latency, size and memory only"
+    return Candidate(spec, "CLIP ViT-B/32 float32", CLIP, "torch", "fp32", "", sizes, weights="random", notes=(note,))
+
+
+def _parameters(model: Any) -> Sizes:
+    """Count the bytes of float32 parameters by tower: all of these models name their text parts by "text"."""
+    counts = {"image": 0, "text": 0}
+    for name, parameter in model.named_parameters():
+        counts["text" if "text" in name else "image"] += parameter.numel() * 4
+    return _sizes(counts)
+
+
+def _sizes(bytes_of: dict[Any, int]) -> Sizes:
+    return Sizes(image=bytes_of.get("image"), text=bytes_of.get("text"), total=sum(bytes_of.values()))

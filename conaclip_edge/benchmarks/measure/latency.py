@@ -1,0 +1,145 @@
+"""Speed of everything that is compared, measured in one process a thread setting."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from conaclip_edge.benchmarks.measure.models import Spec, Subject, open_subject
+from conaclip_edge.benchmarks.measure.rounds import Call, interleave, ratio, summarise
+from conaclip_edge.benchmarks.measure.stages import random_index, stage_times
+from conaclip_edge.benchmarks.schema.report import Latency
+from conaclip_edge.config.benchmark import BenchmarkConfig
+from conaclip_edge.data.preprocess import decode
+from conaclip_edge.system.progress import say
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What is timed: a tower, pictures or texts a call, and how long the texts are."""
+
+    tower: Literal["image", "text"]
+    batch: int
+    texts: Literal["captions", "full context"] | None
+
+    def __str__(self) -> str:
+        what = "pictures" if self.texts is None else f"texts ({self.texts})"
+        return f"{what}, batch {self.batch}"
+
+
+@dataclass
+class Speed:
+    """What one row gave: its latencies, its stages, and conditions that it cannot do with the reason."""
+
+    latencies: list[Latency] = field(default_factory=list)
+    stages: dict[str, dict[str, float]] = field(default_factory=dict)
+    refused: list[str] = field(default_factory=list)
+
+
+def conditions(config: BenchmarkConfig) -> list[Condition]:
+    """List what a suite times, the headline conditions first."""
+    found = [Condition("image", 1, None), Condition("text", 1, "captions")]
+    if config.full_context:
+        found.append(Condition("text", 1, "full context"))
+    for batch in config.batches:
+        if batch > 1:
+            found += [Condition("image", batch, None), Condition("text", batch, "captions")]
+    return found
+
+
+def measure_speed(
+    specs: list[Spec],
+    pictures: list[bytes],
+    captions: list[str],
+    threads: int,
+    with_stages: bool,
+    config: BenchmarkConfig,
+) -> dict[str, Speed]:
+    """Open all subjects side by side and time them in interleaved rounds, condition by condition.
+
+    Args:
+        specs: natively run subjects; ratios are taken to those that are no bundle files.
+        pictures: encoded bytes of `config.inputs` pictures.
+        captions: as many captions.
+        threads: CPU threads.
+        with_stages: also time the stages of the exported files.
+        config: the suite.
+    """
+    subjects = {spec.row: open_subject(spec, threads) for spec in specs}
+    found = {spec.row: Speed() for spec in specs}
+    for condition in conditions(config):
+        # a large model at batch 8 would take the time of all others together and is nobody's question
+        taking_part = [spec for spec in specs if condition.batch == 1 or spec.kind in ("files", "student")]
+        calls: dict[str, Call] = {}
+        for spec in taking_part:
+            call, reason = _call(subjects[spec.row], condition, pictures, captions)
+            if call:
+                calls[spec.row] = call
+            elif reason:
+                found[spec.row].refused.append(f"{condition}: {reason}")
+        if not calls:
+            continue
+        say(f"timing {condition}, {threads} threads: {len(calls)} rows")
+        times = interleave(calls, config.inputs, config.rounds, config.seed)
+        references = [spec.row for spec in taking_part if spec.row in calls and not spec.shipped]
+        for row, values in times.items():
+            found[row].latencies.append(
+                Latency(
+                    tower=condition.tower,
+                    threads=threads,
+                    texts=condition.texts,
+                    warmup=config.rounds.warmup,
+                    ratio_to={other: ratio(values, times[other]) for other in references if other != row},
+                    **summarise(values, config.inputs, condition.batch, config.rounds.noise),
+                )
+            )
+    if with_stages:
+        shipped = {spec.row: subjects[spec.row] for spec in specs if spec.shipped}
+        _add_stages(found, shipped, pictures, captions, config)
+    return found
+
+
+def _add_stages(
+    found: dict[str, Speed],
+    subjects: dict[str, Subject],
+    pictures: list[bytes],
+    captions: list[str],
+    config: BenchmarkConfig,
+) -> None:
+    if not subjects:
+        return
+    first = next(iter(subjects.values()))
+    assert first.text is not None  # what a bundle ships can be run
+    width = first.text(first.tokens(captions[:1], False)).shape[1]
+    index = random_index(config.index, width, config.seed)
+    for row, stages in stage_times(subjects, pictures, captions, index, config.rounds.min_rounds).items():
+        found[row].stages = stages
+
+
+def _call(
+    subject: Subject, condition: Condition, pictures: list[bytes], captions: list[str]
+) -> tuple[Call | None, str]:
+    """Make the function that is timed, its inputs prepared; None and a reason if the subject cannot do it."""
+    run = subject.image if condition.tower == "image" else subject.text
+    if run is None:
+        return None, ""
+    batches: list[Any] = []
+    for first in range(len(pictures) if condition.tower == "image" else len(captions)):
+        places = [first + step for step in range(condition.batch)]
+        if condition.tower == "image":
+            batches.append(subject.pixels([decode(pictures[place % len(pictures)]) for place in places]))
+        else:
+            texts = [captions[place % len(captions)] for place in places]
+            batches.append(subject.tokens(texts, condition.texts == "full context"))
+    try:
+        output = run(batches[0])
+    except Exception as error:  # each runtime has its own for a shape that a file was not exported for
+        if condition.batch == 1:
+            raise
+        reason = " ".join(str(error).split()).partition(": [")[0]  # what follows is the runtime's own error code
+        return None, f"not timed, {reason[:120]}"
+    if not np.isfinite(output).all():
+        return None, "gives NaN or infinity"
+    return lambda number: run(batches[number]), ""

@@ -1,0 +1,82 @@
+"""What the machine is: every figure stands with its processor, instruction sets, system and versions."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from conaclip_edge import __version__
+from conaclip_edge.benchmarks.schema.report import Environment
+from conaclip_edge.system.processes import available_cores
+
+# what onnxruntime's and XNNPACK's kernels are chosen by
+ISA = (
+    *("sse4_2", "avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8"),
+    *("asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve"),
+)
+PACKAGES = ("torch", "transformers", "onnxruntime", "executorch", "torchao", "coremltools", "numpy", "pillow")
+
+
+def environment() -> Environment:
+    """Describe this machine."""
+    flags, cpu = _processor()
+    system = platform.system()
+    release = platform.mac_ver()[0] if system == "Darwin" else platform.release()
+    cores = available_cores()
+    return Environment(
+        label=f"{cpu}, {cores} {'core' if cores == 1 else 'cores'}, {system}",
+        kind="host",
+        cpu=cpu,
+        isa=tuple(name for name in ISA if name in flags),
+        cores=cores,
+        memory_bytes=_memory(),
+        os=f"{system} {release} {platform.machine()}",
+        virtual="hypervisor" in flags,
+        load=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        versions={"conaclip-edge": __version__, "python": platform.python_version(), **_versions()},
+    )
+
+
+def _processor() -> tuple[set[str], str]:
+    """Return the processor's instruction sets (in /proc/cpuinfo's names) and its name."""
+    try:
+        text = Path("/proc/cpuinfo").read_text("utf-8", "replace")
+    except OSError:
+        return _apple_processor()
+    named: dict[str, str] = dict(re.findall(r"^(model name|Hardware|flags|Features)\s*:\s*(.+)$", text, re.M))
+    flags = set((named.get("flags") or named.get("Features") or "").split())
+    return flags, named.get("model name") or named.get("Hardware") or f"{platform.machine()} processor"
+
+
+def _apple_processor() -> tuple[set[str], str]:
+    names = {"asimd": "AdvSIMD", "asimddp": "FEAT_DotProd", "i8mm": "FEAT_I8MM", "bf16": "FEAT_BF16"}
+    flags = {flag for flag, name in names.items() if _sysctl(f"hw.optional.arm.{name}") == "1"}
+    return flags, _sysctl("machdep.cpu.brand_string") or f"{platform.machine()} processor"
+
+
+def _sysctl(name: str) -> str:
+    try:
+        return subprocess.run(["sysctl", "-n", name], capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def _memory() -> int | None:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        return None
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found

@@ -1,0 +1,64 @@
+"""Embeddings of a bundle's files: running a tower on pixels and ids, and comparing what it gives."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+import numpy as np
+
+from conaclip_edge.bundle.manifest import Cosines
+from conaclip_edge.runtime.tower import Tower
+from conaclip_edge.system.progress import track
+
+NORM_ERROR = 5e-3  # what float16 arithmetic may leave; a forgotten normalisation is far above
+
+
+def embed_pixels(tower: Tower, pixels: np.ndarray, label: str) -> np.ndarray:
+    """Embed uint8 pictures [n, 3, H, W] to [n, d]."""
+    rows = [tower(picture[None].astype(np.float32) / 255) for picture in track(list(pixels), label)]
+    return np.concatenate(rows)
+
+
+def embed_ids(tower: Tower, rows: tuple[np.ndarray, ...], pad_id: int, label: str) -> np.ndarray:
+    """Embed rows of int32 ids to [n, d], each at the shortest length that the file takes."""
+    return np.concatenate([tower(padded(row, tower.lengths, pad_id)[None]) for row in track(rows, label)])
+
+
+def padded(ids: np.ndarray, lengths: tuple[int, ...] | None, pad_id: int) -> np.ndarray:
+    """Fill ids up, behind their EOS, to the shortest of the lengths that holds them."""
+    room = len(ids) if lengths is None else next(length for length in lengths if length >= len(ids))
+    return np.concatenate([ids, np.full(room - len(ids), pad_id, dtype=np.int32)])
+
+
+def cosines(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Return the cosine of each row [n]; a row that holds NaN or infinity, or has no length, gives 0."""
+    a, b = finite(found).astype(np.float64), expected.astype(np.float64)
+    length = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    return np.asarray((a * b).sum(axis=1) / np.where(length > 0, length, 1))
+
+
+def finite(embeddings: np.ndarray) -> np.ndarray:
+    """Replace rows that hold NaN or infinity by zeros."""
+    return np.where(np.isfinite(embeddings).all(axis=1, keepdims=True), embeddings, 0)
+
+
+def summary(values: np.ndarray) -> Cosines:
+    """Summarise cosines."""
+    return Cosines(mean=float(values.mean()), p1=float(np.percentile(values, 1)), min=float(values.min()))
+
+
+def norm_error(embeddings: np.ndarray) -> float:
+    """Return the largest distance of a finite embedding's length from 1."""
+    kept = embeddings[np.isfinite(embeddings).all(axis=1)].astype(np.float64)
+    return float(np.abs(np.linalg.norm(kept, axis=1) - 1).max(initial=0))
+
+
+def host() -> str:
+    """Name the machine and the instruction sets that decide which int8 kernels run."""
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text("utf-8").split())
+    except OSError:
+        flags = set()
+    known = ("avx2", "avx_vnni", "avx512_vnni", "amx_int8", "asimddp", "i8mm")
+    return " ".join([platform.system(), platform.machine(), *(name for name in known if name in flags)])

@@ -1,0 +1,213 @@
+"""The manifest of a bundle: what it holds, what each file is worth, and the hash of every member."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import stat
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field, ValidationError
+
+from conaclip_edge.bundle.members import MANIFEST, Member, Problem, Sha256
+from conaclip_edge.config.base import Config
+from conaclip_edge.errors import UserError
+
+SCHEMA: Literal["conaclip-edge/bundle/1"] = "conaclip-edge/bundle/1"
+RecallTable = dict[str, dict[str, float]]  # {"t2i": {"1": %, "5": %, "10": %}, "i2t": {..}}
+
+
+class Strict(Config):
+    """Base of the manifest's parts: no key is ignored, no value is coerced."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class Cosines(Strict):
+    """Cosines of a file's embeddings to the float32 student's; those that are no numbers count as 0."""
+
+    mean: float
+    p1: float
+    min: float
+
+
+class Retrieval(Strict):
+    """Recall with exported files in place of the float32 student's towers.
+
+    Attributes:
+        recall: in percent.
+        relative_recall: share of the student's mean recall that is left, in each direction.
+        worse: queries of each direction that lost one of the hits at 1, 5 and 10.
+        better: queries that gained one.
+    """
+
+    recall: RecallTable
+    relative_recall: dict[str, float]
+    worse: dict[str, int]
+    better: dict[str, int]
+
+
+class Gate(Strict):
+    """What one exported file gave on held-out pairs, run by itself.
+
+    Attributes:
+        dataset: name of the data set.
+        fingerprint: of the data set.
+        split: never train or test.
+        pictures: how many.
+        captions: how many.
+        executed: "native" by the platform's own runtime, or "reference" by our interpreter.
+        host: machine and instruction sets that the file was run on; int8 kernels differ between them.
+        cosine: to the float32 student.
+        norm_error: largest distance of an embedding's length from 1.
+        not_finite: embeddings that hold NaN or infinity.
+        recall_student: recall in percent of the float32 student.
+        alone: with this file, the other tower in float32.
+        pair: with both files of the target.
+        golden: cosines on the bundle's golden vectors.
+    """
+
+    dataset: str
+    fingerprint: str
+    split: Literal["val"]
+    pictures: int
+    captions: int
+    executed: Literal["native", "reference"]
+    host: str
+    cosine: Cosines
+    norm_error: float
+    not_finite: int
+    recall_student: RecallTable
+    alone: Retrieval
+    pair: Retrieval
+    golden: Cosines
+
+
+class CalibrationSet(Strict):
+    """The train pairs that int8 scales were taken from."""
+
+    sha256: Sha256
+    pairs: int
+
+
+class ExportedFile(Strict):
+    """One exported tower: a file, or a folder for Core ML.
+
+    Attributes:
+        path: relative to the bundle.
+        target: onnx, executorch or coreml.
+        precision: int8, fp16 or fp32.
+        tower: image or text.
+        backend: what runs it on the device.
+        size: bytes.
+        float_size: bytes of the tower's float32 parameters, embedding table included.
+        settings: the rest of the export's settings.
+        notes: what the exporter reports.
+        calibration: None where nothing had to be calibrated.
+        gate: its measured worth.
+    """
+
+    path: str
+    target: Literal["onnx", "executorch", "coreml"]
+    precision: Literal["int8", "fp16", "fp32"]
+    tower: Literal["image", "text"]
+    backend: str
+    size: int
+    float_size: int
+    settings: dict[str, Any]
+    notes: dict[str, Any]
+    calibration: CalibrationSet | None
+    gate: Gate
+
+
+class Manifest(Strict):
+    """Content of manifest.json.
+
+    Attributes:
+        name: of the student.
+        embedding_space: embeddings compare only where this id is the same.
+        embed_dim: length of an embedding.
+        image_size: side of the picture input in pixels.
+        context: largest number of ids of a text.
+        vocab_size: ids are below it.
+        eos_id: ends every text.
+        pad_id: may follow it.
+        licence: what the data may be used for; "" if the data set does not say.
+        training: recipe, teacher, data and figures of the distillation.
+        versions: of what made the golden vectors.
+        files: the exported towers.
+        members: every file of the bundle but this one.
+        digest: sha256 of this document without the digest.
+    """
+
+    schema_: Literal["conaclip-edge/bundle/1"] = Field(alias="schema")
+    name: str
+    embedding_space: Sha256
+    embed_dim: int = Field(gt=0)
+    image_size: int = Field(gt=0)
+    context: int = Field(gt=1)
+    vocab_size: int = Field(gt=0)
+    eos_id: int
+    pad_id: int
+    licence: str
+    training: dict[str, Any]
+    versions: dict[str, str]
+    files: tuple[ExportedFile, ...] = ()
+    members: dict[str, Member] = Field(default_factory=dict)
+    digest: str = ""
+
+
+def digest_of(manifest: Manifest) -> str:
+    """Hash a manifest without its digest."""
+    content = manifest.model_dump(mode="json", by_alias=True, exclude={"digest"})
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def manifest_text(manifest: Manifest) -> str:
+    """Write a manifest out: there is one text for one content."""
+    return json.dumps(manifest.model_dump(mode="json", by_alias=True), indent=2, ensure_ascii=False) + "\n"
+
+
+def parse_manifest(data: bytes, where: str) -> Manifest:
+    """Read a manifest strictly.
+
+    Raises:
+        UserError: another schema, a missing, unknown or mistyped key, or a content that its digest does not fit.
+    """
+    try:
+        manifest = Manifest.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "document"
+        raise UserError(f"{where}: '{place}': {first['msg']}. A bundle of schema {SCHEMA} is needed.") from None
+    if manifest.digest != digest_of(manifest) or manifest_text(manifest).encode() != data:
+        raise UserError(f"{where} was changed after it was written: its digest does not fit. Export again.")
+    return manifest
+
+
+def read_manifest(bundle: Path) -> Manifest:
+    """Read the manifest of a bundle; the files are not looked at."""
+    return parse_manifest(manifest_bytes(bundle), str(bundle / MANIFEST))
+
+
+def manifest_bytes(bundle: Path) -> bytes:
+    """Return the bytes of a bundle's manifest: what a signature is about. A link or a pipe is not opened."""
+    path = bundle / MANIFEST
+    try:
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise UserError(f"{path} is a link, a pipe or the like; a bundle holds plain files only.")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"no bundle at {bundle}: it has no {MANIFEST}. Make one: conaclip-edge export") from None
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error}.") from error
+
+
+def unlisted_files(manifest: Manifest) -> list[Problem]:
+    """Name exported files that no member belongs to: they would run without having been hashed."""
+    return [
+        Problem("unlisted", file.path, "is an exported file of the manifest, but not among its members")
+        for file in manifest.files
+        if not any(name == file.path or name.startswith(f"{file.path}/") for name in manifest.members)
+    ]

@@ -1,0 +1,131 @@
+"""The model card: README.md of a bundle, written from its manifest alone."""
+
+from __future__ import annotations
+
+from conaclip_edge.bundle.manifest import ExportedFile, Manifest
+from conaclip_edge.bundle.model_card_code import snippets
+
+
+def model_card(manifest: Manifest) -> str:
+    """Write the model card of a bundle; its members need not be known yet."""
+    parts = [
+        f"# {manifest.name}: text-to-picture search on a phone",
+        _summary(manifest),
+        "## Files\n\n" + _files(manifest.files),
+        "## Teacher, student, data\n\n" + _origin(manifest),
+        "## Intended use\n\n" + _USE,
+        "## Limits\n\n" + _limits(manifest),
+        "## Loading it\n\n" + _inputs(manifest),
+        *(f"### {title}\n\n```{language}\n{code}\n```" for title, language, code in snippets(manifest)),
+        "## Checking it\n\n" + _CHECK,
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+_USE = """\
+Search of a user's own pictures by text (and of texts by a picture) on the device: pictures are embedded once and
+kept, a query is embedded when it is typed, and the nearest embeddings by cosine are shown. Not meant for naming people,
+for decisions about people, or for filtering that has to be right every time."""
+
+_CHECK = """\
+`conaclip-edge verify .` checks every hash and runs every file that the host can run on the golden vectors;
+`--trusted KEY.pub` also asks for the signature of that key, where the bundle is signed. An app checks its own
+tokenizing, picture scaling and inference the same way: `golden/golden.json` gives texts with their exact ids, picture
+files and the least cosine of each precision; `golden/golden.safetensors` gives, in the same order, `text.embedding`,
+`picture.pixels` (uint8, value x 255, within one level) and `picture.embedding`."""
+
+
+def _summary(manifest: Manifest) -> str:
+    return f"""\
+Two towers into one space: a picture and a text that fit together get embeddings with a high cosine. Exported and
+measured by conaclip-edge.
+
+- embedding: {manifest.embed_dim} float32 values, length 1
+- embedding space: `{manifest.embedding_space}`. Embeddings compare only where this id is the same: an index made with
+  another id has to be made anew.
+- pictures: {manifest.image_size} x {manifest.image_size} pixels; texts: up to {manifest.context} ids"""
+
+
+def _files(files: tuple[ExportedFile, ...]) -> str:
+    """Tabulate what each file gave when it was run by itself."""
+    first = files[0].gate
+    student = " | ".join(_recall(first.recall_student[way]) for way in ("t2i", "i2t"))
+    rows = "\n".join([f"| float32 student | | 1 | 1 | {student} | 100 % / 100 % | |", *map(_row, files)])
+    pairs = "; ".join(_pair(file) for file in files if file.tower == "image")
+    return f"""\
+| file | MB | of float32 | cosine mean / 1 % | text to picture R@1/5/10 | picture to text R@1/5/10 | recall kept | run |
+|---|---|---|---|---|---|---|---|
+{rows}
+
+Measured by running each file on {first.pictures} held-out pictures and {first.captions} captions ({first.dataset},
+split {first.split}), with the other tower in float32. Recall in percent; kept: of the mean over the three, text to
+picture / picture to text. "native" is the platform's own runtime, "reference" an interpreter of the same program: it
+shows recall, not speed. Kept with both files of a target together: {pairs}."""
+
+
+def _row(file: ExportedFile) -> str:
+    gate = file.gate
+    recall = " | ".join(_recall(gate.alone.recall[way]) for way in ("t2i", "i2t"))
+    kept = _kept(gate.alone.relative_recall)
+    return (
+        f"| `{file.path}` | {file.size / 1e6:.2f} | {file.size / file.float_size:.3f} "
+        f"| {gate.cosine.mean:.5f} / {gate.cosine.p1:.5f} | {recall} | {kept} | {gate.executed} |"
+    )
+
+
+def _pair(file: ExportedFile) -> str:
+    return f"{file.path.replace('image.', '')} {_kept(file.gate.pair.relative_recall)}"
+
+
+def _kept(relative_recall: dict[str, float]) -> str:
+    return f"{100 * relative_recall['t2i']:.1f} % / {100 * relative_recall['i2t']:.1f} %"
+
+
+def _recall(values: dict[str, float]) -> str:
+    return " / ".join(f"{value:.1f}" for value in values.values())
+
+
+def _origin(manifest: Manifest) -> str:
+    training = manifest.training
+    teacher = training.get("teacher", {}).get("name", "not recorded")
+    counts = training.get("parameters", {})
+    size = f"{counts['image']:,} + {counts['text']:,} parameters (picture + text)" if counts else "size not recorded"
+    terms = training.get("graph", [])
+    graph = f", distilled with {len(terms)} terms of the interaction graph" if terms else ""
+    data = training.get("data", {})
+    name = data.get("name") or manifest.files[0].gate.dataset
+    amount = f", {data['train_pictures']} train pictures" if "train_pictures" in data else ""
+    licence = manifest.licence or "The data set states no licence: find out what it allows before you publish anything."
+    return f"""\
+- teacher: {teacher}
+- student: {manifest.name}, {size}{graph}
+- data: {name}{amount}. {licence}
+- the golden pictures named `held-out-*` are from the data set, under the same terms
+- the weights were learned from the data and the teacher: their licences decide what you may do with them"""
+
+
+def _limits(manifest: Manifest) -> str:
+    text = f"""\
+- It finds what its data showed: pictures and words unlike them are found worse, other languages worst.
+- A text is cut after {manifest.context} ids. Counting, negation, reading text in pictures and who does what to whom are
+  weak in models of this kind.
+- It carries the biases of its teacher and data; nothing was done against them.
+- int8 kernels differ between processors. The figures above are of the hosts named in `manifest.json`; measure on the
+  device that you ship to."""
+    if any(file.gate.executed == "reference" for file in manifest.files):
+        text += '\n- Figures marked "reference" were not made on the target\'s hardware.'
+    return text
+
+
+def _inputs(manifest: Manifest) -> str:
+    size = manifest.image_size
+    return f"""\
+`pixel_values` float32 [1, 3, {size}, {size}]: RGB from 0 to 1, channel by channel. `preprocess.json` says how to get
+there: EXIF orientation, white behind transparency, shorter side by bicubic with antialiasing, centre crop; mean and
+standard deviation are inside the model.
+
+`input_ids` int32 [1, L]: from `tokenizer.json` by any library that reads it, cut to {manifest.context} ids of which
+the last is {manifest.eos_id} (end of text). Do not pad; where a length is asked for, fill up with {manifest.pad_id}
+behind the end.
+
+`embedding` float32 [1, {manifest.embed_dim}], length 1: the cosine of two is their dot product."""

@@ -1,0 +1,195 @@
+"""Verify: is a bundle whole, unchanged, and does every file that this host can run still give the golden embeddings?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from conaclip_edge.bundle.embeddings import NORM_ERROR, cosines, embed_ids, embed_pixels, host, norm_error
+from conaclip_edge.bundle.golden import FOLDER, PIXEL_LEVELS, Golden, read_golden
+from conaclip_edge.bundle.manifest import ExportedFile, Manifest, manifest_bytes, parse_manifest, unlisted_files
+from conaclip_edge.bundle.members import MANIFEST, Problem, member_problems
+from conaclip_edge.bundle.signing import altered_since, check_signature, signature_text
+from conaclip_edge.data.preprocess import BadPicture, decode, describe, to_pixels
+from conaclip_edge.errors import ConaclipError, GateFailed, UserError
+from conaclip_edge.models.tokenizer import TextTokenizer
+from conaclip_edge.runtime.open_tower import open_tower
+from conaclip_edge.runtime.tower import Executed
+from conaclip_edge.system.files import read_json
+from conaclip_edge.system.processes import apart
+
+# How far the mean golden cosine may be below that of the export: other kernels round differently, and no more.
+DRIFT = {"fp32": 1e-5, "fp16": 1e-4, "int8": 2e-3}
+_DIED = "executorch's runtime died ({}) on NAME: the file is damaged or made to do this"
+
+
+def verify_bundle(bundle: Path, threads: int = 1, trusted: Sequence[Path] = ()) -> dict[str, Any]:
+    """Check a bundle: manifest, members, golden ids and pixels, golden embeddings of every file that can run here.
+
+    Files are run only if every member is what the manifest says.
+
+    Args:
+        bundle: the folder.
+        threads: CPU threads of the runtimes.
+        trusted: files of public keys; where there are any, the bundle has to be signed by one of them.
+
+    Returns:
+        {"bundle", "ok", "embedding_space", "host", "members": count, "signature": {"status", "fingerprint"} as of
+        `check_signature`, "problems": [{"kind", "member", "detail"}],
+        "files": [{"path", "executed": "native" | "reference" | "not run", "reason", "cosine_min", "cosine_mean"}]}.
+
+    Raises:
+        UserError: there is no bundle, or a trusted key cannot be read.
+    """
+    if not (bundle / MANIFEST).exists():
+        raise UserError(f"no bundle at {bundle}: it has no {MANIFEST}. Make one: conaclip-edge export")
+    report: dict[str, Any] = {"bundle": str(bundle), "host": host(), "files": []}
+    data = b""  # which no signature fits
+    try:
+        data = manifest_bytes(bundle)
+        manifest = parse_manifest(data, str(bundle / MANIFEST))
+    except UserError as error:
+        report["signature"], problems = check_signature(bundle, data, trusted)
+        return _closed(report, [*problems, Problem("manifest", MANIFEST, str(error))])
+    signature, problems = check_signature(bundle, data, trusted)
+    changed = member_problems(bundle, manifest.members) + unlisted_files(manifest)
+    report |= {
+        "embedding_space": manifest.embedding_space,
+        "members": len(manifest.members),
+        "signature": altered_since(signature) if changed else signature,
+    }
+    problems += changed
+    if problems:
+        report["files"] = [_not_run(file, "the bundle is not what it has to be") for file in manifest.files]
+        return _closed(report, problems)
+    try:
+        golden = read_golden(bundle / FOLDER)
+        problems = _input_problems(bundle, manifest, golden)
+    except UserError as error:
+        return _closed(report, [Problem("golden", FOLDER, str(error))])
+    for file in manifest.files:
+        row, found = _run(bundle, file, manifest, golden, threads)
+        report["files"].append(row)
+        problems += found
+    return _closed(report, problems)
+
+
+def require_ok(report: dict[str, Any]) -> None:
+    """Raise GateFailed, naming every member at fault, if a report of `verify_bundle` holds a problem."""
+    if not report["ok"]:
+        shown = "; ".join(f"{problem['member']}: {problem['detail']}" for problem in report["problems"])
+        raise GateFailed(f"{report['bundle']} is not as it has to be: {shown}.")
+
+
+def verify_table(report: dict[str, Any]) -> str:
+    """Format a report for a terminal."""
+    lines = [f"{report['bundle']}: {report.get('members', 0)} members, on {report['host']}"]
+    lines[0] += f"; {signature_text(report['signature'])}"
+    for file in report["files"]:
+        cosine = f"golden cosine {file['cosine_min']:.5f} at least" if "cosine_min" in file else file["reason"]
+        lines.append(f"  {file['path']:40} {file['executed']:10} {cosine}")
+    lines += [f"  {problem['kind']}: {problem['member']}: {problem['detail']}" for problem in report["problems"]]
+    lines.append("ok" if report["ok"] else f"{len(report['problems'])} problems")
+    return "\n".join(lines)
+
+
+def _closed(report: dict[str, Any], problems: list[Problem]) -> dict[str, Any]:
+    return report | {"ok": not problems, "problems": [asdict(problem) for problem in problems]}
+
+
+def _input_problems(bundle: Path, manifest: Manifest, golden: Golden) -> list[Problem]:
+    """Compare what this host makes of the golden texts and pictures with what the export made of them."""
+    problems = []
+    if read_json(bundle / "preprocess.json", "preprocessing") != describe(manifest.image_size):
+        problems.append(
+            Problem("preprocess", "preprocess.json", "does not describe what this version does to pictures")
+        )
+    tokenizer = TextTokenizer(bundle / "tokenizer.json", manifest.context)
+    for text, ids in zip(golden.texts, golden.ids, strict=True):
+        found = tokenizer.ids(text)
+        if found != ids.tolist():
+            problems.append(
+                Problem("ids", "tokenizer.json", f"{text[:40]!r} gives ids {found[:8]}, not {ids[:8].tolist()}")
+            )
+    for name, data, pixels in zip(golden.names, golden.pictures, golden.pixels, strict=True):
+        member = f"{FOLDER}/pictures/{name}"
+        try:
+            made = to_pixels(decode(data), manifest.image_size).astype(np.float32)
+        except BadPicture as error:
+            problems.append(Problem("pixels", member, str(error)))
+            continue
+        off = float(np.abs(made - pixels.astype(np.float32)).max()) if made.shape == pixels.shape else np.inf
+        if off > PIXEL_LEVELS:
+            problems.append(
+                Problem("pixels", member, f"pixels differ by {off:g} of 255 levels; {PIXEL_LEVELS} is allowed")
+            )
+    return problems
+
+
+def _run(
+    bundle: Path, file: ExportedFile, manifest: Manifest, golden: Golden, threads: int
+) -> tuple[dict[str, Any], list[Problem]]:
+    """Run one exported file over the golden inputs."""
+    path, inputs = bundle / file.path, golden.pixels if file.tower == "image" else golden.ids
+    try:
+        executed, found = embed_golden(path, inputs, manifest.pad_id, threads)
+    except ImportError as error:
+        return _not_run(file, f"its runtime is not installed ({error})"), []
+    except ConaclipError as error:
+        return _not_run(file, str(error)), [Problem("unreadable", file.path, str(error))]
+    expected = golden.embeddings(file.tower)
+    if found.shape != expected.shape:
+        reason = f"gives embeddings of shape {found.shape}, not {expected.shape}"
+        return _not_run(file, reason), [Problem("embedding", file.path, reason)]
+    values, least = cosines(found, expected), golden.min_cosine[file.precision]
+    row = {
+        "path": file.path,
+        "executed": executed,
+        "reason": "",
+        "cosine_min": float(values.min()),
+        "cosine_mean": float(values.mean()),
+    }
+    problems = []
+    if values.min() < least:
+        worst = int(values.argmin())
+        given = golden.names[worst] if file.tower == "image" else repr(golden.texts[worst][:40])
+        problems.append(
+            Problem("embedding", file.path, f"cosine {values.min():.5f} on golden {given} is below {least}")
+        )
+    before = file.gate.golden.mean
+    if values.mean() < before - DRIFT[file.precision]:
+        detail = f"mean golden cosine {values.mean():.5f} was {before:.5f} when it was exported"
+        problems.append(Problem("drift", file.path, detail))
+    if norm_error(found) > NORM_ERROR:
+        problems.append(Problem("norm", file.path, f"a length is off by {norm_error(found):.3g}: not normalised"))
+    return row, problems
+
+
+def embed_golden(
+    path: Path, inputs: np.ndarray | tuple[np.ndarray, ...], pad_id: int, threads: int
+) -> tuple[Executed, np.ndarray]:
+    """Run an exported file over golden pixels uint8 [n, 3, H, W] or ids; returns what ran it and the embeddings.
+
+    Raises:
+        UserError: its runtime refuses it or its inputs, or dies of it.
+    """
+    if path.suffix == ".pte":  # one that fits its hash can still be made to end the process
+        return apart(_DIED.replace("NAME", path.name), _embed, path, inputs, pad_id, threads)
+    return _embed(path, inputs, pad_id, threads)
+
+
+def _embed(
+    path: Path, inputs: np.ndarray | tuple[np.ndarray, ...], pad_id: int, threads: int
+) -> tuple[Executed, np.ndarray]:
+    tower = open_tower(path, threads)
+    if isinstance(inputs, np.ndarray):
+        return tower.executed, embed_pixels(tower, inputs, path.name)
+    return tower.executed, embed_ids(tower, inputs, pad_id, path.name)
+
+
+def _not_run(file: ExportedFile, reason: str) -> dict[str, Any]:
+    return {"path": file.path, "executed": "not run", "reason": reason}

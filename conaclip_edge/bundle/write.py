@@ -1,0 +1,134 @@
+"""The bundle: one folder with the exported files of a student and all that an app needs to trust and run them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from conaclip_edge.bundle.manifest import ExportedFile, Manifest, digest_of, manifest_text, read_manifest
+from conaclip_edge.bundle.members import MANIFEST, SIGNATURE, hashed, member_problems
+from conaclip_edge.data.preprocess import describe
+from conaclip_edge.errors import UserError
+from conaclip_edge.models.student.checkpoint import Student
+from conaclip_edge.system.files import atomic_folder
+from conaclip_edge.system.progress import say
+
+CARD = "README.md"
+
+
+@dataclass(frozen=True)
+class Export:
+    """Files of one target that passed: what a bundle is extended by.
+
+    Attributes:
+        folder: where they lie now.
+        place: their folder in the bundle.
+        files: their rows.
+    """
+
+    folder: Path
+    place: str
+    files: tuple[ExportedFile, ...]
+
+
+def embedding_space(student: Student) -> str:
+    """Hash everything that an embedding depends on: weights, shape, preprocessing, tokenizer."""
+    digest = hashlib.sha256()
+
+    def add(part: bytes) -> None:
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+
+    config = student.model.config
+    add(json.dumps([config.model_dump(mode="json"), describe(config.image.size)], sort_keys=True).encode())
+    add((student.folder / "tokenizer.json").read_bytes())
+    for name, value in sorted(student.model.state_dict().items()):
+        add(f"{name} {value.dtype} {list(value.shape)}".encode())
+        add(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def extendable(out: Path, space: str, replace: bool) -> Manifest | None:
+    """Return the manifest of the bundle that an export would extend, None where it starts a new one.
+
+    Args:
+        out: the bundle's folder.
+        space: embedding space of the student that is exported.
+        replace: start anew even if there is a bundle.
+
+    Raises:
+        UserError: `out` is something else, a bundle of another embedding space, or a damaged one.
+    """
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return None
+    if not (out / MANIFEST).is_file():
+        raise UserError(f"{out} exists and is no bundle; it is left alone. Choose another --out.")
+    if replace:
+        return None
+    manifest = read_manifest(out)
+    if manifest.embedding_space != space:
+        raise UserError(
+            f"bundle {out} holds another student (embedding space {manifest.embedding_space[:12]}.., this one's is "
+            f"{space[:12]}..); one index cannot mix them. Choose another --out, or pass --replace."
+        )
+    problems = member_problems(out, manifest.members)
+    if problems:
+        raise UserError(f"bundle {out} is damaged and is not extended: {problems[0]}. Pass --replace to start anew.")
+    return manifest
+
+
+def write_bundle(
+    out: Path,
+    start: Manifest,
+    base: Path,
+    exports: Sequence[Export],
+    card: Callable[[Manifest], str],
+) -> Manifest:
+    """Write a bundle, whole or not at all.
+
+    Args:
+        out: final place; what is there is replaced at the end.
+        start: manifest of `base`: a bundle that is extended, or one without files.
+        base: the bundle that is extended, or a folder with tokenizer.json, preprocess.json and golden/.
+        exports: what goes in; files of the same target, precision and backend are replaced.
+        card: makes the model card.
+
+    Returns:
+        The manifest that was written.
+    """
+    new = tuple(file for export in exports for file in export.files)
+    replaced = [old for old in start.files if any(_same_kind(old, file) for file in new)]
+    files = sorted([*(old for old in start.files if old not in replaced), *new], key=lambda file: file.path)
+    manifest = start.model_copy(update={"files": tuple(files)})
+    was_signed = (out / SIGNATURE).exists()
+    with atomic_folder(out) as target:
+        shutil.copytree(base, target, dirs_exist_ok=True)
+        (target / SIGNATURE).unlink(missing_ok=True)  # it was of the manifest that is replaced
+        for old in replaced:
+            _remove(target / old.path)
+        for export in exports:
+            shutil.copytree(export.folder, target / export.place, dirs_exist_ok=True)
+        (target / CARD).write_text(card(manifest), encoding="utf-8")
+        manifest = manifest.model_copy(update={"members": hashed(target)})
+        manifest = manifest.model_copy(update={"digest": digest_of(manifest)})
+        (target / MANIFEST).write_text(manifest_text(manifest), encoding="utf-8")
+    if was_signed:
+        say(f"{out} is new and no longer signed. Sign it again: conaclip-edge sign {out} --key KEY")
+    return manifest
+
+
+def _same_kind(old: ExportedFile, new: ExportedFile) -> bool:
+    return (old.target, old.precision, old.backend) == (new.target, new.precision, new.backend)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,94 @@
+"""The commands about a bundle: export, verify, sign it, make the key that signs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from conaclip_edge.cli.output import JsonOption, SetOption, results
+
+
+def add_bundle_commands(app: typer.Typer) -> None:
+    """Add the commands of this module to the command line."""
+    for command in (export, verify, sign, keygen):
+        app.command()(command)
+
+
+def export(
+    checkpoint: Annotated[Path | None, typer.Argument(help="Checkpoint folder; left out: the newest run.")] = None,
+    target: Annotated[str, typer.Option(help="coreml, executorch, onnx, all, or a target file (.yaml).")] = "all",
+    precision: Annotated[str | None, typer.Option(help="int8, fp16 or fp32; default int8.")] = None,
+    settings: SetOption = None,
+    out: Annotated[Path | None, typer.Option(help="Bundle; default: bundle/ beside the checkpoint.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Recipe or folder, if the student's data are elsewhere.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Start the bundle anew.")] = False,
+    sensitivity: Annotated[bool, typer.Option("--sensitivity", help="List what each layer loses in int8.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Export a student's towers, run the files on held-out pairs, and keep what passes as a bundle.
+
+    Example: conaclip-edge export --target coreml
+    """
+    with results(as_json) as show:
+        from conaclip_edge.export.targets import default_bundle, export_configs
+        from conaclip_edge.system.latest_run import latest_run
+
+        configs = export_configs(target, settings, precision)
+        source = checkpoint or latest_run()
+        from conaclip_edge.export.export_bundle import export_bundle, export_table
+
+        outcome = export_bundle(source, configs, out or default_bundle(source), data, replace, sensitivity)
+        show(outcome, export_table(outcome))
+
+
+def verify(
+    bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")],
+    trusted: Annotated[
+        list[Path] | None, typer.Option(metavar="KEY.pub", help="It has to be signed with this key; repeatable.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check a bundle: signature, hashes, golden vectors, and every file that this host can run.
+
+    Example: conaclip-edge verify runs/demo/bundle --trusted release.pub
+    """
+    with results(as_json) as show:
+        from conaclip_edge.bundle.verify import require_ok, verify_bundle, verify_table
+
+        outcome = verify_bundle(bundle, trusted=trusted or ())
+        show(outcome, verify_table(outcome))
+        require_ok(outcome)
+
+
+def sign(
+    bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")],
+    key: Annotated[Path, typer.Option(help="Private key, as keygen writes it.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Sign a bundle, so that who has your public key can tell that it is yours and unchanged.
+
+    Example: conaclip-edge sign runs/demo/bundle --key ~/keys/release
+    """
+    with results(as_json) as show:
+        from conaclip_edge.bundle.signing import sign_bundle
+
+        done = sign_bundle(bundle, key)
+        text = f"{bundle} is signed with key {done['fingerprint']}. Check it: conaclip-edge verify {bundle} --trusted "
+        show(done, f"{text}{key}.pub")
+
+
+def keygen(
+    key: Annotated[Path, typer.Argument(help="File of the private key; the public one gets .pub behind its name.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Make a pair of ed25519 keys that sign bundles: keep the private one, give away the public one.
+
+    Example: conaclip-edge keygen ~/keys/release
+    """
+    with results(as_json) as show:
+        from conaclip_edge.bundle.signing import make_key
+
+        made = make_key(key)
+        show(made, f"key {made['fingerprint']}: keep {key} to yourself, give {made['public']} to who verifies")

@@ -1,0 +1,45 @@
+"""What the commands share: options, and where their results go."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+
+from conaclip_edge.errors import Interrupted
+
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe; repeatable.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, everything else on stderr.")]
+
+
+@contextmanager
+def results(as_json: bool) -> Iterator[Any]:
+    """Yield a function that prints the result: JSON or text alone on stdout, whatever libraries print there."""
+    from conaclip_edge.system.progress import quiet_libraries
+
+    quiet_libraries()
+    stdout = os.dup(1)
+    os.dup2(2, 1)  # libraries print to stdout while they work
+    try:
+
+        def show(value: Any, text: str) -> None:
+            if os.environ.get("RANK", "0") != "0":
+                return  # one process of several speaks
+            import json
+
+            content = json.dumps(value, indent=2, ensure_ascii=False) if as_json else text
+            os.write(stdout, (content + "\n").encode("utf-8", "replace"))
+
+        yield show
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted; what was saved is kept.") from None
+    finally:
+        sys.stdout.flush()
+        os.dup2(stdout, 1)
+        os.close(stdout)

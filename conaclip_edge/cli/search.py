@@ -1,0 +1,99 @@
+"""The commands on the app's side: index a folder of pictures, search it, show it on a page."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from conaclip_edge.cli.output import JsonOption, results
+
+
+def add_search_commands(app: typer.Typer) -> None:
+    """Add the commands of this module to the command line."""
+    app.command()(index)
+    app.command()(search)
+    app.command()(serve)
+    app.command()(web)
+
+
+def index(
+    bundle: Annotated[Path, typer.Argument(help="Folder of the bundle whose image tower encodes.")],
+    pictures: Annotated[Path, typer.Argument(help="Folder of pictures, with the folders in it.")],
+    out: Annotated[Path | None, typer.Option(help="Index; default: index/ beside the bundle.")] = None,
+    target: Annotated[str | None, typer.Option(help="onnx, executorch or coreml; default onnx.")] = None,
+    vectors: Annotated[str | None, typer.Option(help="f32, f16 or i8: the graph's storage; default i8.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on while pictures come and go, until Ctrl-C.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Index a folder of pictures, or bring its index up to date: new and changed ones are encoded.
+
+    Example: conaclip-edge index runs/demo/bundle ~/Pictures --out runs/pictures
+    """
+    with results(as_json) as show:
+        from conaclip_edge.search.commands import index_pictures, index_text
+
+        outcome = index_pictures(bundle, pictures, out, target, vectors, watch)
+        show(outcome, index_text(outcome))
+
+
+def search(
+    index: Annotated[Path, typer.Argument(help="Folder of the index.")],
+    query: Annotated[str, typer.Argument(help='Words; -word or -"two words" stays away from them.')] = "",
+    k: Annotated[int, typer.Option("-k", min=1, help="How many pictures.")] = 10,
+    image: Annotated[Path | None, typer.Option(help="Picture to look for alike ones of, alone or with words.")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="If it is not where it was when the index was made.")] = None,
+    exact: Annotated[bool, typer.Option("--exact", help="Take misspelt words as they are.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Search an index by words, by a picture, or by both.
+
+    Example: conaclip-edge search runs/demo/index "red bicycle -car" -k 5
+    """
+    terminal = sys.stdout.isatty() and not as_json
+    with results(as_json) as show:
+        from conaclip_edge.search.commands import found_text, search_pictures
+
+        outcome = search_pictures(index, query, k, image, bundle, exact)
+        show(outcome, found_text(outcome, terminal))
+
+
+def serve(
+    index: Annotated[Path, typer.Argument(help="Folder of the index.")],
+    host: Annotated[
+        str, typer.Option(help="Name or address to listen on; left out: this machine alone.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    bundle: Annotated[Path | None, typer.Option(help="If it is not where it was when the index was made.")] = None,
+) -> None:
+    """Show an index on a local page that searches as you type.
+
+    Example: conaclip-edge serve runs/demo/index
+    """
+    with results(False):
+        from conaclip_edge.web.server.run import serve_index
+
+        serve_index(index, bundle, host, port)
+
+
+def web(
+    bundle: Annotated[Path, typer.Argument(help="Folder of the bundle; its ONNX files run in the browser.")],
+    index: Annotated[Path, typer.Argument(help="Folder of the index, made with this bundle.")],
+    out: Annotated[Path, typer.Option(help="Folder of the site.")] = Path("runs/site"),
+    credit: Annotated[str, typer.Option(help="Whose pictures they are, for the foot of the page.")] = "",
+    measure: Annotated[
+        Path | None, typer.Option(metavar="REPORT", help="report.json that gets what Chromium measures on the site.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a static site that runs the bundle in the browser over the pictures of an index.
+
+    Example: conaclip-edge web runs/demo/bundle runs/demo/index --out runs/demo/site
+    """
+    with results(as_json) as show:
+        from conaclip_edge.web.site.command import make_site, web_text
+
+        outcome = make_site(bundle, index, out, credit, measure)
+        show(outcome, web_text(outcome))

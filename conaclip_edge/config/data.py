@@ -1,0 +1,33 @@
+"""The data section of a recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from conaclip_edge.config.base import Config
+
+DataFormat = Literal["openmoji", "imagefolder", "parquet", "webdataset", "karpathy", "coco", "easynlp"]
+
+
+class DataConfig(Config):
+    """Where the pictures and captions are."""
+
+    format: DataFormat = "openmoji"
+    path: Path | None = None
+    images: Path | None = Field(None, description="picture folder, for formats that keep it apart (karpathy, coco)")
+    split: Literal["family", "random"] = Field("family", description="openmoji only: keep near-twins together, or not")
+    fold: int = Field(0, ge=0, description="openmoji only: which share is test; folds share no test picture")
+    unnamed: bool = Field(
+        True, description="openmoji only: also its pictures without a name, as unpaired train pictures"
+    )
+    val_fraction: float = Field(
+        0.1, ge=0, lt=1, description="share of train held out where the source has no val split"
+    )
+    test_fraction: float = Field(0.1, ge=0, lt=1, description="the same for test")
+    max_bad: float = Field(0.01, ge=0, le=1, description="share of broken pictures that ends the run")
+    max_pixels: int = Field(64_000_000, gt=0, description="larger pictures are refused before decoding")
+    picture_size: int = Field(224, gt=0, description="openmoji only: rendered size in pixels")
+    labelled: float = Field(1.0, gt=0, le=1, description="share of train pictures whose captions the student may pair")

@@ -1,0 +1,33 @@
+"""Export targets."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from conaclip_edge.config.base import Config
+
+
+class ExportConfig(Config):
+    """What to export and what the files must keep: an export target file."""
+
+    target: Literal["onnx", "executorch", "coreml"] = "onnx"
+    precision: Literal["int8", "fp16", "fp32"] = "int8"
+    backend: Literal["xnnpack", "coreml"] = Field("xnnpack", description="executorch only: the delegate")
+    opset: int = Field(
+        23, description="onnx only; int8 from 23 on asks for onnxruntime 1.23 on the phone, and is faster"
+    )
+    deployment: Literal["iOS17", "iOS18"] = Field("iOS17", description="coreml only: minimum deployment target")
+    activations: Literal["float", "int8"] = Field("float", description="coreml int8 only: W8 or W8A8")
+    text_lengths: tuple[int, ...] = Field((8, 16, 32), description="coreml: enumerated lengths beside the context")
+    text_shape: Literal["enumerated", "range"] = Field("enumerated", description="coreml only")
+    image_input: Literal["tensor", "image"] = Field("tensor", description="coreml only: float tensor or image type")
+    smoothing: float = Field(0.5, ge=0, le=1, description="SmoothQuant's alpha for int8; 0 turns it off")
+    float_layers: int = Field(0, ge=0, description="keep so many of the most sensitive layers in float")
+    calibration_pairs: int = Field(320, ge=300, description="train pairs that calibration sees")
+    gate_pairs: int = Field(1000, gt=0, description="held-out pictures that the gate runs the file on, at most")
+    min_cosine: float = Field(0.999, description="gate: mean cosine to the float student, each tower")
+    min_relative_recall: float = Field(
+        0.99, description="gate: share of the float student's mean recall, each direction"
+    )

@@ -1,0 +1,78 @@
+"""The student of a recipe: the shapes of its towers and its vocabulary."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from conaclip_edge.config.base import Config
+
+
+class ImageTowerConfig(Config):
+    """A student's (or the joined teacher's) image tower.
+
+    `vit` is transformers' CLIP vision tower. `mobile` is a chain of inverted residual blocks with batch norm and ReLU6
+    (no squeeze-excite), whose stages are (expand, channels, repeats, kernel, stride).
+    """
+
+    kind: Literal["vit", "mobile"] = "vit"
+    size: int = 224
+    mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
+    std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
+    width: int = Field(384, description="vit: hidden width; mobile: channels of the stem")
+    layers: int = 12
+    heads: int = 6
+    mlp: int = 1536
+    patch: int = 16
+    activation: str = "gelu"
+    layer_norm_eps: float = 1e-5
+    stages: tuple[tuple[int, int, int, int, int], ...] = ()
+    head_width: int = Field(0, description="mobile: channels of the last 1x1 convolution; 0 leaves it out")
+
+
+class TextTowerConfig(Config):
+    """A student's text tower: transformers' CLIP text tower, causal, pooled at the first EOS."""
+
+    width: int = 512
+    layers: int = 4
+    heads: int = 8
+    mlp: int = 2048
+    context: int = 77
+    activation: str = "quick_gelu"
+    layer_norm_eps: float = 1e-5
+    vocab_size: int = 49408
+    eos_id: int = 49407
+    pad_id: int = 49407
+
+
+class ModelConfig(Config):
+    """The shape of a dual encoder: everything needed to build it before its weights are loaded."""
+
+    image: ImageTowerConfig = ImageTowerConfig()
+    text: TextTowerConfig = TextTowerConfig()
+    embed_dim: int = 512
+
+
+class VocabConfig(Config):
+    """Vocabulary pruning: which rows of the teacher's token table the student keeps."""
+
+    keep: Literal["all", "corpus"] = "all"
+    frequent: int = Field(0, ge=0, description="also keep the first so many ids (lists are ordered by frequency)")
+    near: int = Field(0, ge=0, description="also keep so many words, those that mean most alike to the captions")
+
+
+class StudentConfig(Config):
+    """A student preset and what to change in it."""
+
+    preset: str = "demo"
+    image: dict[str, Any] = Field(default_factory=dict, description="keys of ImageTowerConfig to change")
+    text: dict[str, Any] = Field(default_factory=dict, description="keys of TextTowerConfig to change")
+    embed_dim: int | None = Field(None, description="must equal the teacher's; the default is the teacher's")
+    init_image: str = Field("auto", description="'auto' (what the preset names), 'none', or a folder of weights")
+    init_text: str = Field(
+        "auto",
+        description="'auto' (token table and first layers of the teacher), 'none', or an earlier student's folder",
+    )
+    freeze_blocks: int = Field(0, ge=0, description="mobile: stem and first blocks that keep their pretrained weights")
+    vocab: VocabConfig = VocabConfig()

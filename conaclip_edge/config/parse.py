@@ -1,0 +1,129 @@
+"""From YAML and `--set` to plain values, and from those to a config: an unknown key is told with the nearest known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from conaclip_edge.config.base import Config
+from conaclip_edge.errors import UserError, unknown
+
+C = TypeVar("C", bound=Config)
+
+MAX_NODES = 10_000  # values in a YAML file; a few aliases of aliases would stand for billions
+MAX_DEPTH = 50  # of groups in groups; the library's time grows with the square of it
+MAX_CHARACTERS = 200_000  # its time grows with these, too: about 10 s a million
+
+
+def parse(kind: type[C], values: object, where: str) -> C:
+    """Validate plain values as a config; the error names the file, the key and the nearest known key."""
+    if not isinstance(values, dict):
+        raise UserError(f"{where} must hold keys and values, not {type(values).__name__}.")
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        # a misspelt key may also leave a required one missing: its own error says more
+        first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
+        path = [str(part) for part in first["loc"]]
+        if first["type"] == "extra_forbidden":
+            raise unknown("key", path[-1], _known_keys(kind, path[:-1]), where=f"{where} ({'.'.join(path)})") from None
+        given = "" if first["type"] == "missing" else f", got {_shown(first['input'])}"
+        raise UserError(f"{where}: '{'.'.join(path)}': {first['msg']}{given}.") from None
+
+
+def _shown(value: object) -> str:
+    """Write a value so that it fits a line."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # Python does not write out numbers of thousands of digits
+        return f"a {type(value).__name__} too long to show"
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+def _known_keys(kind: type[BaseModel], path: list[str]) -> list[str]:
+    """Keys of the model at a path of field names (list positions in the path are passed over)."""
+    for name in path:
+        if name.isdigit():
+            continue
+        annotation: Any = kind.model_fields[name].annotation
+        options = [annotation, *getattr(annotation, "__args__", ())]
+        kind = next(option for option in options if isinstance(option, type) and issubclass(option, BaseModel))
+    return list(kind.model_fields)
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file of plain values (no tags)."""
+    try:
+        values = _plain(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"no recipe at {path}.") from None
+    # impossible dates and numbers are ValueErrors and the like of the library's constructors
+    except (OSError, yaml.YAMLError, RecursionError, ValueError, TypeError, LookupError, AttributeError) as error:
+        raise UserError(f"cannot read {path}: {' '.join(str(error).split())}.") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path} must hold keys and values, not {type(values).__name__}.")
+    return values
+
+
+class _Loader(yaml.SafeLoader):
+    """Stops as soon as there are too many values, or too many groups in groups."""
+
+    _depth = _nodes = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self._depth += 1
+        self._nodes += 1
+        if self._nodes > MAX_NODES or self._depth > MAX_DEPTH:
+            raise yaml.YAMLError(f"holds more than {MAX_NODES} values, or more than {MAX_DEPTH} groups in each other")
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+
+def _plain(text: str) -> Any:
+    """Read YAML as plain values: no tags that make objects, no aliases that stand for more than `MAX_NODES` values."""
+    if len(text) > MAX_CHARACTERS:
+        raise yaml.YAMLError(f"has more than {MAX_CHARACTERS} characters")
+    loader = _Loader(text)
+    try:
+        root = loader.get_single_node()
+        if root is None:
+            return None
+        if _size(root, {}) > MAX_NODES:
+            raise yaml.YAMLError(f"holds more than {MAX_NODES} values, aliases (*name) written out")
+        return loader.construct_document(root)
+    finally:
+        loader.dispose()
+
+
+def _size(node: yaml.Node, known: dict[int, int]) -> int:
+    """Count a node and all that is in it, aliases written out; one that holds itself counts as too many."""
+    if id(node) not in known:
+        known[id(node)] = MAX_NODES + 1  # until it is counted
+        inner = [] if isinstance(node, yaml.ScalarNode) else node.value
+        children = (part for one in inner for part in (one if isinstance(one, tuple) else (one,)))
+        known[id(node)] = 1 + sum(_size(child, known) for child in children)
+    return known[id(node)]
+
+
+def override(values: dict[str, Any], settings: list[str]) -> dict[str, Any]:
+    """Apply `--set key.sub=value` settings to plain values; each value is read as YAML."""
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or not key:
+            raise UserError(f"--set takes key=value, got '{setting}'. Example: --set train.steps=100")
+        *parents, last = key.split(".")
+        place = values
+        for parent in parents:
+            child = place.setdefault(parent, {})
+            if not isinstance(child, dict):
+                raise UserError(f"--set {setting}: '{parent}' is a value, not a group of keys.")
+            place = child
+        try:
+            place[last] = _plain(text)
+        except (yaml.YAMLError, RecursionError, ValueError, TypeError, LookupError, AttributeError):
+            raise UserError(f"--set {setting[:200]}: cannot read the value '{text[:200]}'.") from None
+    return values

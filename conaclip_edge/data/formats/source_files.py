@@ -1,0 +1,67 @@
+"""The files of a source: where they are, what is wrong with them, and where to keep what is derived from them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from conaclip_edge.config.data import DataConfig
+from conaclip_edge.errors import ConaclipError, UserError
+from conaclip_edge.system.files import sha256_text
+
+
+def data_path(config: DataConfig) -> Path:
+    """Return the absolute path of the data; a missing one is a UserError."""
+    if config.path is None:
+        raise UserError(f"data.path is not set: format '{config.format}' reads a file or folder.")
+    path = config.path.expanduser().absolute()
+    if not path.exists():
+        raise UserError(f"no file or folder {path}. Correct data.path, or give an absolute path.")
+    return path
+
+
+def picture_folder(config: DataConfig, otherwise: Path) -> Path:
+    """Return the absolute path of `data.images`, or `otherwise` where it is not set; a missing one is a UserError."""
+    folder = config.images.expanduser().absolute() if config.images else otherwise
+    if not folder.is_dir():
+        raise UserError(f"no picture folder {folder}. Correct data.images, or give an absolute path.")
+    return folder
+
+
+def data_files(path: Path, *patterns: str) -> tuple[Path, list[Path]]:
+    """Return (folder, files): the file itself, or the files below a folder that match, sorted by relative path."""
+    if path.is_file():
+        return path.parent, [path]
+    found = (file for pattern in patterns for file in path.rglob(pattern))
+    files = [file for file in found if file.is_file() and not file.name.startswith(".")]
+    if not files:
+        raise UserError(f"no {' or '.join(patterns)} in {path}. Correct data.path or data.format.")
+    return path, sorted(files, key=lambda file: file.relative_to(path).as_posix())
+
+
+def cache_folder(config: DataConfig, folder: Path, files: Sequence[Path]) -> Path:
+    """Return the folder for what is derived from `files` in `folder`; it is another one for other sizes or times.
+
+    It lies in the environment's HF_DATASETS_CACHE, or in runs/cache/datasets.
+    """
+    root = Path(os.environ.get("HF_DATASETS_CACHE") or "runs/cache/datasets")
+    parts = ["1", config.format, str(folder)]
+    for file in files:
+        status = file.stat()
+        parts += [str(file.relative_to(folder)), str(status.st_size), str(status.st_mtime_ns)]
+    return root / f"{config.format}-{sha256_text(*parts)[:16]}"
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Tell in one line what the parser of a malformed file raised."""
+    try:
+        yield
+    except ConaclipError:
+        raise
+    except Exception as error:  # parsers raise almost anything on malformed files
+        cause = error.__cause__ or error
+        reason = " ".join(str(cause).split())[:300]
+        raise UserError(f"cannot read {path}: {type(cause).__name__}: {reason}. Repair or remove the file.") from error

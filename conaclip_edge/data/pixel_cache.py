@@ -1,0 +1,68 @@
+"""A student's input pixels: resized once into a memory-mapped file where that is small enough, else on the fly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from conaclip_edge.data.pairs import Pairs
+from conaclip_edge.data.preprocess import AUGMENTATION, BadPicture, augment, decode, to_pixels
+from conaclip_edge.errors import UserError
+from conaclip_edge.system.files import atomic_file, sha256_text
+from conaclip_edge.system.processes import available_cores
+from conaclip_edge.system.progress import track
+
+LIMIT_BYTES = 8 * 1024**3
+
+Reader = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def pixel_reader(
+    pairs: Pairs, rows: np.ndarray, size: int, views: int, folder: Path, max_pixels: int = 64_000_000
+) -> Reader:
+    """Return a function (rows [n], views [n]) -> uint8 pixels [n, 3, size, size].
+
+    Args:
+        pairs: the data set.
+        rows: the pictures that will ever be asked for; all of them decode.
+        size: of the student's input.
+        views: augmentations a picture, the same seeds as the teacher cache's.
+        folder: where the resized pictures are kept; they are, if they take at most `LIMIT_BYTES`.
+        max_pixels: a larger picture is refused before decoding.
+    """
+
+    def load(row: int, view: int) -> np.ndarray:
+        try:
+            picture = decode(pairs.read(row), max_pixels)
+        except (BadPicture, OSError) as error:
+            raise UserError(
+                f"picture {pairs.keys[row]} changed since the teacher saw it: {error}. Restore it."
+            ) from error
+        return to_pixels(augment(picture, (view, row)) if view else picture, size)
+
+    if len(rows) * views * 3 * size * size > LIMIT_BYTES:
+        pool = ThreadPoolExecutor(available_cores())
+        return lambda some, of: np.stack(list(pool.map(load, some.tolist(), of.tolist())))
+    position = np.full(len(pairs), -1)
+    position[rows] = np.arange(len(rows))
+    table = _table(pairs, rows, size, views, folder, load)
+    return lambda some, of: table[of, position[some]]
+
+
+def _table(
+    pairs: Pairs, rows: np.ndarray, size: int, views: int, folder: Path, load: Callable[[int, int], np.ndarray]
+) -> np.ndarray:
+    key = sha256_text(pairs.fingerprint, str(size), str(views), AUGMENTATION, rows.astype(np.int64).tobytes().hex())
+    path = folder / f"pixels-{key[:24]}.npy"
+    if not path.exists():
+        with atomic_file(path) as temporary:
+            shape = (views, len(rows), 3, size, size)
+            table = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
+            for place, row in enumerate(track(rows.tolist(), "resizing pictures")):
+                for view in range(views):
+                    table[view, place] = load(row, view)
+            table.flush()
+    return np.lib.format.open_memmap(path, mode="r")

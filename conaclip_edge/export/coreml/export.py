@@ -1,0 +1,146 @@
+"""Core ML: both towers as ML Programs in fp16, or in int8 on fp16 arithmetic."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from conaclip_edge import __version__
+from conaclip_edge.config.export import ExportConfig
+from conaclip_edge.export.coreml.int8 import int8_activations, int8_weights
+from conaclip_edge.export.coreml.package import write_package
+from conaclip_edge.export.coreml.torch_patches import apply_patches
+from conaclip_edge.export.matrix import supported
+from conaclip_edge.export.quantize.activation_budget import harmless_inputs
+from conaclip_edge.export.quantize.calibration import Calibration
+from conaclip_edge.export.quantize.prepare import prepare
+from conaclip_edge.export.quantize.sensitivity import int8_layers
+from conaclip_edge.export.towers.towers import Towers
+from conaclip_edge.runtime.mil.package import import_coremltools
+from conaclip_edge.system.progress import quiet
+
+INPUTS = {"image": "pixel_values", "text": "input_ids"}
+OUTPUT = "embedding"
+# the weights are under the terms of the data that they were trained on, which an exporter is not told
+LICENCE = "See README.md and manifest.json of the bundle that this model is part of."
+
+
+def export(towers: Towers, calibration: Calibration, config: ExportConfig, folder: Path) -> dict[str, Any]:
+    """Write `image.<precision>.mlpackage` and `text.<precision>.mlpackage`; equal towers give equal bytes.
+
+    int8 means weights and token table with a scale for each output channel, computed with in fp16; with
+    `activations: int8` inputs of the image tower's layers are int8 as well, at scales of the calibration set, as far as
+    that does no harm.
+
+    Args:
+        towers: export-ready float towers.
+        calibration: train pairs; only int8 looks at them.
+        config: precision, deployment target and shapes.
+        folder: an existing folder.
+
+    Returns:
+        {"versions", "deployment", "seconds", tower: {"operations", "shapes", "float_layers", "seconds"}}.
+
+    Raises:
+        UserError: a precision that Core ML files are not made in, no calibration pairs, no coremltools.
+    """
+    supported("coreml", config.precision)
+    ct = import_coremltools()
+    apply_patches()
+    started = time.monotonic()
+    towers = prepare(towers, calibration, config)
+    notes: dict[str, Any] = {"versions": {"coremltools": ct.__version__}, "deployment": config.deployment}
+    for tower, name in INPUTS.items():
+        begun = time.monotonic()
+        about: dict[str, Any] = {}
+        with quiet():
+            model = _convert(tower, towers, config)
+            left = frozenset(
+                layer.removeprefix(f"{tower}.") for layer in towers.float_layers if layer.startswith(f"{tower}.")
+            )
+            if config.precision == "int8":
+                # a fixed range has no room for what people type, so texts keep float activations
+                if config.activations == "int8" and tower == "image":
+                    harmless = harmless_inputs(towers, calibration)
+                    exact = left | (frozenset(int8_layers(towers, tower)) - harmless)
+                    model = int8_activations(model, name, calibration.batches(tower), exact)
+                    about = {"int8_inputs": sorted(harmless)}
+                model = int8_weights(model, left)
+            _describe(model, tower, towers, config)
+            operations = write_package(model, folder / f"{tower}.{config.precision}.mlpackage")
+        notes[tower] = {
+            "operations": operations,
+            "shapes": config.text_shape if tower == "text" else config.image_input,
+            "float_layers": sorted(left),
+            "seconds": round(time.monotonic() - begun, 1),
+            **about,
+        }
+    if config.text_shape == "enumerated":
+        notes["text"]["lengths"] = text_lengths(config, towers.context)
+    return notes | {"seconds": round(time.monotonic() - started, 1)}
+
+
+def text_lengths(config: ExportConfig, context: int) -> list[int]:
+    """Return the enumerated text lengths in rising order: those asked for that are under the context, and it."""
+    return sorted({length for length in config.text_lengths if 2 <= length < context} | {context})
+
+
+def _convert(tower: str, towers: Towers, config: ExportConfig) -> Any:
+    """Convert the tower named "image" or "text" to a fp16 `MLModel` that takes one picture or text a call."""
+    ct = import_coremltools()
+    example = _example(tower, towers)
+    # traced, not exported: only then do weights keep the names of their layers
+    return ct.convert(
+        torch.jit.trace(towers[tower], (example,)),
+        inputs=[_input(ct, tower, towers, config)],
+        outputs=[ct.TensorType(name=OUTPUT, dtype=np.float32)],
+        minimum_deployment_target=getattr(ct.target, config.deployment),
+        compute_precision=ct.precision.FLOAT16,
+        skip_model_load=True,
+    )
+
+
+def _example(tower: str, towers: Towers) -> Tensor:
+    if tower == "image":
+        return torch.zeros(1, 3, towers.image_size, towers.image_size)
+    return torch.full((1, towers.context), towers.eos_id, dtype=torch.int32)
+
+
+def _input(ct: Any, tower: str, towers: Towers, config: ExportConfig) -> Any:
+    name = INPUTS[tower]
+    if tower == "image":
+        shape = (1, 3, towers.image_size, towers.image_size)
+        if config.image_input == "image":
+            return ct.ImageType(name=name, shape=shape, scale=1 / 255, color_layout=ct.colorlayout.RGB)
+        return ct.TensorType(name=name, shape=shape, dtype=np.float32)
+    if config.text_shape == "range":
+        return ct.TensorType(
+            name=name, shape=(1, ct.RangeDim(2, towers.context, default=towers.context)), dtype=np.int32
+        )
+    lengths = text_lengths(config, towers.context)
+    shapes = ct.EnumeratedShapes([[1, length] for length in lengths], default=[1, towers.context])
+    return ct.TensorType(name=name, shape=shapes, dtype=np.int32)
+
+
+def _describe(model: Any, tower: str, towers: Towers, config: ExportConfig) -> None:
+    """Fill in what Xcode shows of a model."""
+    model.author = f"conaclip-edge {__version__}"
+    model.license = LICENCE
+    model.version = __version__
+    model.short_description = f"{tower.capitalize()} tower of the text-image dual encoder '{towers.name}'."
+    if tower == "text":
+        listed = ", ".join(str(length) for length in text_lengths(config, towers.context))
+        lengths = f"from 2 to {towers.context}" if config.text_shape == "range" else f"one of {listed}"
+        given = f"Token ids [1, L], L {lengths}. Fill a text up behind its end token (id {towers.eos_id})."
+    elif config.image_input == "image":
+        given = f"RGB picture of {towers.image_size} x {towers.image_size} pixels."
+    else:
+        size = towers.image_size
+        given = f"RGB pixels [1, 3, {size}, {size}], values 0 to 1."
+    model.input_description[INPUTS[tower]] = given
+    model.output_description[OUTPUT] = f"Unit vector [1, {towers.embed_dim}]; the dot product of two is their cosine."

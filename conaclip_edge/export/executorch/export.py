@@ -1,0 +1,139 @@
+"""Export to ExecuTorch: one .pte file a tower, on XNNPACK or, for Apple devices, on the Core ML delegate."""
+
+from __future__ import annotations
+
+import collections
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from executorch.backends.xnnpack.partition.config import ALL_PARTITIONER_CONFIGS
+from executorch.backends.xnnpack.partition.config.gemm_configs import LinearConfig
+from executorch.backends.xnnpack.partition.config.xnnpack_config import ConfigPrecisionType
+from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+from executorch.backends.xnnpack.utils.quant_utils import is_dequant
+from executorch.exir import EdgeCompileConfig, ExecutorchBackendConfig, to_edge_transform_and_lower
+from executorch.exir.passes import remove_unused_parameters_pass
+from torch import Tensor, nn
+
+from conaclip_edge.config.export import ExportConfig
+from conaclip_edge.export.executorch.xnnpack_modules import fit_xnnpack
+from conaclip_edge.export.matrix import supported
+from conaclip_edge.export.quantize.activation_budget import choose_activations
+from conaclip_edge.export.quantize.calibration import Calibration
+from conaclip_edge.export.quantize.prepare import prepare
+from conaclip_edge.export.towers.towers import Towers
+from conaclip_edge.system.progress import quiet
+
+NAMES = ("image", "text")
+
+
+class WeightOnlyLinear(LinearConfig):  # type: ignore[misc]  # executorch ships no types
+    """Takes linear layers with int8 weights on float rows too: XNNPACK runs them, its partitioner leaves them out."""
+
+    def _detect_precision(self, node: Any) -> Any:
+        precision = super()._detect_precision(node)
+        on_floats = precision == ConfigPrecisionType.STATIC_QUANT and not is_dequant(node.args[0])
+        return ConfigPrecisionType.FP32 if on_floats else precision
+
+    def _get_weight_deps(self, node: Any, program: Any, precision: Any) -> Any:
+        int8 = precision == ConfigPrecisionType.FP32 and is_dequant(node.args[1])
+        return super()._get_weight_deps(node, program, ConfigPrecisionType.STATIC_QUANT if int8 else precision)
+
+
+def export(towers: Towers, calibration: Calibration, config: ExportConfig, folder: Path) -> dict[str, Any]:
+    """Write `image.<precision>.pte` (one picture a call) and `text.<precision>.pte` (one text of any length a call).
+
+    Args:
+        towers: export-ready float towers.
+        calibration: train pairs; only int8 looks at them.
+        config: precision, delegate, smoothing and float layers.
+        folder: existing folder that the files are written into.
+
+    Returns:
+        Notes for the manifest: versions, delegate, layers kept in float; for each tower the number of delegate calls,
+        the ops left outside, how many layers compute with int8 and with float activations, seconds.
+
+    Raises:
+        UserError: the precision is not possible, or int8 was asked for without calibration pairs.
+    """
+    supported("executorch", config.precision)
+    towers = prepare(towers, calibration, config)
+    notes: dict[str, Any] = {
+        "versions": {name: version(name) for name in ("executorch", "torch")},
+        "backend": config.backend,
+        "float_layers": sorted(towers.float_layers),
+    }
+    for name in NAMES:
+        started = time.monotonic()
+        with quiet():
+            if config.backend == "coreml":
+                module, about = towers[name], dict[str, Any]()
+                partitioner = _coreml_partitioner(config)
+            else:
+                module, about = _for_xnnpack(towers, name, calibration, config)
+                partitioner = xnnpack_partitioner()
+            program, left = lower(module, _example(towers, name), _lengths(towers, name), partitioner)
+        (folder / f"{name}.{config.precision}.pte").write_bytes(program)
+        notes[name] = about | left | {"seconds": round(time.monotonic() - started, 1)}
+    return notes
+
+
+def _for_xnnpack(
+    towers: Towers, name: str, calibration: Calibration, config: ExportConfig
+) -> tuple[nn.Module, dict[str, Any]]:
+    chosen = choose_activations(towers, name, calibration) if config.precision == "int8" else {}
+    kinds = collections.Counter(each.kind for each in chosen.values())
+    return fit_xnnpack(towers[name], chosen), {"int8_layers": dict(sorted(kinds.items()))} if chosen else {}
+
+
+def _example(towers: Towers, name: str) -> Tensor:
+    if name == "image":
+        return torch.zeros(1, 3, towers.image_size, towers.image_size)
+    return torch.full((1, min(4, towers.context)), towers.eos_id, dtype=torch.int32)
+
+
+def _lengths(towers: Towers, name: str) -> tuple[dict[int, Any], ...] | None:
+    """Return the dynamic dimensions: the length of a text."""
+    return ({1: torch.export.Dim("length", min=2, max=towers.context)},) if name == "text" else None
+
+
+def xnnpack_partitioner() -> Any:
+    """Return the partitioner that hands XNNPACK everything it can run."""
+    return XnnpackPartitioner([WeightOnlyLinear if each is LinearConfig else each for each in ALL_PARTITIONER_CONFIGS])
+
+
+def lower(module: nn.Module, example: Tensor, lengths: Any, partitioner: Any) -> tuple[bytes, dict[str, Any]]:
+    """Export a module and hand what a delegate takes to it; returns the program and what was left."""
+    exported = torch.export.export(module, (example,), dynamic_shapes=lengths)
+    # both flags only leave out checks and layout copies that these towers do not need, a third of the time
+    edge = to_edge_transform_and_lower(
+        exported,
+        partitioner=[partitioner],
+        compile_config=EdgeCompileConfig(_check_ir_validity=False, _skip_dim_order=True),
+    )
+    remove_unused_parameters_pass(edge.exported_program())
+    targets = [node.target for node in edge.exported_program().graph.nodes if node.op == "call_function"]
+    names = collections.Counter(str(getattr(target, "__name__", target)) for target in targets)
+    delegates = names.pop("executorch_call_delegate", 0)
+    names.pop("getitem", None)
+    program = edge.to_executorch(ExecutorchBackendConfig(extract_delegate_segments=True))
+    return bytes(program.buffer), {"delegates": delegates, "left_over": dict(sorted(names.items()))}
+
+
+def _coreml_partitioner(config: ExportConfig) -> Any:
+    """Return the partitioner of the Core ML delegate; int8 are its weights, computed with in float16."""
+    import coremltools as ct
+    from executorch.backends.apple.coreml.compiler import CoreMLBackend
+    from executorch.backends.apple.coreml.partition import CoreMLPartitioner
+
+    int8 = config.precision == "int8"
+    weights = {"mode": "linear_symmetric", "dtype": "int8", "granularity": "per_channel", "weight_threshold": 1}
+    specs = CoreMLBackend.generate_compile_specs(
+        minimum_deployment_target=getattr(ct.target, config.deployment),
+        compute_precision=ct.precision.FLOAT16 if int8 else ct.precision.FLOAT32,
+        op_linear_quantizer_config=weights if int8 else None,
+    )
+    return CoreMLPartitioner(compile_specs=specs)

@@ -1,0 +1,187 @@
+"""Parity: exported files, run by themselves, against the float32 student on held-out pairs."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from conaclip_edge.bundle.embeddings import (
+    NORM_ERROR,
+    cosines,
+    embed_ids,
+    embed_pixels,
+    finite,
+    host,
+    norm_error,
+    summary,
+)
+from conaclip_edge.bundle.golden import Golden
+from conaclip_edge.bundle.manifest import Gate, Retrieval
+from conaclip_edge.config.export import ExportConfig
+from conaclip_edge.evaluation.recall import KS, Ranks, ranks
+from conaclip_edge.export.gate.held_out import SPLIT, HeldOut
+from conaclip_edge.runtime.tower import Executed, Tower
+
+# With few pairs a rank or two flips either way in any file: a loss less likely than this by chance is the file's.
+CHANCE = 0.05
+# A float file has no rounding to be excused by, so its bar does not come from the settings.
+FLOAT_COSINE = {"fp32": 0.99999, "fp16": 0.9999, "int8": 0.0}
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What one exported file gave.
+
+    Attributes:
+        executed: "native" or "reference".
+        held_out: embeddings [n, d] of the held-out pictures or captions.
+        golden: embeddings of the golden pictures or texts.
+    """
+
+    executed: Executed
+    held_out: np.ndarray
+    golden: np.ndarray
+
+
+def run_file(tower: Tower, name: str, held: HeldOut, golden: Golden, pad_id: int, label: str) -> Outputs:
+    """Run an exported tower over held-out and golden inputs, one at a time as an app does.
+
+    Dynamic int8 takes its scales from the whole batch, so a batch would give other embeddings than the device.
+
+    Args:
+        tower: the loaded file.
+        name: "image" or "text".
+        held: the held-out pairs.
+        golden: the golden vectors.
+        pad_id: fills texts up where the file takes certain lengths only.
+        label: for the progress.
+    """
+    if name == "image":
+        return Outputs(
+            tower.executed, embed_pixels(tower, held.pixels, label), embed_pixels(tower, golden.pixels, label)
+        )
+    return Outputs(
+        tower.executed, embed_ids(tower, held.ids, pad_id, label), embed_ids(tower, golden.ids, pad_id, label)
+    )
+
+
+def measure(outputs: dict[str, Outputs], held: HeldOut, golden: Golden) -> dict[str, Gate]:
+    """Measure the two files of a target, each with the float32 student's other tower and both together.
+
+    Args:
+        outputs: of the files "image" and "text".
+        held: the held-out pairs that they ran on.
+        golden: the golden vectors that they ran on.
+    """
+    found = {tower: finite(run.held_out) for tower, run in outputs.items()}
+    pair = retrieval(ranks(found["image"], found["text"], held.caption_to_image), held.ranks)
+    alone = {
+        "image": retrieval(ranks(found["image"], held.texts, held.caption_to_image), held.ranks),
+        "text": retrieval(ranks(held.pictures, found["text"], held.caption_to_image), held.ranks),
+    }
+    expected = {"image": held.pictures, "text": held.texts}
+    return {
+        tower: Gate(
+            dataset=held.dataset,
+            fingerprint=held.fingerprint,
+            split=SPLIT,
+            pictures=len(held.pictures),
+            captions=len(held.texts),
+            executed=run.executed,
+            host=host(),
+            cosine=summary(cosines(run.held_out, expected[tower])),
+            norm_error=max(norm_error(run.held_out), norm_error(run.golden)),
+            not_finite=len(run.held_out) - int(np.isfinite(run.held_out).all(axis=1).sum()),
+            recall_student=held.ranks.recall(),
+            alone=alone[tower],
+            pair=pair,
+            golden=summary(cosines(run.golden, golden.embeddings(tower))),
+        )
+        for tower, run in outputs.items()
+    }
+
+
+def retrieval(found: Ranks, student: Ranks) -> Retrieval:
+    """Compare the ranks that exported files give with the float32 student's.
+
+    A student that finds nothing has nothing to lose: its share is 1.
+    """
+    recall, before = found.recall(), student.recall()
+    share, worse, better = {}, {}, {}
+    for way in before:
+        mean, left = sum(before[way].values()), sum(recall[way].values())
+        share[way] = left / mean if mean else 1.0
+        change = _hits(getattr(found, way)) - _hits(getattr(student, way))
+        worse[way], better[way] = int((change < 0).sum()), int((change > 0).sum())
+    return Retrieval(recall=recall, relative_recall=share, worse=worse, better=better)
+
+
+def _hits(places: np.ndarray) -> np.ndarray:
+    """Count at how many of 1, 5 and 10 each query has its answer [n]."""
+    return np.asarray(sum((places <= k).astype(int) for k in KS))
+
+
+def shortfalls(gate: Gate, config: ExportConfig, golden: Golden) -> list[str]:
+    """Say what keeps a file from passing; nothing if it passes."""
+    bar = max(config.min_cosine if config.precision == "int8" else 0, FLOAT_COSINE[config.precision])
+    least = golden.min_cosine[config.precision]
+    missed = []
+    if gate.not_finite:
+        missed.append(f"{gate.not_finite} embeddings are NaN or infinite")
+    if gate.norm_error > NORM_ERROR:
+        missed.append(f"embeddings are not normalised (a length is off by {gate.norm_error:.3g})")
+    if gate.cosine.mean < bar:
+        missed.append(f"mean cosine {gate.cosine.mean:.5f} is below {bar}")
+    if gate.golden.min < least:
+        missed.append(f"least golden cosine {gate.golden.min:.5f} is below {least}")
+    return missed + _lost(gate.alone, config)
+
+
+def pair_shortfalls(gate: Gate, config: ExportConfig) -> list[str]:
+    """Say what keeps the two files of a target from passing together; nothing if they pass."""
+    return _lost(gate.pair, config)
+
+
+def _lost(found: Retrieval, config: ExportConfig) -> list[str]:
+    """Compare relative_recall with its bar, unless the queries that changed could as well have fallen by chance."""
+    return [
+        f"{way} recall is {100 * share:.1f} % of the student's, below {100 * config.min_relative_recall:g} % "
+        f"({found.worse[way]} queries worse, {found.better[way]} better)"
+        for way, share in found.relative_recall.items()
+        if share < config.min_relative_recall and by_chance(found.worse[way], found.better[way]) < CHANCE
+    ]
+
+
+def by_chance(worse: int, better: int) -> float:
+    """Return how likely at least so many of the changed queries get worse where each might as well get better."""
+    changed = worse + better
+    return math.fsum(math.comb(changed, count) / 2**changed for count in range(worse, changed + 1))
+
+
+def blame(damage: dict[str, float], tower: str, lost: float) -> str:
+    """Say which groups of layers a tower's loss comes from.
+
+    Args:
+        damage: layer, e.g. "image.blocks.3.fc1" -> 1 - cosine when it alone is int8.
+        tower: "image" or "text".
+        lost: 1 - mean cosine of the exported file.
+
+    Returns:
+        The groups with their shares; or that rounding is not to blame, where it explains less than a tenth of the loss.
+    """
+    groups: dict[str, float] = {}
+    for layer, value in damage.items():
+        if layer.startswith(f"{tower}."):
+            group = re.sub(r"^(\w+\.blocks\.\d+).*", r"\1", layer)
+            groups[group] = groups.get(group, 0.0) + max(value, 0.0)
+    total = sum(groups.values())
+    if total < lost / 10:
+        return (
+            f"int8 rounding of its layers explains {total:.2g} of the loss of {lost:.2g}: look at the graph itself "
+            "(mask, pooling, normalisation, activation ranges)"
+        )
+    worst = sorted(groups.items(), key=lambda item: -item[1])[:3]
+    return "most damage in " + ", ".join(f"{group} ({100 * value / total:.0f} %)" for group, value in worst)

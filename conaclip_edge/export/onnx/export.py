@@ -1,0 +1,91 @@
+"""Export to ONNX and ONNX Mobile: one .onnx and one .ort file a tower, and the list of operators they need."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnxruntime as ort
+from onnxruntime.tools.mobile_helpers import usability_checker
+from onnxruntime.tools.ort_format_model import create_config_from_models
+
+from conaclip_edge.config.export import ExportConfig
+from conaclip_edge.errors import UserError
+from conaclip_edge.export.matrix import supported
+from conaclip_edge.export.onnx.graph_builder import Graph
+from conaclip_edge.export.onnx.ort_format import save_ort
+from conaclip_edge.export.onnx.towers import image_model, text_model
+from conaclip_edge.export.quantize.calibration import Calibration
+from conaclip_edge.export.quantize.prepare import prepare
+from conaclip_edge.export.quantize.sensitivity import int8_layers
+from conaclip_edge.export.towers.towers import MobileTower, Towers
+from conaclip_edge.system.progress import quiet
+
+OPSETS = range(20, 24)  # the first with Gelu, up to the last that was tested
+OPERATORS = "required_operators_and_types.config"
+
+
+def export(towers: Towers, calibration: Calibration, config: ExportConfig, folder: Path) -> dict[str, Any]:
+    """Write `{image,text}.<precision>.onnx` and `.ort`, and the operators a reduced build of the runtime needs.
+
+    Args:
+        towers: export-ready float towers.
+        calibration: train pairs; only int8 looks at them.
+        config: precision, opset, smoothing and float layers.
+        folder: existing folder that the files are written into.
+
+    Returns:
+        Notes for the manifest: opset, versions, seconds, layers kept in float, the mobile usability checker's words.
+
+    Raises:
+        UserError: the precision or the opset is not possible, or int8 was asked for without calibration pairs.
+    """
+    supported("onnx", config.precision)
+    if config.opset not in OPSETS:
+        raise UserError(f"opset {config.opset} cannot be written. Known: {OPSETS.start} to {OPSETS.stop - 1}.")
+    towers = prepare(towers, calibration, config)
+    notes: dict[str, Any] = {
+        "opset": config.opset,
+        "versions": {"onnx": onnx.__version__, "onnxruntime": ort.__version__},
+        "float_layers": sorted(towers.float_layers),
+    }
+    made: list[Path] = []
+    for name, write in (("image", image_model), ("text", text_model)):
+        started = time.monotonic()
+        int8 = int8_layers(towers, name) if config.precision == "int8" else ()
+        # a convolution is written with its ReLU6, under the name of both
+        layers = frozenset(layer.removesuffix(".conv") for layer in int8)
+        graph = Graph(config.precision == "fp16", layers, config.opset)
+        model = write(towers, graph, f"{towers.name}: {name} tower, {config.precision}")
+        onnx.checker.check_model(model, full_check=True)
+        path = folder / f"{name}.{config.precision}.onnx"
+        path.write_bytes(model.SerializeToString(deterministic=True))
+        # folding would turn a convolution's int8 weights into float ones before they are saved
+        folds = config.precision == "int8" and isinstance(towers[name], MobileTower)
+        # the highest level that does not depend on the processor it runs on
+        made.append(save_ort(path, "ORT_DISABLE_ALL" if folds else "ORT_ENABLE_EXTENDED"))
+        notes[name] = {"mobile_usability": _usability(path), "seconds": round(time.monotonic() - started, 1)}
+    _write_operators(made, folder / OPERATORS)
+    return notes
+
+
+def _write_operators(models: list[Path], target: Path) -> None:
+    """Write which operators and types the models use; the file names its models without their folder."""
+    with quiet():
+        create_config_from_models(models, target, enable_type_reduction=True)
+    text = target.read_text("utf-8")
+    target.write_text(text.replace(f"# - {target.parent}/", "# - "), "utf-8")
+
+
+def _usability(path: Path) -> list[str]:
+    """Return what onnxruntime's mobile usability checker says of each accelerator, one line each."""
+    lines: list[str] = []
+    logger = logging.Logger("usability", logging.INFO)
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]  # a handler of one line
+    logger.addHandler(handler)
+    usability_checker.analyze_model(path, skip_optimize=False, logger=logger)
+    return [line for line in lines if line.startswith("Model should perform well")]

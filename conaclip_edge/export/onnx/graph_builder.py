@@ -1,0 +1,143 @@
+"""Writing a tower as an ONNX graph, node by node.
+
+The graph is written from the layers rather than traced: so it is small, has the same bytes every time, holds no shape
+arithmetic, and each layer can be quantised by its name. Only ops of the standard operator set are used; onnxruntime
+fuses the int8 pattern of a linear layer (DynamicQuantizeLinear, MatMulInteger, scale, bias) to one kernel at load.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+
+from conaclip_edge.export.quantize.int8_grid import int8_values, pair_scale
+from conaclip_edge.export.towers.layers import Conv, TokenTable
+
+
+class Graph:
+    """A graph under construction.
+
+    Args:
+        half: weights and activations float16 instead of float32.
+        int8: layers (by name) whose weights are int8.
+        opset: version of the standard operator set.
+    """
+
+    def __init__(self, half: bool, int8: frozenset[str], opset: int):
+        self.half = half
+        self.int8 = int8
+        self.opset = opset
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: dict[str, onnx.TensorProto] = {}
+        self.quantised: dict[str, list[str]] = {}
+        # accelerators of phones take MatMul and Softmax but no Attention; none of them takes this int8 either way
+        self.has_attention = bool(int8) and opset >= 23
+
+    def add(self, op: str, *inputs: str, outputs: int = 1, **attributes: Any) -> Any:
+        """Append a node; returns the name of its output, or the list of them if there are several."""
+        # short names: a small tower's are a visible share of its file
+        names = [f"{len(self.nodes):x}" + "xyz"[i : i + 1] * (outputs > 1) for i in range(outputs)]
+        self.nodes.append(helper.make_node(op, list(inputs), names, **attributes))
+        return names[0] if outputs == 1 else names
+
+    def constant(self, name: str, value: Tensor | np.ndarray | list[int] | float) -> str:
+        """Return the name of a stored constant; floats are stored in the graph's float type, lists as int64.
+
+        A constant is named by its layer, "3.fc1.w" for `blocks.3.fc1`.
+        """
+        name = name.removeprefix("blocks.")
+        array = value.detach().numpy() if isinstance(value, Tensor) else np.asarray(value)
+        if array.dtype.kind == "f":
+            array = array.astype(np.float16 if self.half else np.float32)
+        if name not in self.constants:
+            self.constants[name] = numpy_helper.from_array(np.ascontiguousarray(array), name)
+        return name
+
+    def shape(self, *sizes: int) -> str:
+        """Return a constant for the shape input of Reshape and its like."""
+        return self.constant("s" + "_".join(map(str, sizes)), list(sizes))
+
+    def model(self, given: onnx.ValueInfoProto, embedding: str, width: int, about: str) -> onnx.ModelProto:
+        """Finish: name the result "embedding", float32 [batch, width]."""
+        result = helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["batch", width])
+        self.nodes.append(helper.make_node("Identity", [embedding], ["embedding"]))
+        graph = helper.make_graph(self.nodes, "tower", [given], [result], list(self.constants.values()))
+        return helper.make_model(
+            graph,
+            opset_imports=[helper.make_opsetid("", self.opset)],
+            ir_version=10,
+            producer_name="conaclip-edge",
+            doc_string=about,
+        )
+
+
+def linear(graph: Graph, x: str, layer: nn.Linear, name: str) -> str:
+    """Add a linear layer; in int8 its inputs are quantised as they come, once for all layers that share them."""
+    if name in graph.int8:
+        if x not in graph.quantised:
+            graph.quantised[x] = graph.add("DynamicQuantizeLinear", x, outputs=3)
+        values, scale, zero = graph.quantised[x]
+        whole, steps = int8_values(layer.weight, pair_scale(layer.weight))
+        y = graph.add("MatMulInteger", values, graph.constant(f"{name}.w", whole.T), zero)
+        y = graph.add("Cast", y, to=TensorProto.FLOAT)
+        y = graph.add("Mul", y, graph.add("Mul", scale, graph.constant(f"{name}.s", steps.flatten())))
+    else:
+        y = graph.add("MatMul", x, graph.constant(f"{name}.w", layer.weight.T))
+    return _biased(graph, y, layer, name)
+
+
+def exact_linear(graph: Graph, x: str, layer: nn.Linear, name: str) -> str:
+    """Add a linear layer that computes with float also where its weights are int8."""
+    return _biased(graph, graph.add("MatMul", x, _weight(graph, layer.weight.T, name, channel=1)), layer, name)
+
+
+def _biased(graph: Graph, y: str, layer: nn.Linear, name: str) -> str:
+    return str(y if layer.bias is None else graph.add("Add", y, graph.constant(f"{name}.b", layer.bias)))
+
+
+def _weight(graph: Graph, weight: Tensor, name: str, channel: int = 0) -> str:
+    """Add a weight that is computed with as float; if int8, its scales are along the dimension `channel`.
+
+    Cast and Mul are folded when the file is loaded, which DequantizeLinear is not: that took three times as long.
+    """
+    if name not in graph.int8:
+        return graph.constant(f"{name}.w", weight)
+    whole, scale = int8_values(weight.transpose(0, channel))
+    stored = graph.constant(f"{name}.w", whole.transpose(0, channel))
+    y = graph.add("Cast", stored, to=TensorProto.FLOAT)
+    return str(graph.add("Mul", y, graph.constant(f"{name}.s", scale.transpose(0, channel))))
+
+
+def convolution(graph: Graph, x: str, layer: Conv, name: str) -> str:
+    """Add a convolution with ReLU6 where it has one; in int8 its weights are stored so and computed with as float."""
+    conv = layer.conv
+    assert conv.bias is not None
+    attributes: dict[str, Any] = {"group": conv.groups} if conv.groups > 1 else {}
+    if conv.stride[0] > 1:
+        attributes["strides"] = list(conv.stride)
+    # torch's order is left, right, top, bottom; ONNX wants all beginnings first
+    pads = [layer.pad[i] for i in (2, 0, 3, 1)] if layer.pad else [conv.padding[0]] * 4
+    if any(pads):
+        attributes["pads"] = pads
+    weight = _weight(graph, conv.weight, name)
+    y = graph.add("Conv", x, weight, graph.constant(f"{name}.b", conv.bias), **attributes)
+    return str(graph.add("Clip", y, graph.constant("zero", 0.0), graph.constant("six", 6.0)) if layer.active else y)
+
+
+def layer_norm(graph: Graph, x: str, layer: nn.LayerNorm, name: str) -> str:
+    """Add a layer norm over the last axis."""
+    weight, bias = graph.constant(f"{name}.w", layer.weight), graph.constant(f"{name}.b", layer.bias)
+    return str(graph.add("LayerNormalization", x, weight, bias, epsilon=layer.eps))
+
+
+def token_rows(graph: Graph, ids: str, table: TokenTable, name: str) -> str:
+    """Add the look-up of token rows; an int8 table has a scale for each row."""
+    if name not in graph.int8:
+        return str(graph.add("Gather", graph.constant(f"{name}.w", table.weight), ids))
+    whole, scale = int8_values(table.weight)
+    rows = graph.add("Cast", graph.add("Gather", graph.constant(f"{name}.w", whole), ids), to=TensorProto.FLOAT)
+    return str(graph.add("Mul", rows, graph.add("Gather", graph.constant(f"{name}.s", scale), ids)))

@@ -1,0 +1,176 @@
+"""The towers as ONNX graphs, layer by layer as in `towers.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import onnx
+import torch
+from onnx import TensorProto, helper
+from torch import Tensor, nn
+
+from conaclip_edge.export.onnx.graph_builder import Graph, convolution, exact_linear, layer_norm, linear, token_rows
+from conaclip_edge.export.towers.layers import MASKED, Block, QuickGelu
+from conaclip_edge.export.towers.towers import MobileTower, TextTower, Towers, VitTower
+
+Pool = Callable[[Graph, str], str]
+CAUSAL = "causal"  # in the place of a mask: the Attention operator makes it itself
+
+
+def image_model(towers: Towers, graph: Graph, about: str) -> onnx.ModelProto:
+    """Write the image tower: pixel_values float32 [batch, 3, H, W] to embedding float32 [batch, d]."""
+    size, tower = towers.image_size, towers.image
+    given = helper.make_tensor_value_info("pixel_values", TensorProto.FLOAT, ["batch", 3, size, size])
+    pixels = graph.add("Cast", "pixel_values", to=TensorProto.FLOAT16) if graph.half else "pixel_values"
+    if isinstance(tower, VitTower):
+        embedding = _vit(graph, pixels, tower)
+    else:
+        assert isinstance(tower, MobileTower)
+        embedding = _mobile(graph, pixels, tower)
+    return graph.model(given, embedding, towers.embed_dim, about)
+
+
+def text_model(towers: Towers, graph: Graph, about: str) -> onnx.ModelProto:
+    """Write the text tower: input_ids int32 [batch, length] to embedding float32 [batch, d]."""
+    given = helper.make_tensor_value_info("input_ids", TensorProto.INT32, ["batch", "length"])
+    assert isinstance(towers.text, TextTower)
+    return graph.model(given, _text(graph, towers.text), towers.embed_dim, about)
+
+
+def _vit(graph: Graph, pixels: str, tower: VitTower) -> str:
+    width, heads = tower.patch.out_channels, len(tower.blocks)
+    x = _patches(graph, pixels, tower.patch)
+    x = graph.add("Add", x, graph.constant("position", tower.position))
+    x = layer_norm(graph, x, tower.norm, "norm")
+    batch = graph.add("Shape", pixels, start=0, end=1)
+    rows = graph.add("Concat", batch, graph.shape(1), graph.shape(width), axis=0)
+    x = graph.add("Concat", graph.add("Expand", graph.constant("class_row", tower.class_row), rows), x, axis=1)
+    for index in range(heads - 1):
+        x = _block(graph, x, tower.blocks[index], f"blocks.{index}")
+    x = _block(graph, x, tower.blocks[-1], f"blocks.{heads - 1}", pool=_first_row)
+    return _embedding(graph, x, tower.last_norm, tower.projection)
+
+
+def _first_row(graph: Graph, x: str) -> str:
+    return str(graph.add("Slice", x, graph.shape(0), graph.shape(1), graph.shape(1)))
+
+
+def _patches(graph: Graph, pixels: str, patch: nn.Conv2d) -> str:
+    """Cut pixels into embedded patches [batch, patches, width]; as a linear layer in int8, which Conv is slow in."""
+    width, side = patch.out_channels, patch.kernel_size[0]
+    assert patch.bias is not None
+    if "patch" not in graph.int8:
+        weight, bias = graph.constant("patch.w", patch.weight), graph.constant("patch.b", patch.bias)
+        x = graph.add("Conv", pixels, weight, bias, strides=[side, side])
+        return str(graph.add("Transpose", graph.add("Reshape", x, graph.shape(0, width, -1)), perm=[0, 2, 1]))
+    # SpaceToDepth orders channels as (y, x, channel)
+    x = graph.add("SpaceToDepth", pixels, blocksize=side)
+    x = graph.add("Reshape", x, graph.shape(0, 3 * side * side, -1))
+    flat = nn.Linear(3 * side * side, width)
+    flat.weight = nn.Parameter(patch.weight.permute(0, 2, 3, 1).flatten(1))
+    flat.bias = nn.Parameter(patch.bias)
+    return linear(graph, graph.add("Transpose", x, perm=[0, 2, 1]), flat, "patch")
+
+
+def _mobile(graph: Graph, pixels: str, tower: MobileTower) -> str:
+    x = convolution(graph, graph.add("Sub", pixels, graph.constant("mean", tower.mean)), tower.stem, "stem")
+    for index, block in enumerate(tower.blocks):
+        y = x
+        for part in ("expand", "depthwise", "project"):
+            layer = getattr(block, part)
+            if layer is not None:
+                y = convolution(graph, y, layer, f"blocks.{index}.{part}")
+        x = graph.add("Add", x, y) if block.residual else y
+    if tower.head is not None:
+        x = convolution(graph, x, tower.head, "head")
+    x = graph.add("Flatten", graph.add("GlobalAveragePool", x))
+    return _unit(graph, exact_linear(graph, x, tower.projection, "projection"))
+
+
+def _text(graph: Graph, tower: TextTower) -> str:
+    length = graph.add("Shape", "input_ids", start=1, end=2)
+    if tower.eos_id is None:
+        end = graph.add("ReduceMax", "input_ids", graph.shape(1))
+    else:
+        end = graph.constant("eos", torch.tensor(tower.eos_id, dtype=torch.int32))
+    kind = TensorProto.FLOAT16 if graph.half else TensorProto.FLOAT
+    # counting is done in float32: CumSum has no float16 kernel on phones
+    is_end = graph.add("Cast", graph.add("Equal", "input_ids", end), to=TensorProto.FLOAT)
+    earlier = graph.add("CumSum", is_end, graph.constant("one", torch.tensor(1)), exclusive=1)
+    first = graph.add("Relu", graph.add("Sub", is_end, earlier))
+    hidden = graph.add("Cast", graph.add("Greater", earlier, first), to=kind)
+    hidden = graph.add("Mul", hidden, graph.constant("masked", MASKED))
+    hidden = graph.add("Unsqueeze", hidden, graph.shape(1, 2))
+    first = graph.add("Unsqueeze", graph.add("Cast", first, to=kind) if graph.half else first, graph.shape(1))
+    mask = CAUSAL if graph.has_attention else _causal_mask(graph, length, tower.mask[:-1, :-1])
+    place = graph.add("Slice", graph.constant("position", tower.position[:-1]), graph.shape(0), length, graph.shape(0))
+    x = graph.add("Add", token_rows(graph, "input_ids", tower.table, "table"), place)
+    count = len(tower.blocks)
+    for index in range(count - 1):
+        x = _block(graph, x, tower.blocks[index], f"blocks.{index}", mask)
+    name = f"blocks.{count - 1}"
+    x = _block(graph, x, tower.blocks[-1], name, hidden, lambda graph, rows: graph.add("MatMul", first, rows))
+    return _embedding(graph, x, tower.last_norm, tower.projection)
+
+
+def _block(graph: Graph, x: str, block: nn.Module, name: str, mask: str = "", pool: Pool | None = None) -> str:
+    """Add a transformer block; `mask` is added to the scores, `pool` picks the row that a last block works for."""
+    assert isinstance(block, Block)
+    rows = queries = layer_norm(graph, x, block.norm1, f"{name}.norm1")
+    if pool is not None:
+        x, queries = pool(graph, x), pool(graph, rows)
+
+    q, k, v = (
+        linear(graph, values, layer, f"{name}.{part}")
+        for part, layer, values in (("q", block.q, queries), ("k", block.k, rows), ("v", block.v, rows))
+    )
+    if graph.has_attention:
+        mixed = _attention(graph, q, k, v, block.heads, mask)
+    else:
+        mixed = _attention_in_parts(graph, q, k, v, block.heads, block.q.in_features, mask)
+    x = graph.add("Add", x, linear(graph, mixed, block.o, f"{name}.o"))
+    y = linear(graph, layer_norm(graph, x, block.norm2, f"{name}.norm2"), block.fc1, f"{name}.fc1")
+    if isinstance(block.act, QuickGelu):
+        y = graph.add("Mul", y, graph.add("Sigmoid", graph.add("Mul", y, graph.constant("steepness", 1.702))))
+    else:
+        y = graph.add("Gelu", y)
+    return str(graph.add("Add", x, linear(graph, y, block.fc2, f"{name}.fc2")))
+
+
+def _attention(graph: Graph, q: str, k: str, v: str, heads: int, mask: str) -> str:
+    """Mix values [batch, L, width] by the operator of its own; the scale is part of q."""
+    masks = [mask] if mask not in ("", CAUSAL) else []
+    causal = {"is_causal": 1} if mask == CAUSAL else {}
+    return str(graph.add("Attention", q, k, v, *masks, q_num_heads=heads, kv_num_heads=heads, scale=1.0, **causal))
+
+
+def _attention_in_parts(graph: Graph, q: str, k: str, v: str, heads: int, width: int, mask: str) -> str:
+    """Mix values [batch, L, width]; the heads are a dimension of their own, [batch, heads, L, width / heads]."""
+
+    def split(rows: str, *order: int) -> str:
+        parts = graph.add("Reshape", rows, graph.shape(0, 0, heads, width // heads))
+        return str(graph.add("Transpose", parts, perm=[0, *order]))
+
+    scores = graph.add("MatMul", split(q, 2, 1, 3), split(k, 2, 3, 1))
+    if mask:
+        scores = graph.add("Add", scores, mask)
+    mixed = graph.add("MatMul", graph.add("Softmax", scores, axis=-1), split(v, 2, 1, 3))
+    return str(graph.add("Reshape", graph.add("Transpose", mixed, perm=[0, 2, 1, 3]), graph.shape(0, 0, width)))
+
+
+def _causal_mask(graph: Graph, length: str, mask: Tensor) -> str:
+    both = graph.add("Concat", length, length, axis=0)
+    return str(graph.add("Slice", graph.constant("mask", mask), graph.shape(0, 0), both, graph.shape(0, 1)))
+
+
+def _embedding(graph: Graph, x: str, norm: nn.LayerNorm, projection: nn.Linear) -> str:
+    x = graph.add("Squeeze", layer_norm(graph, x, norm, "last_norm"), graph.shape(1))
+    return _unit(graph, linear(graph, x, projection, "projection"))
+
+
+def _unit(graph: Graph, x: str) -> str:
+    """Scale rows to length 1, in float32 also where the graph is float16: squares would overflow there."""
+    if graph.half:
+        x = graph.add("Cast", x, to=TensorProto.FLOAT)
+    squares = graph.add("ReduceSumSquare", x, graph.shape(-1), keepdims=1)
+    return str(graph.add("Div", x, graph.add("Sqrt", squares)))

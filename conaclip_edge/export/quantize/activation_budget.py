@@ -1,0 +1,168 @@
+"""Which layers may compute with int8 activations: those that change the embedding least, within a budget.
+
+The first layers of a convolutional tower see few channels and no norm mends what their rounding loses; the late ones,
+which hold most weights and most work, hardly notice it. So each layer's activations are rounded alone, and layers are
+taken from the least harmful up to a total damage. Weights are int8 either way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.hooks import RemovableHandle
+
+from conaclip_edge.export.quantize.calibration import Calibration
+from conaclip_edge.export.quantize.int8_grid import round_activation, round_input
+from conaclip_edge.export.quantize.sensitivity import int8_layers
+from conaclip_edge.export.towers.layers import TokenTable
+from conaclip_edge.export.towers.towers import Towers
+
+# total of 1 - cosine that rounding activations may cost a tower; Core ML's float16 has cost something already
+XNNPACK_BUDGET = 3e-4
+COREML_BUDGET = 1e-4
+SAMPLES = 32  # pictures or texts that the damage is measured on
+
+
+@dataclass(frozen=True)
+class Activation:
+    """How a layer with int8 weights computes with its input.
+
+    Attributes:
+        kind: "float"; "dynamic": int8 over the range that the input has; "static": int8 over calibrated ranges.
+        inputs: static: smallest and largest input.
+        outputs: static: smallest and largest output, after ReLU6; None where they stay float.
+    """
+
+    kind: Literal["float", "dynamic", "static"]
+    inputs: tuple[float, float] = (0.0, 0.0)
+    outputs: tuple[float, float] | None = None
+
+
+@torch.no_grad()
+def choose_activations(towers: Towers, name: str, calibration: Calibration) -> dict[str, Activation]:
+    """Return layer -> activation for the layers of a tower that are int8 in XNNPACK.
+
+    Linear layers and 1x1 convolutions are dynamic, or float beyond the budget. Depthwise convolutions are static, or
+    left out (float weights too, of which they have few): XNNPACK has no int8 weights on float pixels for them. The stem
+    is left out.
+
+    Args:
+        towers: rounded towers.
+        name: "image" or "text".
+        calibration: train pairs.
+    """
+    tower = towers[name]
+    layers = {place: tower.get_submodule(place) for place in int8_layers(towers, name)}
+    options = {place: option for place, layer in layers.items() if (option := _option(layer)) is not None}
+    depthwise = [place for place, option in options.items() if option.kind == "static"]
+    options |= _calibrated(tower, depthwise, calibration.batches(name))
+    harmless = _harmless(tower, options, list(calibration.batches(name, SAMPLES)), XNNPACK_BUDGET)
+    floats = {place: Activation("float") for place, layer in layers.items() if _has_float_form(layer)}
+    return floats | {place: options[place] for place in harmless}
+
+
+@torch.no_grad()
+def harmless_inputs(towers: Towers, calibration: Calibration) -> frozenset[str]:
+    """Return the layers of the image tower whose inputs may be int8 at calibrated ranges, as Core ML has them.
+
+    Args:
+        towers: rounded towers.
+        calibration: train pairs.
+    """
+    places = int8_layers(towers, "image")
+    ranges = _calibrated(towers.image, places, calibration.batches("image"))
+    options = {place: replace(ranges[place], outputs=None) for place in places}
+    return frozenset(_harmless(towers.image, options, list(calibration.batches("image", SAMPLES)), COREML_BUDGET))
+
+
+def _harmless(tower: nn.Module, options: dict[str, Activation], batches: list[Tensor], budget: float) -> list[str]:
+    """Return the layers whose activations may be rounded: all, or from the least harmful up to the budget."""
+    exact = torch.cat([tower(batch) for batch in batches])
+    if _damage(tower, options, batches, exact) <= budget:
+        return list(options)  # most transformers: one pass instead of one a layer
+    damage = {place: _damage(tower, {place: option}, batches, exact) for place, option in options.items()}
+    order = sorted(options, key=lambda place: (damage[place], place))
+    totals = accumulate(damage[place] for place in order)
+    return [place for place, total in zip(order, totals, strict=True) if total <= budget]
+
+
+def _has_float_form(layer: nn.Module) -> bool:
+    """Say whether XNNPACK takes int8 weights of a layer beside float activations."""
+    return isinstance(layer, TokenTable) or _is_linear(layer)
+
+
+def _option(layer: nn.Module) -> Activation | None:
+    """Return the int8 activation that XNNPACK has for a layer."""
+    if _is_linear(layer):
+        return Activation("dynamic")
+    if isinstance(layer, nn.Conv2d) and layer.groups > 1:
+        return Activation("static")
+    # an embedding of patches; a stem, whose windows overlap, has too few weights to matter
+    return Activation("dynamic") if isinstance(layer, nn.Conv2d) and layer.kernel_size == layer.stride else None
+
+
+def _is_linear(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1))
+
+
+def _calibrated(tower: nn.Module, places: list[str], batches: Iterable[Tensor]) -> dict[str, Activation]:
+    """Return the ranges of depthwise convolutions over the calibration set, ReLU6 included."""
+    seen: dict[str, list[float]] = {}
+
+    def recorder(place: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        def record(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            x = inputs[0]
+            now = [float(x.min()), float(x.max()), float(output.min()), float(output.max())]
+            before = seen.get(place, now)
+            seen[place] = [
+                min(before[0], now[0]),
+                max(before[1], now[1]),
+                min(before[2], now[2]),
+                max(before[3], now[3]),
+            ]
+
+        return record
+
+    hooks = [_whole(tower, place).register_forward_hook(recorder(place)) for place in places]
+    if hooks:
+        for batch in batches:
+            tower(batch)
+    for hook in hooks:
+        hook.remove()
+    return {place: Activation("static", (a, b), (c, d)) for place, (a, b, c, d) in seen.items()}
+
+
+def _whole(tower: nn.Module, place: str) -> nn.Module:
+    """Return a convolution with its padding and ReLU6."""
+    return tower.get_submodule(place.removesuffix(".conv"))
+
+
+def _damage(tower: nn.Module, options: dict[str, Activation], batches: list[Tensor], exact: Tensor) -> float:
+    """Return the mean of 1 - cosine when only the activations of some layers are rounded."""
+    hooks = [hook for place, option in options.items() for hook in _rounding(tower, place, option)]
+    changed = torch.cat([tower(batch) for batch in batches])
+    for hook in hooks:
+        hook.remove()
+    return float(1 - F.cosine_similarity(exact.double(), changed.double()).mean())
+
+
+def _rounding(tower: nn.Module, place: str, option: Activation) -> list[RemovableHandle]:
+    """Round the activations of one layer until the hooks are removed."""
+    if option.kind != "static":
+        return [tower.get_submodule(place).register_forward_pre_hook(round_input)]
+    layer = _whole(tower, place)
+    hooks = [layer.register_forward_pre_hook(_round_inputs(*map(torch.tensor, option.inputs)))]
+    if option.outputs:
+        low, high = map(torch.tensor, option.outputs)
+        hooks.append(layer.register_forward_hook(lambda _, __, y: round_activation(y, low, high)))
+    return hooks
+
+
+def _round_inputs(low: Tensor, high: Tensor) -> Callable[[nn.Module, tuple[Tensor, ...]], tuple[Tensor, ...]]:
+    return lambda _, inputs: (round_activation(inputs[0], low, high), *inputs[1:])

@@ -1,0 +1,35 @@
+"""What happens to the towers before an int8 export, alike for all targets."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from conaclip_edge.config.export import ExportConfig
+from conaclip_edge.export.quantize.calibration import Calibration, require_calibration
+from conaclip_edge.export.quantize.float16_kernels import halve_kernels
+from conaclip_edge.export.quantize.gptq_convolutions import reconstruct
+from conaclip_edge.export.quantize.sensitivity import most_sensitive
+from conaclip_edge.export.quantize.smoothquant import smooth
+from conaclip_edge.export.towers.towers import Towers
+
+
+def prepare(towers: Towers, calibration: Calibration, config: ExportConfig) -> Towers:
+    """Return the towers that an exporter writes.
+
+    For fp16 kernels keep their sums; for int8 blocks are smoothed, convolutions rounded, and the layers named that
+    stay float.
+
+    Args:
+        towers: export-ready float towers.
+        calibration: train pairs; only int8 looks at them.
+        config: precision, `smoothing` and `float_layers`.
+    """
+    if config.precision == "fp16":
+        return halve_kernels(towers)
+    if config.precision == "fp32":
+        return towers
+    require_calibration(calibration)
+    smoothed = smooth(towers, calibration, config.smoothing)
+    kept = replace(smoothed, float_layers=most_sensitive(smoothed, calibration, config.float_layers))
+    # Core ML computes in float16 also with int8 weights
+    return reconstruct(kept, calibration, half="coreml" in (config.target, config.backend))

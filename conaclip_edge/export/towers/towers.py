@@ -1,0 +1,250 @@
+"""Export-ready towers: a trained student's weights in a form that every converter takes and every runtime runs fast.
+
+The rewrite is exact: mean and standard deviation, batch norm and the attention scale are folded into weights, the last
+block works on the pooled row alone, and the embedding is normalised in the graph.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from conaclip_edge.export.towers.layers import MASKED, Block, Conv, InvertedResidual, TokenTable, Unit
+from conaclip_edge.models.student.dual_encoder import DualEncoder
+
+
+@dataclass(frozen=True)
+class Towers:
+    """Both towers of a student, with what an exporter has to know of them.
+
+    Attributes:
+        image: pixel_values float32 [B, 3, H, W] in [0, 1] to unit vectors [B, embed_dim].
+        text: input_ids int32 [B, L], 2 <= L <= context, each row with an EOS, to unit vectors [B, embed_dim].
+        image_size: H and W.
+        context: largest L.
+        embed_dim: width of the common space.
+        vocab_size: ids are below it.
+        eos_id: the id that ends a text; the tower reads its first place.
+        name: what to call the student in files and reports.
+        float_layers: layers that int8 leaves in float, by tower and place ("image.blocks.3.fc1").
+    """
+
+    image: nn.Module
+    text: nn.Module
+    image_size: int
+    context: int
+    embed_dim: int
+    vocab_size: int
+    eos_id: int
+    name: str
+    float_layers: frozenset[str] = frozenset()
+
+    def __getitem__(self, tower: str) -> nn.Module:
+        """Return the tower named "image" or "text"."""
+        return {"image": self.image, "text": self.text}[tower]
+
+
+def build_towers(model: DualEncoder, name: str) -> Towers:
+    """Build both export-ready towers of a trained student."""
+    image, text = model.config.image, model.config.text
+    return Towers(
+        image_tower(model),
+        text_tower(model),
+        image.size,
+        text.context,
+        model.config.embed_dim,
+        text.vocab_size,
+        text.eos_id,
+        name,
+    )
+
+
+@torch.no_grad()
+def image_tower(model: DualEncoder) -> nn.Module:
+    """Build the image tower: pixel_values float32 [B, 3, H, W] in [0, 1] to unit vectors [B, d]."""
+    tower: nn.Module = VitTower(model) if model.config.image.kind == "vit" else MobileTower(model)
+    return _frozen(tower)
+
+
+@torch.no_grad()
+def text_tower(model: DualEncoder) -> nn.Module:
+    """Build the text tower: input_ids int32 [B, L], 2 <= L <= context, to unit vectors [B, d]."""
+    return _frozen(TextTower(model))
+
+
+class VitTower(nn.Module):
+    """A CLIP vision transformer; mean and standard deviation are folded into the patch convolution."""
+
+    class_row: Tensor
+    position: Tensor
+
+    def __init__(self, model: DualEncoder):
+        super().__init__()
+        config = model.config.image
+        pixels: Any = model.image
+        source, vision = pixels.vit, pixels.vit.vision_model
+        weight: Tensor = vision.embeddings.patch_embedding.weight / pixels.std
+        self.patch = _conv(weight, -(weight * pixels.mean).sum(dim=(1, 2, 3)), stride=config.patch)
+        self.norm = _copy(vision.pre_layrnorm)
+        position = vision.embeddings.position_embedding.weight
+        # the class row meets no pixel before the first block: it is a constant up to there
+        first = self.norm(vision.embeddings.class_embedding + position[0])
+        self.register_buffer("class_row", first.detach().clone().view(1, 1, -1))
+        self.register_buffer("position", position[1:].detach().clone().unsqueeze(0))
+        self.blocks = nn.ModuleList(
+            _block(layer, config.heads, config.layer_norm_eps, config.activation) for layer in vision.encoder.layers
+        )
+        self.last_norm = _copy(vision.post_layernorm)
+        self.projection = _copy(source.visual_projection)
+        self.unit = Unit()
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        """Map pixels [B, 3, H, W] in [0, 1] to unit vectors [B, d]."""
+        patches = self.patch(pixel_values).flatten(2).transpose(1, 2)
+        rows = self.norm(patches + self.position)
+        x = torch.cat([self.class_row.expand(rows.shape[0], -1, -1), rows], dim=1)
+        *blocks, last = self.blocks
+        for block in blocks:
+            x = block(x)
+        x = last(x, pool=lambda rows: rows[:, :1])
+        embedding: Tensor = self.unit(self.projection(self.last_norm(x).flatten(1)))
+        return embedding
+
+
+class MobileTower(nn.Module):
+    """A chain of inverted residual blocks; batch norm and the pixels' standard deviation are folded away.
+
+    The mean stays a subtraction: padding is zero after it, so it cannot move into the stem's bias.
+    """
+
+    mean: Tensor
+
+    def __init__(self, model: DualEncoder):
+        super().__init__()
+        pixels: Any = model.image
+        source = pixels.mobile
+        self.register_buffer("mean", pixels.mean.detach().clone())
+        self.stem = _folded(source.stem)
+        self.stem.conv.weight.div_(pixels.std)
+        self.blocks = nn.ModuleList(
+            InvertedResidual(
+                None if block.expand is None else _folded(block.expand),
+                _folded(block.depthwise),
+                _folded(block.project),
+                block.residual,
+            )
+            for block in source.blocks
+        )
+        self.head = None if source.head is None else _folded(source.head)
+        self.projection = _copy(pixels.projection)
+        self.unit = Unit()
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        """Map pixels [B, 3, H, W] in [0, 1] to unit vectors [B, d]."""
+        x = self.stem(pixel_values - self.mean)
+        for block in self.blocks:
+            x = block(x)
+        if self.head is not None:
+            x = self.head(x)
+        embedding: Tensor = self.unit(self.projection(x.mean(dim=(2, 3), keepdim=True).flatten(1)))
+        return embedding
+
+
+class TextTower(nn.Module):
+    """A causal CLIP text transformer that reads the row of the first EOS; what follows it cannot matter."""
+
+    position: Tensor
+    mask: Tensor
+
+    def __init__(self, model: DualEncoder):
+        super().__init__()
+        source, config = model.text.clip, model.config.text
+        text = source.text_model
+        # transformers pools at the largest id, not at EOS, where the config says 2 (its legacy value)
+        self.eos_id = None if text.eos_token_id == 2 else config.eos_id
+        self.heads = config.heads
+        self.table = TokenTable(text.embeddings.token_embedding.weight.detach().clone())
+        # one row more than the context: torch.export forbids the full length when a slice could be the whole
+        rows = config.context + 1
+        position = text.embeddings.position_embedding.weight.detach()
+        self.register_buffer("position", nn.functional.pad(position, (0, 0, 0, 1)))
+        self.register_buffer("mask", torch.full((rows, rows), MASKED).triu(1))
+        self.blocks = nn.ModuleList(
+            _block(layer, config.heads, config.layer_norm_eps, config.activation) for layer in text.encoder.layers
+        )
+        self.last_norm = _copy(text.final_layer_norm)
+        self.projection = _copy(source.text_projection)
+        self.unit = Unit()
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        """Map ids int32 [B, L] to unit vectors [B, d]."""
+        length = input_ids.shape[1]
+        first, hidden = self._first_eos(input_ids)
+        x = self.table(input_ids) + self.position[:length]
+        mask = self.mask[:length, :length].unsqueeze(0)
+        *blocks, last = self.blocks
+        for block in blocks:
+            x = block(x, mask)
+        x = last(x, hidden, pool=lambda rows: torch.bmm(first, rows))
+        embedding: Tensor = self.unit(self.projection(self.last_norm(x).flatten(1)))
+        return embedding
+
+    def _first_eos(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the first EOS as one-hot rows [B, 1, L], and its mask for the last block [B * heads, 1, L]."""
+        end = ids.amax(dim=1, keepdim=True) if self.eos_id is None else self.eos_id
+        is_end = (ids == end).float()
+        earlier = torch.cumsum(is_end, dim=1) - is_end
+        first = torch.relu(is_end - earlier).unsqueeze(1)
+        mask = (earlier.clamp(max=1.0) * MASKED).view(ids.shape[0], 1, 1, -1)
+        return first, mask.expand(-1, self.heads, -1, -1).reshape(ids.shape[0] * self.heads, 1, -1)
+
+
+def _frozen(tower: nn.Module) -> nn.Module:
+    return tower.eval().requires_grad_(False)
+
+
+def _copy(layer: Any) -> Any:
+    return copy.deepcopy(layer)
+
+
+def _block(layer: Any, heads: int, eps: float, act: str) -> Block:
+    """Copy a transformers CLIP encoder layer into a block."""
+    attention, mlp = layer.self_attn, layer.mlp
+    width = attention.q_proj.in_features
+    block = Block(width, heads, mlp.fc1.out_features, eps, act)
+    named = {
+        "norm1": layer.layer_norm1,
+        "q": attention.q_proj,
+        "k": attention.k_proj,
+        "v": attention.v_proj,
+        "o": attention.out_proj,
+        "norm2": layer.layer_norm2,
+        "fc1": mlp.fc1,
+        "fc2": mlp.fc2,
+    }
+    for name, source in named.items():
+        block.get_submodule(name).load_state_dict(source.state_dict())
+    scale = (width // heads) ** -0.5
+    block.q.weight.mul_(scale)
+    block.q.bias.mul_(scale)
+    return block
+
+
+def _folded(source: Any) -> Conv:
+    """Fold a batch norm into the convolution before it."""
+    conv, norm = source.conv, source.norm
+    gain = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    weight, bias = conv.weight * gain.view(-1, 1, 1, 1), norm.bias - norm.running_mean * gain
+    return Conv(_conv(weight, bias, conv.stride[0], conv.padding[0], conv.groups), source.pad, source.active)
+
+
+def _conv(weight: Tensor, bias: Tensor, stride: int, padding: int = 0, groups: int = 1) -> nn.Conv2d:
+    """Make a convolution [outputs, inputs / groups, k, k] of its weights."""
+    outputs, inputs, kernel, _ = weight.shape
+    conv = nn.Conv2d(inputs * groups, outputs, kernel, stride, padding, groups=groups)
+    conv.load_state_dict({"weight": weight, "bias": bias})
+    return conv

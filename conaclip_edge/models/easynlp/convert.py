@@ -1,0 +1,185 @@
+"""From EasyNLP's CLIP checkpoints to folders that `load_teacher` reads; tensors are read, and nothing is run."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from conaclip_edge.config.base import Config
+from conaclip_edge.config.parse import parse
+from conaclip_edge.errors import UserError
+from conaclip_edge.models.easynlp.layout import KINDS, Part, is_unused, part_of, transformers_config
+from conaclip_edge.models.teacher.load import load_teacher
+from conaclip_edge.system.files import atomic_folder, read_json
+
+FILES = ("config.json", "pytorch_model.bin", "vocab.txt")
+MOST_MERGES_BYTES = 64 * 2**20
+
+
+def convert(folder: Path, out: Path) -> dict[str, Any]:
+    """Convert a checkpoint folder of EasyNLP's CLIP and try the result out.
+
+    Args:
+        folder: holds config.json, pytorch_model.bin and vocab.txt.
+        out: gets a transformers CLIPModel, ChineseCLIPModel or VisionTextDualEncoderModel with its tokenizer and image
+            processor.
+
+    Returns:
+        model_type, embed_dim, parameters and unused (the checkpoint's tensors that no embedding depends on).
+
+    Raises:
+        UserError: a file is missing, or is not what config.json says.
+    """
+    for name in FILES:
+        if not (folder / name).is_file():
+            raise UserError(f"no {name} in {folder}. A checkpoint of EasyNLP's CLIP holds {', '.join(FILES)}.")
+    if out.resolve() == folder.resolve():
+        raise UserError(f"--out {out} is the checkpoint's own folder, which would be replaced. Choose another one.")
+    kind, config = _read_config(folder / "config.json")
+    model, unused = _build(config, kind, _read_weights(folder / "pytorch_model.bin", kind), folder)
+    with atomic_folder(out) as target:
+        model.save_pretrained(target)
+        _write_tokenizer(kind, model.config.text_config, folder / "vocab.txt", target)
+        _image_processor(kind, model.config.vision_config.image_size).save_pretrained(target)
+        teacher = load_teacher(str(target))
+    count = sum(parameter.numel() for parameter in model.parameters())
+    return {"model_type": kind, "embed_dim": teacher.embed_dim, "parameters": count, "unused": unused}
+
+
+def _read_config(path: Path) -> tuple[str, Config]:
+    values = read_json(path, "checkpoint config")
+    kind = values.get("model_type") if isinstance(values, dict) else None
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise UserError(f"{path}: unknown model_type {str(kind)[:100]!r}. Known: {', '.join(KINDS)}.")
+    return kind, parse(KINDS[kind], values, str(path))
+
+
+def _read_weights(path: Path, kind: str) -> dict[str, Tensor]:
+    """Read tensors by name and nothing else; a pickle that wants to run something is refused."""
+    try:
+        held = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # what a broken or hostile file raises differs with its form
+        # of torch's message what it found, without its advice to load the file with less care
+        found = re.search(r"unsupported \w+:? [\w.]+", str(error), re.IGNORECASE)
+        reason = found[0] if found else type(error).__name__
+        raise UserError(
+            f"cannot read {path}: it holds more than tensors, or is damaged ({reason}). "
+            "Nothing in it was run. Save the model's state_dict() alone."
+        ) from None
+    if not isinstance(held, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in held.items()):
+        raise UserError(f"{path} must hold tensors by name. Save the model's state_dict() alone.")
+    weights = {name.removeprefix(f"{kind}."): value for name, value in held.items()}
+    if kind == "clip":  # may lack the scale, which no embedding depends on, or has it as a vector of one
+        weights["logit_scale"] = weights.get("logit_scale", torch.tensor(1 / 0.07).log()).squeeze()
+    return weights
+
+
+def _build(config: Config, kind: str, weights: dict[str, Tensor], folder: Path) -> tuple[Any, list[str]]:
+    """Build the transformers model of a checkpoint; returns it and the names of tensors it has no use for."""
+    import transformers
+
+    where = folder / "pytorch_model.bin"
+    kinds = {"open_clip": "CLIPModel", "chinese_clip": "ChineseCLIPModel", "clip": "VisionTextDualEncoderModel"}
+    projection = weights.get("text_projection.weight")
+    width = len(projection) if projection is not None and projection.ndim else 1
+    shape = transformers_config(config, width, str(folder / "config.json"))
+    with torch.device("meta"):
+        model: Any = getattr(transformers, kinds[kind])(shape)
+        if kind == "clip":
+            for part in (model.text_projection, model.visual_projection):
+                part.bias = torch.nn.Parameter(torch.empty(width))
+    parts = {target: part_of(target, kind) for target in model.state_dict()}
+    used = {part.name for part in parts.values()}
+    missing = sorted(used - set(weights))
+    extra = sorted(name for name in set(weights) - used if not is_unused(name, kind))
+    if missing:
+        raise UserError(f"{where} lacks {_some(missing)}, which config.json asks for. Do the two belong together?")
+    if extra:
+        raise UserError(f"{where} has {_some(extra)}, which config.json does not ask for. Do the two belong together?")
+    state = {}
+    for target, wanted in model.state_dict().items():
+        state[target] = _take(weights[parts[target].name], parts[target], list(wanted.shape), where)
+    model.load_state_dict(state, assign=True)
+    return model.eval(), sorted(set(weights) - used)
+
+
+def _take(held: Tensor, part: Part, shape: list[int], where: Path) -> Tensor:
+    """Take what makes a tensor of the model, as float32."""
+    wanted = shape[::-1] if part.transposed else shape
+    if part.third is not None:
+        wanted = [3 * wanted[0], *wanted[1:]]
+    if list(held.shape) != wanted or not held.dtype.is_floating_point or held.is_sparse:
+        raise UserError(
+            f"{where}: {part.name} is {held.dtype} {list(held.shape)}, config.json asks for floats {wanted}. Do the "
+            "two belong together?"
+        )
+    if not held.isfinite().all():
+        raise UserError(f"{where}: {part.name} holds values that are no finite numbers.")
+    taken = held if part.third is None else held.chunk(3)[part.third]
+    return (taken.T if part.transposed else taken).float().contiguous().clone()
+
+
+def _write_tokenizer(kind: str, text: Any, vocabulary: Path, target: Path) -> None:
+    """Write the tokenizer of a checkpoint from its vocab.txt: BERT's word pieces, or OpenAI's merges in gzip.
+
+    Args:
+        kind: of the checkpoint.
+        text: config of the text tower.
+        vocabulary: the vocab.txt.
+        target: where the tokenizer goes.
+    """
+    from transformers import BertTokenizer, CLIPTokenizer
+
+    size = text.vocab_size
+    try:
+        if kind == "open_clip":
+            vocab, merges = _pieces(vocabulary, size)
+            CLIPTokenizer(vocab, merges, model_max_length=text.max_position_embeddings).save_pretrained(target)
+            return
+        tokens = vocabulary.read_text("utf-8").rstrip("\n").split("\n")
+    except (OSError, EOFError, ValueError) as error:
+        raise UserError(f"cannot read {vocabulary}: {' '.join(str(error).split())[:150]}.") from None
+    if len(tokens) > size:
+        raise UserError(
+            f"{vocabulary} has {len(tokens)} tokens, config.json says vocab_size {size}. Use the vocab.txt that "
+            "belongs to the weights."
+        )
+    (target / "vocab.txt").write_text("\n".join(tokens) + "\n", "utf-8")
+    BertTokenizer.from_pretrained(target, local_files_only=True).save_pretrained(target)
+
+
+def _pieces(path: Path, size: int) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """Number OpenAI's pieces: bytes, bytes at a word's end, one a merge (a line each but the first), start and end."""
+    from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+    with gzip.open(path) as file:
+        lines = file.read(MOST_MERGES_BYTES).decode().split("\n")
+    letters = list(bytes_to_unicode().values())
+    count = size - 2 * len(letters) - 2
+    merges = [tuple(line.split()) for line in lines[1 : 1 + max(0, count)]]
+    pieces = [*letters, *(f"{letter}</w>" for letter in letters), *("".join(merge) for merge in merges)]
+    vocab = {piece: number for number, piece in enumerate([*pieces, "<|startoftext|>", "<|endoftext|>"])}
+    if any(len(merge) != 2 for merge in merges) or len(vocab) != size:
+        raise UserError(
+            f"{path} has no {count} merges of two pieces each, which vocab_size {size} needs. Use the vocab.txt that "
+            "belongs to the weights."
+        )
+    return vocab, [(left, right) for left, right in merges]
+
+
+def _image_processor(kind: str, size: int) -> Any:
+    """Make the image processor: shorter side to the size, the middle cut out, CLIP's mean and deviation."""
+    from transformers import ChineseCLIPImageProcessorPil, CLIPImageProcessorPil
+
+    make: Callable[..., Any] = ChineseCLIPImageProcessorPil if kind == "chinese_clip" else CLIPImageProcessorPil
+    return make(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more tensors" if len(names) > 3 else "")

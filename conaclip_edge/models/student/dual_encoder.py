@@ -1,0 +1,146 @@
+"""The student's form: two towers into one space, built from a `ModelConfig`."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from conaclip_edge.config.model import ImageTowerConfig, ModelConfig, TextTowerConfig
+from conaclip_edge.models.mobile_tower import MobileTower
+
+MAX_LOGIT_SCALE = math.log(100.0)
+
+
+class ImageTower(nn.Module):
+    """Pixels in [0, 1] to a projected embedding; mean and standard deviation are part of the tower."""
+
+    def __init__(self, config: ImageTowerConfig, embed_dim: int):
+        super().__init__()
+        self.config = config
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", torch.tensor(config.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(config.std).view(1, 3, 1, 1), persistent=False)
+        if config.kind == "vit":
+            from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+            self.vit = CLIPVisionModelWithProjection(CLIPVisionConfig(**vision_config(config, embed_dim)))
+        else:
+            self.mobile = MobileTower(config)
+            self.projection = nn.Linear(self.mobile.features, embed_dim, bias=False)
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        """Map float32 pixels [B, 3, H, W] in [0, 1] to embeddings [B, d], not yet normalised."""
+        if self.config.kind == "mobile":
+            return self.rest(self.first(pixel_values))
+        embedding: Tensor = self.vit(pixel_values=self.normalise(pixel_values)).image_embeds
+        return embedding
+
+    def normalise(self, pixel_values: Tensor) -> Tensor:
+        """Apply mean and standard deviation to pixels in [0, 1]."""
+        return (pixel_values - self.mean) / self.std
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the first blocks stand still, so that what they give can be kept between steps."""
+        return self.config.kind == "mobile" and self.mobile.frozen_blocks > 0
+
+    def first(self, pixel_values: Tensor) -> Tensor:
+        """Run the frozen part of a mobile tower on pixels in [0, 1]."""
+        pixels = self.normalise(pixel_values).contiguous(memory_format=torch.channels_last)
+        return self.mobile.first(pixels)
+
+    def rest(self, features: Tensor) -> Tensor:
+        """Run what follows the frozen part of a mobile tower; gives embeddings [B, d], not yet normalised."""
+        pooled = self.mobile.rest(features.contiguous(memory_format=torch.channels_last))
+        projected: Tensor = self.projection(pooled)
+        return projected
+
+
+class TextTower(nn.Module):
+    """Token ids to a projected embedding; causal, pooled at the first EOS."""
+
+    def __init__(self, config: TextTowerConfig, embed_dim: int):
+        super().__init__()
+        from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+
+        self.config = config
+        self.clip = CLIPTextModelWithProjection(CLIPTextConfig(**text_config(config, embed_dim)))
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        """Map ids [B, L] to embeddings [B, d], not yet normalised."""
+        embedding: Tensor = self.clip(input_ids=input_ids.long()).text_embeds
+        return embedding
+
+
+class DualEncoder(nn.Module):
+    """A picture tower and a text tower into one space, with the learnable logit scale of their cosines."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.config = config
+        self.image = ImageTower(config.image, config.embed_dim)
+        self.text = TextTower(config.text, config.embed_dim)
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+
+    def encode_image(self, pixel_values: Tensor) -> Tensor:
+        """Map float32 pixels [B, 3, H, W] in [0, 1] to unit vectors [B, d]."""
+        return F.normalize(self.image(pixel_values), dim=-1)
+
+    def encode_text(self, input_ids: Tensor) -> Tensor:
+        """Map ids [B, L], 2 <= L <= context, each row with an EOS, to unit vectors [B, d]."""
+        return F.normalize(self.text(input_ids), dim=-1)
+
+    def forward(self, pictures: Tensor, input_ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Encode both sides for training.
+
+        Args:
+            pictures: pixels [B, 3, H, W] in [0, 1]; with a frozen first part, what that part gave for them.
+            input_ids: [C, L].
+
+        Returns:
+            Unit vectors of the pictures [B, d] and texts [C, d], and exp(logit scale).
+        """
+        image = self.image.rest(pictures) if self.image.frozen else self.image(pictures)
+        return F.normalize(image, dim=-1), self.encode_text(input_ids), self.logit_scale.exp()
+
+    def clamp_logit_scale(self) -> None:
+        """Keep the scale at 100 at most, as CLIP does."""
+        with torch.no_grad():
+            self.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
+
+
+def vision_config(config: ImageTowerConfig, embed_dim: int) -> dict[str, object]:
+    """Keys of transformers' CLIPVisionConfig for an image tower."""
+    return {
+        "hidden_size": config.width,
+        "intermediate_size": config.mlp,
+        "num_hidden_layers": config.layers,
+        "num_attention_heads": config.heads,
+        "image_size": config.size,
+        "patch_size": config.patch,
+        "hidden_act": config.activation,
+        "layer_norm_eps": config.layer_norm_eps,
+        "projection_dim": embed_dim,
+    }
+
+
+def text_config(config: TextTowerConfig, embed_dim: int) -> dict[str, object]:
+    """Keys of transformers' CLIPTextConfig for a text tower."""
+    return {
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.width,
+        "intermediate_size": config.mlp,
+        "num_hidden_layers": config.layers,
+        "num_attention_heads": config.heads,
+        "max_position_embeddings": config.context,
+        "hidden_act": config.activation,
+        "layer_norm_eps": config.layer_norm_eps,
+        "eos_token_id": config.eos_id,
+        "pad_token_id": config.pad_id,
+        "bos_token_id": None,
+        "projection_dim": embed_dim,
+    }

@@ -1,0 +1,38 @@
+"""Student presets: shapes in the paper's line, a mobile one, and the demo's."""
+
+from __future__ import annotations
+
+from conaclip_edge.config.model import ImageTowerConfig, ModelConfig, StudentConfig, TextTowerConfig
+from conaclip_edge.config.parse import parse
+from conaclip_edge.errors import unknown
+from conaclip_edge.models.mobile_tower import LITE0_STAGES
+
+_HALF = {"mean": (127 / 255,) * 3, "std": (128 / 255,) * 3}
+_VIT_S16 = ImageTowerConfig(kind="vit", size=224, width=384, layers=12, heads=6, mlp=1536, patch=16)
+_LITE0 = ImageTowerConfig(kind="mobile", size=224, width=32, stages=LITE0_STAGES, head_width=1280, **_HALF)
+
+
+def _clip_text(layers: int) -> TextTowerConfig:
+    return TextTowerConfig(width=512, layers=layers, heads=8, mlp=2048, context=77)
+
+
+PRESETS: dict[str, ModelConfig] = {
+    "vit-s16-text2l": ModelConfig(image=_VIT_S16, text=_clip_text(2)),
+    "vit-s16-text4l": ModelConfig(image=_VIT_S16, text=_clip_text(4)),
+    "vit-s16-text6l": ModelConfig(image=_VIT_S16, text=_clip_text(6)),
+    "mobile": ModelConfig(image=_LITE0, text=_clip_text(4)),
+    "demo": ModelConfig(
+        image=ImageTowerConfig(kind="mobile", size=96, width=32, stages=LITE0_STAGES[:5], **_HALF),
+        text=TextTowerConfig(width=128, layers=2, heads=4, mlp=512, context=32, activation="gelu"),
+    ),
+}
+
+
+def student_shape(student: StudentConfig) -> ModelConfig:
+    """Return the shape of a preset with the recipe's changes; vocabulary and embedding width come later."""
+    if student.preset not in PRESETS:
+        raise unknown("student preset", student.preset, PRESETS)
+    preset = PRESETS[student.preset]
+    image = parse(ImageTowerConfig, preset.image.model_dump() | student.image, "student.image")
+    text = parse(TextTowerConfig, preset.text.model_dump() | student.text, "student.text")
+    return ModelConfig(image=image, text=text, embed_dim=student.embed_dim or preset.embed_dim)

@@ -1,0 +1,127 @@
+"""Teachers: frozen dual encoders that turn pictures and texts into unit vectors of one space."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL.Image import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from conaclip_edge.config.base import Config
+from conaclip_edge.errors import UserError
+from conaclip_edge.models.teacher.base import Teacher
+from conaclip_edge.system.files import read_json, sha256_file, sha256_text
+
+TEACHER_TYPE = "conaclip-edge-teacher"
+
+
+class JoinedConfig(Config):
+    """Shape of a joined teacher: pretrained towers and what sits between them and the common space."""
+
+    model_type: str = TEACHER_TYPE
+    name: str
+    embed_dim: int
+    hidden: int
+    image_size: int = 224
+
+
+class Head(nn.Module):
+    """An MLP from a tower's features to the common space."""
+
+    def __init__(self, features: int, hidden: int, embed_dim: int, dropout: float = 0.0):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.LayerNorm(features),
+            nn.Linear(features, hidden),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, embed_dim),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map features [B, features] to unit vectors [B, embed_dim]."""
+        return F.normalize(self.layers(features), dim=-1)
+
+
+class JoinedTeacher(Teacher):
+    """EfficientNet-Lite0 and MiniLM, joined by a trained image head into MiniLM's space."""
+
+    def __init__(self, config: JoinedConfig, folder: Path):
+        super().__init__()
+        from transformers import BertConfig, BertModel
+
+        from conaclip_edge.models.mobile_tower import MobileTower
+        from conaclip_edge.models.teacher.packaged_towers import LITE0, MeanPooledText
+        from conaclip_edge.models.tokenizer import TextTokenizer
+
+        self.name, self.embed_dim = config.name, config.embed_dim
+        self.config = config
+        self.image = MobileTower(LITE0)
+        bert = BertConfig.from_dict(read_json(folder / "text.json", "teacher text config"))
+        self.text = MeanPooledText(BertModel(bert, add_pooling_layer=False))
+        self.image_head = Head(self.image.features, config.hidden, config.embed_dim)
+        self.tokenizer_file = folder / "tokenizer.json"
+        self.tokenizer = TextTokenizer(self.tokenizer_file, context=64)
+        self.freeze()
+
+    @classmethod
+    def load(cls, folder: Path) -> JoinedTeacher:
+        """Load from a folder written by `save`."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        from conaclip_edge.config.parse import parse
+
+        weights = folder / "model.safetensors"
+        if not weights.is_file():
+            raise UserError(f"teacher {folder} has no model.safetensors. Make it again: conaclip-edge train-teacher")
+        config = parse(JoinedConfig, read_json(folder / "config.json", "teacher config"), str(folder / "config.json"))
+        teacher = cls(config, folder)
+        try:
+            teacher.load_state_dict(load_file(weights))
+        except (SafetensorError, RuntimeError) as error:
+            raise UserError(
+                f"teacher {folder}: its model.safetensors does not fit its config.json: "
+                f"{' '.join(str(error).split())[:200]}. Make it again: conaclip-edge train-teacher"
+            ) from error
+        teacher.fingerprint = sha256_text(sha256_file(weights), sha256_file(teacher.tokenizer_file), "joined/1")
+        return teacher
+
+    def save(self, folder: Path, text_config: dict[str, Any], training: dict[str, Any]) -> None:
+        """Write the folder that `load` reads."""
+        from safetensors.torch import save_file
+
+        save_file(self.state_dict(), folder / "model.safetensors")
+        (folder / "config.json").write_text(json.dumps(self.config.model_dump(), indent=2) + "\n", "utf-8")
+        (folder / "text.json").write_text(json.dumps(text_config, indent=2) + "\n", "utf-8")
+        (folder / "training.json").write_text(json.dumps(training, indent=2) + "\n", "utf-8")
+        if folder != self.tokenizer_file.parent:
+            (folder / "tokenizer.json").write_bytes(self.tokenizer_file.read_bytes())
+
+    @torch.no_grad()
+    def embed_pictures(self, pictures: list[Image]) -> Tensor:
+        """Map upright RGB pictures to unit vectors [n, embed_dim]."""
+        from conaclip_edge.models.teacher.packaged_towers import mobile_features
+
+        embedding: Tensor = self.image_head(F.normalize(mobile_features(self.image, pictures), dim=-1))
+        return embedding
+
+    @torch.no_grad()
+    def embed_texts(self, texts: list[str]) -> Tensor:
+        """Map texts to unit vectors [n, embed_dim]."""
+        from conaclip_edge.models.teacher.packaged_towers import mean_pooled
+
+        return mean_pooled(self.text, self.tokenizer, texts)
+
+    def token_table(self) -> Tensor:
+        """Return MiniLM's word embeddings [30522, 384]."""
+        table: Tensor = self.text.encoder.embeddings.word_embeddings.weight
+        return table
+
+    def mobile_blocks(self) -> nn.Module | None:
+        """Return EfficientNet-Lite0."""
+        return self.image

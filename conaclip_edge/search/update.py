@@ -1,0 +1,260 @@
+"""Bringing an index up to date with a folder: new and changed pictures are encoded, removed ones dropped."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from conaclip_edge.data.preprocess import BadPicture
+from conaclip_edge.errors import UserError
+from conaclip_edge.search.hnsw_graph import (
+    DEFAULT,
+    check_precision,
+    damage,
+    empty_graph,
+    extend,
+    open_graph,
+    save_graph,
+)
+from conaclip_edge.search.index import graph_file, written
+from conaclip_edge.search.picture_folder import PictureFile, Walk, check_folder, pixels, read, read_heic, walk
+from conaclip_edge.search.query import check_space, open_towers
+from conaclip_edge.search.sqlite_store import (
+    FILE,
+    LOCK,
+    Entry,
+    Seen,
+    Sidecar,
+    make_sidecar,
+    only_writer,
+    open_sidecar,
+    unmade,
+)
+from conaclip_edge.system.files import not_written
+from conaclip_edge.system.progress import track
+
+BATCH = 64  # pictures a transaction: what a crash can lose
+WAITING = 256  # pictures, and 1 in 200 of the graph's, may wait for the graph; until then they are compared one by one
+_PART = 10_000  # vectors that are brought from the sidecar to the graph at a time
+
+
+class Writer:
+    """An index opened for writing, with the image tower. Make it by `open_writer`."""
+
+    def __init__(self, sidecar: Sidecar, pictures: Path, encode: Callable[[bytes], np.ndarray], workers: int):
+        self.sidecar, self.pictures = sidecar, pictures
+        self._encode, self._workers = encode, workers
+
+    def update(self) -> dict[str, Any]:
+        """Bring the index up to date.
+
+        Returns:
+            {"index", "pictures": indexed now, "encoded", "reused": of bytes that were known, "dropped",
+            "broken": [{"path", "reason"}], "seconds"}.
+
+        Raises:
+            UserError: no picture in the folder, or the folder vanished; what was encoded is kept.
+        """
+        began = time.monotonic()
+        seen = self.sidecar.files()
+        there = walk(self.pictures)
+        if not there.files:
+            kept = f" The index keeps the {len(self.sidecar)} pictures that it has." if seen else ""
+            raise UserError(f"no picture in {self.pictures} or the folders in it.{kept} Give a folder with pictures.")
+        todo = [file for file in there.files if _changed(file, seen.get(file.path))]
+        encoded = reused = 0
+        gone: set[str] = set()
+        batches = [todo[start : start + BATCH] for start in range(0, len(todo), BATCH)]
+        with ThreadPoolExecutor(self._workers) as pool:
+            for batch in track(batches, f"indexing {len(todo)} pictures in batches"):
+                results = list(pool.map(lambda file: self._entry(file, seen.get(file.path)), batch))
+                self.sidecar.write(entry for entry, _ in results if entry)
+                encoded += sum(fresh for _, fresh in results)
+                reused += sum(1 for entry, fresh in results if entry and not fresh and not entry.reason)
+                gone |= {file.path for file, (entry, _) in zip(batch, results, strict=True) if entry is None}
+        self._require_folder()
+        dropped = _removed(seen, there, gone)
+        self.sidecar.drop(dropped)
+        self.fold()
+        broken = {**self.sidecar.broken(), **there.unreadable}
+        return {
+            "index": str(self.sidecar.folder),
+            "pictures": len(self.sidecar),
+            "encoded": encoded,
+            "reused": reused,
+            "dropped": sum(seen[path].key is not None for path in dropped),
+            "broken": [{"path": path, "reason": reason} for path, reason in broken.items()],
+            "seconds": round(time.monotonic() - began, 3),
+        }
+
+    def fold(self) -> None:
+        """Take waiting pictures into the graph if they are many; build it anew if it is damaged or much was removed."""
+        meta, folder = self.sidecar.meta(), self.sidecar.folder
+        generation, nodes, last = (int(meta[name]) for name in ("generation", "graph_nodes", "graph_last"))
+        file, precision = graph_file(folder, generation), meta["vectors"]
+        kept = self.sidecar.count_up_to(last)
+        usable = nodes > 0 and meta["graph_vectors"] == precision and file.is_file() and not damage(file, written(meta))
+        anew = nodes > 0 and (not usable or nodes - kept > nodes // 10)
+        if not anew and len(self.sidecar) - kept <= max(WAITING, nodes // 200):
+            return
+        if anew or not nodes:
+            last, graph = 0, empty_graph(int(meta["dim"]), precision)
+        else:
+            graph = open_graph(file, written(meta), view=False)
+        extend(graph, precision, self._parts(last))
+        new = graph_file(folder, generation + 1)
+        saved = save_graph(graph, new)
+        self.sidecar.set_meta(
+            generation=generation + 1,
+            graph_size=saved.size,
+            graph_sha256=saved.sha256,
+            graph_nodes=len(graph),
+            graph_last=self.sidecar.newest(),
+            graph_vectors=precision,
+        )
+        for old in folder.glob("graph-*.usearch"):
+            if old != new:
+                with suppress(OSError):  # a system may refuse while a reader has it open; the next time it goes
+                    old.unlink()
+
+    def _require_folder(self) -> None:
+        """Tell a folder that vanished, as that of a drive does, from one whose pictures were removed."""
+        if not self.pictures.is_dir():
+            raise UserError(
+                f"folder {self.pictures} vanished while it was read; the {len(self.sidecar)} pictures that are indexed "
+                "are kept. Bring it back and run the same command again."
+            )
+
+    def _parts(self, last: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        while True:
+            keys, vectors = self.sidecar.vectors(last, _PART)
+            if not len(keys):
+                return
+            yield keys, vectors
+            last = int(keys[-1])
+
+    def _entry(self, file: PictureFile, seen: Seen | None) -> tuple[Entry | None, bool]:
+        """Return what the sidecar shall say of a file, None if it vanished, and whether the tower had to run."""
+        stamps = (file.path, file.mtime_ns, file.size)
+        try:
+            data, sha256 = read(self.pictures / file.path)
+        except FileNotFoundError:
+            self._require_folder()
+            return None, False
+        except OSError as error:
+            return Entry(*stamps, reason=f"cannot be read ({error.strerror})"), False
+        if seen is not None and seen.key is not None and self.sidecar.sha256_of(seen.key) == sha256:
+            return Entry(*stamps, sha256), False
+        known = self.sidecar.vector_of(sha256)
+        if known is not None:
+            return Entry(*stamps, sha256, known), False
+        try:
+            return Entry(*stamps, sha256, self._encode(data)), True
+        except BadPicture as error:
+            return Entry(*stamps, reason=str(error)), False
+
+
+@contextmanager
+def open_writer(
+    bundle: Path, pictures: Path, out: Path, target: str | None = None, vectors: str | None = None
+) -> Iterator[Writer]:
+    """Open an index for writing, or make it.
+
+    Args:
+        bundle: its image tower encodes the pictures.
+        pictures: the folder.
+        out: folder of the index.
+        target: of the bundle; None takes the index's, onnx for a new one.
+        vectors: how the graph stores them; None takes the index's, i8 for a new one.
+
+    Raises:
+        UserError: another writer, no bundle, one of another embedding space, or an index of another folder.
+    """
+    if vectors is not None:
+        check_precision(vectors)
+    if not (bundle / "manifest.json").is_file():
+        raise UserError(f"no bundle at {bundle}. Make one: conaclip-edge export --target all")
+    pictures = pictures.resolve()
+    check_folder(pictures)
+    _make_folder(out)
+    with only_writer(out):
+        new = unmade(out)
+        sidecar = None if new else open_sidecar(out)
+        meta = {} if sidecar is None else sidecar.meta()  # an empty one counts as false
+        if meta.get("pictures", str(pictures)) != str(pictures):
+            where = f"of the pictures in {meta['pictures']}, not in {pictures}"
+            raise UserError(f"index {out} is {where}. Choose another --out.")
+        if target and meta.get("target", target) != target:
+            raise UserError(f"index {out} was encoded by {meta['target']}, not by {target}. Choose another --out.")
+        target = target or meta.get("target", "onnx")
+        cores = os.cpu_count() or 1
+        # onnxruntime runs beside itself; the other runtimes have one pool of threads a process
+        towers = open_towers(bundle, target, 1 if target == "onnx" else cores)
+        if sidecar is None:
+            sidecar = make_sidecar(
+                out,
+                space_id=towers.manifest["embedding_space"],
+                dim=towers.manifest["embed_dim"],
+                bundle=str(bundle.resolve()),
+                target=target,
+                vectors=vectors or DEFAULT,
+                graph_vectors="",
+                pictures=str(pictures),
+                generation=0,
+                graph_size=0,
+                graph_nodes=0,
+                graph_last=0,
+            )
+        else:
+            check_space(towers, bundle, out, meta["space_id"])
+            if vectors and vectors != meta["vectors"]:
+                sidecar.set_meta(vectors=vectors)
+            if meta["bundle"] != str(bundle.resolve()):
+                sidecar.set_meta(bundle=str(bundle.resolve()))
+        read_heic()
+
+        # one picture a call: the vector of a picture depends on nothing but the picture
+        def encode(data: bytes) -> np.ndarray:
+            vector: np.ndarray = towers.encode_pixels(pixels(data, towers.image_size))[0]
+            if not np.isfinite(vector).all():
+                raise BadPicture("gives no embedding: the image tower makes numbers that are not finite of it")
+            return vector
+
+        try:
+            yield Writer(sidecar, pictures, encode, cores if target == "onnx" else 1)
+        finally:
+            sidecar.close()
+
+
+def default_index(bundle: Path) -> Path:
+    """Return where the index of a bundle goes without --out: `index` beside `bundle`, else `<name>.index`."""
+    name = "index" if bundle.name == "bundle" else f"{bundle.name.removesuffix('.bundle')}.index"
+    return bundle.with_name(name)
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        names = {path.name for path in out.iterdir()}
+    except OSError as error:
+        raise not_written(out, error) from error
+    if names and not names & {FILE, LOCK}:
+        raise UserError(f"{out} is no index: it holds {min(names)}. Choose another --out.")
+
+
+def _changed(file: PictureFile, seen: Seen | None) -> bool:
+    return seen is None or (file.mtime_ns, file.size) != (seen.mtime_ns, seen.size)
+
+
+def _removed(seen: dict[str, Seen], there: Walk, gone: set[str]) -> list[str]:
+    """List what is not in the folder any more; of folders that could not be looked into nothing is known."""
+    present = {file.path for file in there.files} - gone
+    hidden = tuple(there.unreadable)
+    return sorted(path for path in seen if path not in present and not path.startswith(hidden))

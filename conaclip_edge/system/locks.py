@@ -1,0 +1,76 @@
+"""One process a place: a second run that would write the same folder is told, instead of mixing with the first."""
+
+from __future__ import annotations
+
+import fcntl
+import functools
+import inspect
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, ParamSpec, TypeVar
+
+from conaclip_edge.errors import UserError
+from conaclip_edge.system.files import clear, not_written
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def only_run(function: Callable[P, R]) -> Callable[P, R]:
+    """Make a function hold the place of its argument `out` while it runs.
+
+    Of several processes that train together, the main one holds it for all.
+    """
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def held(*args: P.args, **kwargs: P.kwargs) -> R:
+        if os.environ.get("RANK", "0") != "0":
+            return function(*args, **kwargs)
+        with locked(signature.bind(*args, **kwargs).arguments["out"]):
+            return function(*args, **kwargs)
+
+    return held
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold `path` against other processes; the system takes it back from one that was killed.
+
+    Raises:
+        UserError: another process holds it, or its folder cannot be written.
+    """
+    file = path.with_name(f".{path.name}.lock")
+    handle = _lock(file, path)
+    try:
+        clear(path)  # a run that was killed may have put aside what is looked for here
+        yield
+    finally:
+        file.unlink(missing_ok=True)
+        handle.close()
+
+
+def _lock(file: Path, path: Path) -> IO[bytes]:
+    while True:
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            handle = file.open("wb")
+        except OSError as error:
+            raise not_written(path, error) from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            handle.close()
+            raise UserError(f"another run is writing {path}. Wait until it ends, or choose another --out.") from None
+        if _same(file, handle):
+            return handle
+        handle.close()  # the one before removed its file between our opening and our locking it
+
+
+def _same(file: Path, handle: IO[bytes]) -> bool:
+    try:
+        return os.path.samestat(os.stat(file), os.fstat(handle.fileno()))
+    except FileNotFoundError:
+        return False

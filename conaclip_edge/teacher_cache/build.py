@@ -1,0 +1,57 @@
+"""The teacher cache of a recipe, built before the training: alone, or by several processes and machines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from conaclip_edge.config.distill import DistillConfig
+from conaclip_edge.data.load import read_pairs
+from conaclip_edge.errors import UserError
+from conaclip_edge.models.teacher.load import load_teacher
+from conaclip_edge.teacher_cache.merge import check_cache, expected_shards, merge_parts
+from conaclip_edge.teacher_cache.store import cache_key, cache_tables, fill
+
+
+def build_cache(config: DistillConfig, worker: str | None = None, merge: Sequence[Path] = ()) -> dict[str, Any]:
+    """Build the teacher cache of a recipe, or one worker's part of it, or put parts together.
+
+    Args:
+        config: the recipe.
+        worker: "I/N": only the shards of worker I of N; None builds all that is missing, unless there is `merge`.
+        merge: caches that other machines built; nothing is embedded then.
+
+    Returns:
+        {"cache": folder, "shards": of the whole, "there": now, "written": by this call}.
+
+    Raises:
+        UserError: shards are missing after all workers, damaged, foreign, or there twice with different content.
+    """
+    if worker and merge:
+        raise UserError("--worker builds a part, --merge puts parts together. Give one of the two.")
+    part, parts = _part(worker)
+    teacher = load_teacher(config.teacher)
+    pairs = read_pairs(config.data)
+    views, max_pixels = config.train.teacher_views, config.data.max_pixels
+    home = config.cache / cache_key(pairs, teacher, views, max_pixels)
+    tables = cache_tables(pairs, teacher, views, max_pixels)
+    written = merge_parts(home, tables, teacher.embed_dim, merge) if merge else fill(home, tables, part, parts)
+    if parts == 1:
+        check_cache(home, tables, teacher.embed_dim, "conaclip-edge cache with the same recipe")
+    there = sum((home / name).exists() for name in expected_shards(tables))
+    return {"cache": str(home), "shards": len(expected_shards(tables)), "there": there, "written": written}
+
+
+def cache_text(outcome: dict[str, Any]) -> str:
+    """Say for a terminal what is there."""
+    left = outcome["shards"] - outcome["there"]
+    state = "complete" if not left else f"{left} are other workers' or missing"
+    return f"cache {outcome['cache']}: {outcome['written']} of {outcome['shards']} shards written now, {state}"
+
+
+def _part(worker: str | None) -> tuple[int, int]:
+    part, slash, parts = (worker or "1/1").partition("/")
+    if slash and part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts):
+        return int(part), int(parts)
+    raise UserError(f"--worker '{worker}' is none of I/N. Example: --worker 2/4 for the second of four.")

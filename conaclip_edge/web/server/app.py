@@ -1,0 +1,176 @@
+"""The local page's server: the shared page, search, and the pictures of the index by their keys."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from conaclip_edge.data.preprocess import BadPicture
+from conaclip_edge.errors import UserError
+from conaclip_edge.search.query import Searcher, parse_query
+from conaclip_edge.search.spelling import whole_words
+from conaclip_edge.system.files import read_json
+from conaclip_edge.web.page import PAGE, page_file
+from conaclip_edge.web.server.gate import Gate
+from conaclip_edge.web.thumbnails import thumbnail
+
+LARGEST_UPLOAD = 20 * 1024 * 1024
+BODY_SECONDS = 60  # for a picture to come
+MOST_HITS = 200
+_SAMPLE, _LOOK = 60, 2000  # pictures that are shown before anything is asked, and keys that are tried for them
+_KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
+_UPLOADS = 8  # that are in memory at a time; others wait
+_THUMBNAILS = 4096  # kept in memory, a few KB each
+
+
+def make_app(searcher: Searcher, bundle: Path, host: str) -> Starlette:
+    """Make the server of an index.
+
+    Args:
+        searcher: the open index with its towers.
+        bundle: folder of the bundle that encodes the queries.
+        host: name or address that the server listens on.
+    """
+    index = searcher.index
+    words = whole_words(read_json(bundle / "tokenizer.json", "tokenizer"))
+    stamp = secrets.token_hex(4)  # another index on the same port has other pictures under the same keys
+    uploads = asyncio.Semaphore(_UPLOADS)
+    lock = threading.Lock()  # not every runtime may be called from two threads
+
+    def shown(key: int, path: Path, score: float | None) -> dict[str, Any]:
+        name = path.relative_to(index.pictures).as_posix()
+        thumb, full = (f"./{kind}/{key}?{stamp}" for kind in ("thumbnail", "picture"))
+        return {"key": key, "name": name, "score": score, "thumb": thumb, "full": full}
+
+    def sample() -> Iterable[dict[str, Any]]:
+        found = ((key, index.path(key)) for key in range(1, _LOOK))
+        return [shown(key, path, None) for key, path in found if path][:_SAMPLE]
+
+    def search(text: str, picture: bytes | None, like: int | None, k: int) -> dict[str, Any]:
+        query = parse_query(text, picture)
+        if like is not None:
+            query = replace(query, picture=_read(index.path(like)))
+        with lock:
+            found = searcher.search(query, k)
+        hits = [shown(hit.key, hit.path, hit.score) for hit in found.hits]
+        return {"hits": hits, "encode_ms": found.encode_ms, "search_ms": found.search_ms, "notes": list(found.notes)}
+
+    @lru_cache(maxsize=_THUMBNAILS)
+    def small(key: int) -> bytes | None:
+        path = index.path(key)
+        return None if path is None else thumbnail(path.read_bytes())
+
+    async def get_about(request: Request) -> Response:
+        about = {"name": index.pictures.name, "count": len(index), "credit": "", "words": words}
+        return JSONResponse(about | {"sample": await run_in_threadpool(sample)})
+
+    async def post_search(request: Request) -> Response:
+        asked = request.query_params
+        try:
+            like = int(asked["like"]) if "like" in asked else None
+            k = max(1, min(MOST_HITS, int(asked.get("k", "48"))))
+        except ValueError:
+            return _error("'like' and 'k' have to be numbers.", 400)
+        try:
+            body = await _body(request, uploads)
+        except TimeoutError:
+            return _error(f"the picture did not come within {BODY_SECONDS} s.", 408)
+        except ClientDisconnect:
+            return _error("the request ended before its picture did.", 400)  # for the log; nobody is there to read it
+        if body is None:
+            return _error(f"the picture is larger than {LARGEST_UPLOAD >> 20} MB. Choose a smaller one.", 413)
+        try:
+            return JSONResponse(await run_in_threadpool(search, asked.get("text", ""), body or None, like, k))
+        except UserError as error:
+            return _error(str(error), 400)
+
+    async def get_thumbnail(request: Request) -> Response:
+        try:
+            data = await run_in_threadpool(small, _key(request))
+        except (OSError, BadPicture):
+            data = None  # it was there when it was indexed
+        if data is None:
+            return _error("no such picture in the index.", 404)
+        return Response(data, media_type="image/webp", headers={"Cache-Control": "private, max-age=3600"})
+
+    async def get_picture(request: Request) -> Response:
+        path = index.path(_key(request))
+        if path is None or not path.is_file():
+            return _error("no such picture in the index.", 404)
+        return FileResponse(path, content_disposition_type="inline", filename=path.name)
+
+    async def missing(request: Request, error: Exception) -> Response:
+        return _error("no such page.", 404)
+
+    return Starlette(
+        routes=[
+            *_page_routes(),
+            Route("/about", get_about),
+            Route("/search", post_search, methods=["POST"]),
+            Route("/thumbnail/{key}", get_thumbnail),
+            Route("/picture/{key}", get_picture),
+        ],
+        middleware=[Middleware(Gate, host=host)],
+        exception_handlers={404: missing},
+    )
+
+
+def _page_routes() -> list[Route]:
+    content = {name: page_file(name) for name in PAGE}
+    content["backend.js"] = (files("conaclip_edge.web.server") / "backend.js").read_bytes()
+    routes = [Route(f"/{name}", _static(data, _KINDS[Path(name).suffix])) for name, data in content.items()]
+    return [Route("/", _static(content["index.html"], "text/html")), *routes]
+
+
+def _static(data: bytes, kind: str) -> Callable[[Request], Response]:
+    return lambda request: Response(data, media_type=kind)
+
+
+def _key(request: Request) -> int:
+    """Return the key in a path, -1 for what is no number."""
+    text: str = request.path_params["key"]
+    return int(text) if len(text) < 20 and text.isascii() and text.isdecimal() else -1
+
+
+def _read(path: Path | None) -> bytes:
+    try:
+        if path is not None:
+            return path.read_bytes()
+    except OSError:
+        pass
+    raise UserError("this picture is not in the index any more.")
+
+
+async def _body(request: Request, uploads: asyncio.Semaphore) -> bytes | None:
+    """Read what was sent, None as soon as it is too large; TimeoutError if it takes too long."""
+    size = request.headers.get("content-length", "")
+    if size == "0" or not (size or "transfer-encoding" in request.headers):
+        return b""
+    if size.isdecimal() and int(size[:20]) > LARGEST_UPLOAD:
+        return None
+    data = bytearray()
+    async with uploads, asyncio.timeout(BODY_SECONDS):
+        async for chunk in request.stream():
+            data += chunk
+            if len(data) > LARGEST_UPLOAD:
+                return None
+    return bytes(data)
+
+
+def _error(message: str, status: int) -> Response:
+    return Response(json.dumps({"error": message}), status, media_type="application/json")

@@ -1,0 +1,155 @@
+"""A static site that runs a bundle in the browser over an index of pictures."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from conaclip_edge.bundle.integrity import check_members
+from conaclip_edge.bundle.manifest import Manifest, read_manifest
+from conaclip_edge.data.preprocess import BadPicture
+from conaclip_edge.errors import UserError
+from conaclip_edge.search.index import PictureIndex, open_index
+from conaclip_edge.search.spelling import whole_words
+from conaclip_edge.system.files import atomic_folder, read_json
+from conaclip_edge.system.progress import track
+from conaclip_edge.web.page import HEADERS, PAGE, page_file
+from conaclip_edge.web.site.int8_vectors import quantise
+from conaclip_edge.web.site.npm import site_modules
+from conaclip_edge.web.thumbnails import thumbnail
+
+MAX_PIXELS = 64_000_000
+ENGINE = (
+    *("backend.js", "engine.js", "towers.js", "tokenize.js", "preprocess.js", "query.js", "rows.js"),
+    *("check.html", "check-page.js", "check.js"),
+)
+TOKENIZERS = ("WordPiece", "BPE", "Unigram")  # what the page's tokenizer knows
+_TOWERS = ("image", "text")
+
+
+def build_site(bundle: Path, index: Path, out: Path, credit: str = "") -> dict[str, Any]:
+    """Write a static site.
+
+    Args:
+        bundle: with int8 files for ONNX.
+        index: of pictures, made with a bundle of the same embedding space.
+        out: folder of the site; an older one is replaced at the end.
+        credit: of the pictures, for the foot of the page.
+
+    Returns:
+        What was written: `site`, `pictures`, `left_out` (name: reason) and `bytes`.
+
+    Raises:
+        UserError: no bundle, no index, no ONNX files, changed ones, another embedding space, or npm is missing.
+    """
+    manifest = read_manifest(bundle)
+    towers = {name: bundle / "onnx" / f"{name}.int8.onnx" for name in _TOWERS}
+    if not all(path.is_file() for path in towers.values()):
+        raise UserError(
+            f"bundle {bundle} has no int8 files for ONNX, which a browser runs. "
+            "Add them: conaclip-edge export --target onnx"
+        )
+    copied = (*towers.values(), bundle / "tokenizer.json", bundle / "preprocess.json")
+    tokenizer = read_json(bundle / "tokenizer.json", "tokenizer")
+    kind = tokenizer.get("model", {}).get("type")
+    if kind not in TOKENIZERS:
+        raise UserError(
+            f"bundle {bundle} has a tokenizer of kind {kind}, which the page's tokenizer does not know. "
+            f"Known: {', '.join(TOKENIZERS)}. 'conaclip-edge serve' runs it."
+        )
+    pictures = open_index(index)
+    if pictures.space_id != manifest.embedding_space:
+        raise UserError(
+            f"bundle {bundle} has embedding space {manifest.embedding_space[:16]}, index {index} has "
+            f"{pictures.space_id[:16]}: their vectors cannot be compared. Make the site with the index's own bundle."
+        )
+    if out.resolve() in (*bundle.resolve().parents, *index.resolve().parents, bundle.resolve(), index.resolve()):
+        raise UserError(f"--out {out} would replace the bundle or the index. Choose another folder.")
+    check_members(bundle, manifest.model_dump(), [*copied, bundle / "golden"])
+    modules = site_modules()
+    with atomic_folder(out) as folder:
+        for name in PAGE:
+            (folder / name).write_bytes(page_file(name))
+        engine = files("conaclip_edge.web") / "model"
+        for name in ENGINE:
+            (folder / name).write_bytes((engine / name).read_bytes())
+        (folder / "licences.txt").write_bytes((files("conaclip_edge.web") / "licences.txt").read_bytes())
+        shutil.copytree(modules, folder / "vendor")
+        (folder / "model").mkdir()
+        for path in copied:
+            shutil.copy(path, folder / "model" / path.name)
+        shutil.copytree(bundle / "golden", folder / "golden")
+        names, left_out = _index(pictures, folder)
+        about = _about(manifest, pictures, names, credit) | {"words": whole_words(tokenizer)}
+        (folder / "site.json").write_text(json.dumps(about, ensure_ascii=False), "utf-8")
+        headers = "".join(f"  {name}: {value}\n" for name, value in HEADERS.items())
+        (folder / "_headers").write_text(f"/*\n{headers}", "utf-8")  # as Netlify and Cloudflare Pages read it
+        for path in folder.rglob("*"):
+            path.chmod(0o755 if path.is_dir() else 0o644)  # a web server is another user
+        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return {"site": str(out), "pictures": len(names), "left_out": left_out, "bytes": size}
+
+
+def site_text(outcome: dict[str, Any]) -> str:
+    """Say for a terminal what was written and how to look at it."""
+    lost = outcome["left_out"]
+    lines = [
+        f"site in {outcome['site']}: {outcome['pictures']} pictures, {outcome['bytes'] / 1e6:.1f} MB",
+        *(f"left out: {name}: {reason}" for name, reason in lost.items()),
+        f"Look at it: python3 -m http.server -b 127.0.0.1 -d {outcome['site']} 8080, then http://127.0.0.1:8080/",
+    ]
+    return "\n".join(lines)
+
+
+def _about(manifest: Manifest, index: PictureIndex, names: list[str], credit: str) -> dict[str, Any]:
+    return {
+        "name": manifest.name,
+        "digest": manifest.digest,
+        "embedding_space": manifest.embedding_space,
+        "dim": index.dim,
+        "context": manifest.context,
+        "eos_id": manifest.eos_id,
+        "max_pixels": MAX_PIXELS,
+        "credit": credit,
+        "pictures": names,
+    }
+
+
+def _index(index: PictureIndex, folder: Path) -> tuple[list[str], dict[str, str]]:
+    """Write vectors and thumbnails of the pictures that can still be read; returns their names and the others."""
+    (folder / "index").mkdir()
+    (folder / "thumbs").mkdir()
+    keys, vectors = index.vectors()
+    paths = [index.path(int(key)) for key in keys]
+    kept: list[int] = []
+    names: list[str] = []
+    left_out: dict[str, str] = {}
+    with ThreadPoolExecutor() as pool:
+        found = pool.map(_small, paths)
+        for place, (path, (data, reason)) in enumerate(track(list(zip(paths, found, strict=True)), "thumbnails")):
+            name = path.relative_to(index.pictures).as_posix() if path else f"picture {keys[place]}"
+            if data is None:
+                left_out[name] = reason
+                continue
+            (folder / "thumbs" / f"{len(kept)}.webp").write_bytes(data)
+            kept.append(place)
+            names.append(name)
+    values, scales = quantise(vectors[kept])
+    (folder / "index" / "vectors.i8").write_bytes(values.tobytes())
+    (folder / "index" / "scales.f32").write_bytes(scales.astype("<f4").tobytes())
+    return names, left_out
+
+
+def _small(path: Path | None) -> tuple[bytes | None, str]:
+    if path is None:
+        return None, "removed from the index meanwhile"
+    try:
+        return thumbnail(path.read_bytes()), ""
+    except OSError as error:
+        return None, f"cannot be read ({error.strerror})"
+    except BadPicture as error:
+        return None, str(error)

@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conaclip_edge.benchmarks.report.html import render_html
+from conaclip_edge.benchmarks.report.markdown import rows_table, summary_table
+from conaclip_edge.benchmarks.report.regression import check_regression, merge_reports
+from conaclip_edge.benchmarks.schema.report import parse_report
+from conaclip_edge.errors import UserError
+from tests.helpers.benchmarks.pages import read_page
+from tests.helpers.benchmarks.sample import sample_values
+
+PHONE = {
+    "label": "Google Pixel 9, Android 16",
+    "kind": "phone",
+    "cpu": "Tensor G4",
+    "isa": ["asimddp", "i8mm"],
+    "os": "Android 16",
+}
+SLUG = "google-pixel-9-android-16"
+
+
+def phone_values() -> dict[str, Any]:
+    values = sample_values()
+    rows = values["rows"][:2]
+    for row in rows:
+        row |= {
+            "host": PHONE["label"],
+            "recall": None,
+            "mean_recall": None,
+            "relative_recall": {},
+            "alone": {},
+            "stages": {},
+        }
+    return values | {
+        "rows": rows,
+        "environment": PHONE,
+        "dataset": None,
+        "ship": None,
+        "gallery": [],
+        "pictures": {},
+        "gallery_row": None,
+    }
+
+
+def write(folder: Path, name: str, values: dict[str, Any]) -> Path:
+    (folder / name).write_text(json.dumps(values), "utf-8")
+    return folder / name
+
+
+def test_rows_of_a_phone_join_those_of_a_host_under_its_name(tmp_path):
+    merged = merge_reports(
+        [write(tmp_path, "host.json", sample_values()), write(tmp_path, "phone.json", phone_values())]
+    )
+    rows = {row["id"]: row for row in merged["rows"]}
+    moved = rows[f"executorch-int8@{SLUG}"]
+    assert moved["host"] == PHONE["label"]
+    for tower, one in rows["executorch-int8"]["latency_ms"].items():
+        renamed = {f"teacher-fp32@{SLUG}": one["ratio_to"]["teacher-fp32"]}
+        assert moved["latency_ms"][tower] == one | {"ratio_to": renamed}
+    assert merged["ship"] == "executorch-int8"
+    assert [one["label"] for one in merged["other_environments"]] == [PHONE["label"]]
+    page = render_html(parse_report(merged, "x"))
+    assert page.count(PHONE["label"]) >= 3
+    assert "the phones that were measured are in the tables" in page
+
+
+def test_no_chart_or_table_gives_a_phone_s_figure_without_its_name(tmp_path):
+    merged = parse_report(
+        merge_reports([write(tmp_path, "host.json", sample_values()), write(tmp_path, "phone.json", phone_values())]),
+        "x",
+    )
+    named = {merged.name(row) for row in merged.rows if row.host == PHONE["label"]}
+    assert named == {f"{row.label}, {PHONE['label']}" for row in merged.rows if row.host == PHONE["label"]}
+    page = read_page(render_html(merged))
+    for chart in page.all("svg"):
+        labels = [text.text for text in chart.all("text") if "label" in (text.attributes.get("class") or "").split()]
+        assert len(labels) == len(set(labels)), "two rows of a chart have one name"
+    firsts = {line[2:].split("  ")[0] for line in summary_table(merged).splitlines()}
+    assert named <= firsts
+    cells = [line.split("|")[1].strip() for line in rows_table(merged).splitlines() if line.startswith("|")]
+    assert named <= set(cells)
+
+
+def test_rows_of_training_are_there_once(tmp_path):
+    paths = [write(tmp_path, f"{name}.json", sample_values()) for name in "ab"]
+    merged = merge_reports(paths)
+    assert [row["id"] for row in merged["rows"] if row["group"] == "training"] == [
+        "teacher",
+        "infonce",
+        "motis",
+        "conaclip",
+    ]
+
+
+def test_two_runs_on_one_machine_stay_apart(tmp_path):
+    merged = merge_reports([write(tmp_path, f"{name}.json", sample_values()) for name in "ab"])
+    labels = {merged["environment"]["label"], *(one["label"] for one in merged["other_environments"])}
+    assert labels == {row["host"] for row in merged["rows"]}
+    assert len(labels) == 2
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "message"),
+    [
+        ("model", "embedding_space", "ef" * 32, r"b\.json is of another student than .*a\.json \(.* efefefef"),
+        (
+            "dataset",
+            "fingerprint",
+            "00" * 32,
+            r"b\.json \(openmoji-family/test, 178 pictures, 0+\.\.\) and .*a\.json",
+        ),
+    ],
+    ids=["another student", "other data"],
+)
+def test_reports_that_compare_unlike_things_do_not_merge(tmp_path, section, key, value, message):
+    other = sample_values()
+    other[section][key] = value
+    paths = [write(tmp_path, "a.json", sample_values()), write(tmp_path, "b.json", other)]
+    with pytest.raises(UserError, match=message):
+        merge_reports(paths)
+
+
+def test_no_report_at_all_shows_how():
+    with pytest.raises(UserError, match=r"Example: conaclip-edge report host\.json phone\.json"):
+        merge_reports([])
+
+
+def row_of(values: dict[str, Any], name: str) -> dict[str, Any]:
+    return next(row for row in values["rows"] if row["id"] == name)
+
+
+def test_the_same_report_is_no_regression():
+    assert check_regression(sample_values(), sample_values()) == []
+
+
+def test_any_loss_of_recall_on_the_same_machine_counts():
+    values = sample_values()
+    row_of(values, "onnx-int8")["recall"]["i2t"]["5"] -= 0.6
+    found = check_regression(values, sample_values())
+    assert len(found) == 1
+    assert found[0].startswith("ONNX int8: i2t recall fell from ")
+    assert check_regression(sample_values(), values) == []
+
+
+def test_other_instruction_sets_may_cost_half_a_point_of_recall():
+    values = sample_values()
+    values["environment"]["isa"] = ["asimddp"]
+    row_of(values, "onnx-int8")["recall"]["i2t"]["5"] -= 1.2  # 0.4 of the mean
+    assert check_regression(values, sample_values()) == []
+    row_of(values, "onnx-int8")["recall"]["i2t"]["5"] -= 1.2
+    assert len(check_regression(values, sample_values())) == 1
+
+
+def slower(factor: float, width: float = 0.01) -> dict[str, Any]:
+    values = sample_values()
+    found = row_of(values, "executorch-int8")["latency_ms"]["image"]["ratio_to"]["teacher-fp32"]
+    median = factor * found["median"]
+    found |= {"median": median, "q25": (1 - width) * median, "q75": (1 + width) * median}
+    return values
+
+
+def test_a_ratio_that_grew_beyond_the_noise_counts():
+    found = check_regression(slower(1.3), sample_values())
+    assert len(found) == 1
+    assert found[0].startswith("ExecuTorch int8: image tower takes 0.0")
+    assert "teacher-fp32's time" in found[0]
+
+
+def test_a_ratio_within_the_noise_or_a_tenth_does_not_count():
+    assert check_regression(slower(1.3, width=0.5), sample_values()) == []
+    assert check_regression(slower(1.09, width=0.0001), slower(1, width=0.0001)) == []
+    assert len(check_regression(slower(1.11, width=0.0001), slower(1, width=0.0001))) == 1
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_timing_that_was_marked_as_noisy_has_to_be_slower_by_half(side):
+    for factor, count in ((1.3, 0), (1.6, 1)):
+        pair = slower(factor, width=0.0001), slower(1, width=0.0001)
+        row_of(pair[side], "executorch-int8")["latency_ms"]["image"]["noisy"] = True
+        assert len(check_regression(*pair)) == count
+
+
+def test_absolute_times_and_other_machines_say_nothing_about_speed():
+    values = sample_values()
+    row_of(values, "executorch-int8")["latency_ms"]["image"]["p50"] *= 3
+    assert check_regression(values, sample_values()) == []
+    other = slower(1.3)
+    other["environment"]["cores"] = 64
+    assert check_regression(other, sample_values()) == []
+
+
+def test_a_row_or_recall_that_is_gone_counts():
+    values = sample_values()
+    values["rows"] = [row for row in values["rows"] if row["id"] != "onnx-int8"]
+    row_of(values, "executorch-int8")["recall"] = None
+    assert check_regression(values, sample_values()) == [
+        "ONNX int8: the row is gone",
+        "ExecuTorch int8: recall is gone",
+    ]
+
+
+def test_a_baseline_on_other_data_is_refused():
+    values = sample_values()
+    values["dataset"]["split"] = "val"
+    with pytest.raises(UserError, match="measured on other data; their recall does not compare"):
+        check_regression(values, sample_values())

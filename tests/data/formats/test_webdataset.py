@@ -1,0 +1,167 @@
+"""Format webdataset: members, splits, keys and what is refused."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import tarfile
+
+import numpy as np
+import pytest
+
+from conaclip_edge.config.data import DataConfig
+from conaclip_edge.data.formats import webdataset
+from conaclip_edge.data.load import read_pairs
+from conaclip_edge.errors import UserError
+
+
+def shard(path, **members):
+    """Write a shard; a double underscore in a member's name stands for its first dot, a single one for a later dot."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as tar:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name.replace("__", ".").replace("_", "."))
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return DataConfig(format="webdataset", path=path)
+
+
+def test_caption_is_taken_from_json_where_there_is_no_text(tmp_path):
+    config = shard(
+        tmp_path / "00000.tar",
+        a__jpg=b"1",
+        a__json=json.dumps({"caption": "from json", "exif": {"x": 1}}).encode(),
+        b__png=b"2",
+        b__txt=b"from text",
+        b__json=json.dumps({"caption": "not this", "exif": None, "error_message": "later"}).encode(),
+        c__webp=b"3",
+        c__json=json.dumps({"captions": ["one", "two"]}).encode(),
+        d__jpg=b"4",
+    )
+    pairs = read_pairs(config)
+    assert list(pairs.captions) == [("from json",), ("from text",), ("one", "two"), ()]
+    assert [pairs.read(i) for i in range(4)] == [b"1", b"2", b"3", b"4"]
+    assert [key.split("#")[0] for key in pairs.keys] == ["a.jpg", "b.png", "c.webp", "d.jpg"]
+
+
+def test_equal_keys_of_two_shards_are_two_pictures(tmp_path):
+    for name in ("00000.tar", "00001.tar"):
+        shard(tmp_path / name, a__jpg=name.encode(), a__txt=name.encode())
+    pairs = read_pairs(DataConfig(format="webdataset", path=tmp_path))
+    assert [pairs.read(i) for i in range(2)] == [b"00000.tar", b"00001.tar"]
+    assert len(set(pairs.keys)) == 2
+
+
+def test_splits_come_from_folders_and_shard_names(tmp_path):
+    shard(tmp_path / "train" / "00000.tar", a__jpg=b"1", a__txt=b"x")
+    shard(tmp_path / "val-000.tar", a__jpg=b"2", a__txt=b"x")
+    shard(tmp_path / "test" / "00000.tar", a__jpg=b"3", a__txt=b"x")
+    pairs = read_pairs(DataConfig(format="webdataset", path=tmp_path))
+    assert {pairs.read(i): str(pairs.splits[i]) for i in range(3)} == {b"1": "train", b"2": "val", b"3": "test"}
+
+
+def test_a_sample_with_a_member_twice_is_skipped(tmp_path):
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w") as tar:
+        for name, data in (("a.jpg", b"1"), ("a.txt", b"x"), ("b.jpg", b"2"), ("b.txt", b"x"), ("b.JPG", b"3")):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    pairs = read_pairs(DataConfig(format="webdataset", path=path, max_bad=0.5))
+    assert [pairs.read(row) for row in range(len(pairs))] == [b"1"]
+    assert list(pairs.skipped) == ["a.tar b: has one of jpg, txt twice"]
+
+
+def test_sample_without_picture_is_skipped(tmp_path):
+    config = shard(tmp_path / "a.tar", a__jpg=b"1", a__txt=b"x", b__txt=b"y")
+    pairs = read_pairs(config.model_copy(update={"max_bad": 0.5}))
+    assert len(pairs) == 1
+    assert list(pairs.skipped) == ["a.tar b: has no picture, only txt"]
+
+
+class RunsCode:
+    """Unpickling this calls a function of the test."""
+
+    def __reduce__(self):
+        return exec, ("raise AssertionError('a pickle was loaded')",)
+
+
+@pytest.mark.parametrize("name", ["a__pkl", "a__pickle", "a__pyd", "a__pth", "a__PTH", "a__state_pt", "a__pkl_gz"])
+def test_pickled_member_is_refused(tmp_path, name, cache):
+    members = {"a__jpg": b"1", "a__txt": b"x", name: pickle.dumps(RunsCode())}
+    with pytest.raises(
+        UserError, match=r"00000\.tar: member 'a\..*' may be a pickle, which could run code\. Remove it"
+    ):
+        read_pairs(shard(tmp_path / "00000.tar", **members))
+    assert not list(cache.rglob("*.arrow"))
+
+
+def test_pickled_array_is_not_loaded(tmp_path):
+    array = io.BytesIO()
+    np.save(array, np.array([RunsCode()], dtype=object), allow_pickle=True)
+    pairs = read_pairs(shard(tmp_path / "00000.tar", a__jpg=b"1", a__txt=b"x", a__npy=array.getvalue()))
+    assert list(pairs.captions) == [("x",)]
+
+
+def test_pictures_are_read_where_they_lie(tmp_path, cache):
+    config = shard(tmp_path / "a.tar", a__jpg=b"p" * 100_000, a__txt=b"x", b__jpg=b"q" * 100_000, b__txt=b"y")
+    pairs = read_pairs(config)
+    assert [pairs.read(i) for i in (1, 0)] == [b"q" * 100_000, b"p" * 100_000]
+    assert sum(file.stat().st_size for file in cache.rglob("*") if file.is_file()) < 10_000
+
+
+def test_a_pass_that_was_killed_goes_on_with_the_next_shard(tmp_path, monkeypatch):
+    for number in range(4):
+        shard(tmp_path / f"{number}.tar", a__jpg=bytes([number]), a__txt=b"x")
+    config, read, seen = DataConfig(format="webdataset", path=tmp_path), webdataset._rows, []
+
+    def rows(folder, file):
+        if file.name == "2.tar" and "2.tar" not in seen:
+            seen.append(file.name)
+            raise KeyboardInterrupt
+        seen.append(file.name)
+        return read(folder, file)
+
+    monkeypatch.setattr(webdataset, "_rows", rows)
+    monkeypatch.setattr(webdataset, "available_cores", lambda: 1)
+    with pytest.raises(KeyboardInterrupt):
+        read_pairs(config)
+    pairs = read_pairs(config)
+    assert [pairs.read(i) for i in range(4)] == [bytes([number]) for number in range(4)]
+    assert sorted(seen) == ["0.tar", "1.tar", "2.tar", "2.tar", "3.tar"]
+
+
+def test_a_shard_that_is_added_is_the_only_one_read(tmp_path, monkeypatch):
+    config, read, seen = DataConfig(format="webdataset", path=tmp_path), webdataset._rows, []
+    monkeypatch.setattr(webdataset, "_rows", lambda folder, file: seen.append(file.name) or read(folder, file))
+    for name in ("0.tar", "1.tar"):
+        shard(tmp_path / name, a__jpg=name.encode(), a__txt=b"x")
+        assert len(read_pairs(config)) == len(seen)
+    assert seen == ["0.tar", "1.tar"]
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        (
+            {"a__txt": b"x", "a__v1_jpg": b"1"},
+            r"no member of .* is named like a picture .*00000\.tar a: has no picture, only txt, v1\.jpg\.",
+        ),
+        ({"a__jpg": b"1", "a__json": b"{"}, r"cannot read .*: JSONDecodeError"),
+        ({"a__jpg": b"1", "a__json": b"[1]"}, r".*00000\.tar member 'a\.json' is a list"),
+        ({"a__jpg": b"1", "a__txt": b"\xff\xfe"}, r"cannot read .*: UnicodeDecodeError"),
+        ({"a__jpg": b"1", "a__txt": b"x" * 2_000_000}, r"member 'a\.txt' has 2,000,000 bytes\. A caption has at most"),
+    ],
+)
+def test_malformed_member_is_told(tmp_path, members, message):
+    with pytest.raises(UserError, match=message):
+        read_pairs(shard(tmp_path / "00000.tar", **members))
+
+
+def test_truncated_shard_is_told(tmp_path):
+    config = shard(tmp_path / "00000.tar", a__jpg=b"1" * 5000, a__txt=b"x")
+    whole = config.path.read_bytes()
+    config.path.write_bytes(whole[:3000])
+    with pytest.raises(UserError, match=r"cannot read .*00000\.tar: ReadError: unexpected end of data"):
+        read_pairs(config)

@@ -1,0 +1,44 @@
+"""One small checkpoint with its data for all tests that need a whole export."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from conaclip_edge.config.export import ExportConfig
+from conaclip_edge.export.export_bundle import export_bundle
+from tests.helpers.bar_pictures import write_checkpoint, write_pictures
+from tests.helpers.stand_in_exporter import StandIn
+
+
+@pytest.fixture(scope="session")
+def bars(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with data/ and the checkpoint student/; tests change neither."""
+    torch.set_num_threads(1)
+    home = tmp_path_factory.mktemp("export-bars")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_DATASETS_CACHE", str(home / "cache"))
+        write_checkpoint(home / "student", write_pictures(home / "data"))
+        yield home
+
+
+@pytest.fixture(scope="session")
+def exported(bars: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, StandIn]:
+    """A bundle of two targets in fp16, and the exporter that made it; tests change neither."""
+    made, folder = StandIn(), tmp_path_factory.mktemp("exported") / "bundle"
+    targets = [ExportConfig(target="onnx", precision="fp16"), ExportConfig(target="coreml", precision="fp16")]
+    with pytest.MonkeyPatch.context() as patch:
+        made.install(patch)
+        export_bundle(bars / "student", targets, folder)
+    return folder, made
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> StandIn:
+    """An exporter and its runtime that take no time, in place of all real ones; its towers can be given faults."""
+    made = StandIn()
+    made.install(monkeypatch)
+    return made

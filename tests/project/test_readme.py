@@ -1,0 +1,85 @@
+"""README's first screen shows what the committed results say, and names commands that exist."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from conaclip_edge.benchmarks.report.markdown import answer, rows_table
+from conaclip_edge.benchmarks.schema.report import read_report
+from conaclip_edge.cli.main import app
+from conaclip_edge.config.graph import GraphConfig
+from conaclip_edge.distill.graph import expand
+from conaclip_edge.study.cells import graph_of
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", ["openmoji", "demo", "demo-same-pairs"])
+def test_the_recall_table_is_that_of_the_committed_results(name: str) -> None:
+    results = json.loads((ROOT / "distill" / "results" / f"{name}.json").read_text("utf-8"))
+    for graph, row in results["rows"].items():
+        cells = [" / ".join(f"{value:.1f}" for value in row["recall"][way].values()) for way in ("t2i", "i2t")]
+        mean = f"{row['mean']:.1f}" + (f" ± {row['spread']:.1f}" if row["spread"] is not None else "")
+        line = f"| student, `{graph}` | {cells[0]} | {cells[1]} | {mean} |"
+        assert line in README
+
+
+def test_the_table_of_the_folds_is_that_of_the_committed_result() -> None:
+    found = json.loads((ROOT / "distill" / "results" / "folds.json").read_text("utf-8"))
+    text = (ROOT / "distill" / "README.md").read_text("utf-8")
+    shares = []
+    for row in found["folds"]:
+        teacher, student = row["teacher"]["mean_recall"], row["student"]["mean"]
+        shares.append(f"{100 * student / teacher:.0f}")
+        pictures = row["dataset"]["pictures"]
+        assert f"| {row['fold']} | {pictures} | {teacher:.1f} | {student:.1f} | {shares[-1]} % |" in text
+    joined = found["joined"]
+    assert joined["pictures"] == sum(row["dataset"]["pictures"] for row in found["folds"])
+    kept, (low, high) = 100 * joined["student"] / joined["teacher"], joined["interval_95"]
+    assert f"**{kept:.0f} %**, 95 % interval {100 * low:.0f} to {100 * high:.0f} %" in text
+    said = " ".join(README.split())
+    assert f"keeps {kept:.0f} % of the teacher's mean recall" in said
+    assert f"{', '.join(shares[:-1])} and {shares[-1]} % fold by fold" in said
+
+
+def test_the_table_of_the_study_is_that_of_the_committed_result() -> None:
+    found = json.loads((ROOT / "distill" / "results" / "study.json").read_text("utf-8"))
+    text = (ROOT / "distill" / "README.md").read_text("utf-8")
+    rows = [*found["cells"].values(), *(one["row"] for one in found["sweeps"]["temperature"] if one["factor"] == 0.4)]
+    rows += [row[split] for row in found["test"].values() for split in ("val", "test")]
+    for row in rows:
+        low, high = row["interval_95"]
+        assert f"{row['mean']:.1f} ± {row['spread']:.1f} ({row['difference']:+.1f} [{low:+.1f}, {high:+.1f}])" in text
+
+
+def test_the_default_graph_is_the_study_s_best_on_val() -> None:
+    found = json.loads((ROOT / "distill" / "results" / "study.json").read_text("utf-8"))
+    swept = [one for axis in found["sweeps"].items() for one in ({"axis": axis[0], **row} for row in axis[1])]
+    best = max(swept, key=lambda one: one["row"]["mean"])
+    factors = {"temperature": 1.0, "weight": 1.0, best["axis"]: best["factor"]}
+    graph = graph_of(found["final"]["cells"], **factors)
+    shipped, wanted = expand(GraphConfig(preset="conaclip")), expand(graph)
+    assert [(term.edge, term.loss) for term in shipped] == [(term.edge, term.loss) for term in wanted]
+    for term, other in zip(shipped, wanted, strict=True):
+        assert (term.weight, term.temperature) == pytest.approx((other.weight, other.temperature))
+
+
+def test_the_first_screen_shows_the_committed_report() -> None:
+    report = read_report(ROOT / "benchmarks" / "results" / "demo.json")
+    first = README[: README.index("## What it does")]
+    assert answer(report) in first
+    assert rows_table(report) in first
+    assert "(benchmarks/report.png)" in first
+    assert (ROOT / "benchmarks" / "report.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_command_of_the_readme_exists() -> None:
+    known = {info.name or info.callback.__name__ for info in app.registered_commands if info.callback}
+    named = set(re.findall(r"^conaclip-edge ([a-z-]+)", README, flags=re.MULTILINE))
+    assert named
+    assert named <= known

@@ -1,0 +1,88 @@
+"""Several graphs and seeds at equal budget, side by side."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conaclip_edge.errors import UserError
+from conaclip_edge.evaluation.evaluate import evaluate
+from conaclip_edge.study import compare as module
+from conaclip_edge.study.compare import compare, recall_table
+
+
+@pytest.fixture(scope="module")
+def outcome(world: Path, settings: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """Two graphs with two seeds each, two steps a run, trained by processes of their own."""
+    home = tmp_path_factory.mktemp("compare")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_DATASETS_CACHE", str(world / "datasets"))
+        return home, compare(settings(steps=2), ["infonce", "motis"], [0, 1], home, "test", jobs=1)
+
+
+def test_every_row_is_the_mean_over_its_runs(outcome: tuple[Path, dict[str, Any]]) -> None:
+    home, found = outcome
+    assert (found["n"], found["split"], found["seeds"]) == (9, "test", [0, 1])
+    for graph, row in found["rows"].items():
+        runs = [evaluate(home / f"{graph}-s{seed}", None, "test", "onnx") for seed in (0, 1)]
+        means = [run["mean_recall"] for run in runs]
+        assert row["mean_recall"] == means
+        assert row["mean"] == pytest.approx(np.mean(means))
+        assert row["spread"] == pytest.approx(abs(means[0] - means[1]) / np.sqrt(2))
+        for way in ("t2i", "i2t"):
+            for k, value in row["recall"][way].items():
+                assert value == pytest.approx(np.mean([run["recall"][way][k] for run in runs]))
+    json.dumps(found)
+
+
+def test_all_runs_differ_in_graph_and_seed_alone(outcome: tuple[Path, dict[str, Any]]) -> None:
+    home, _ = outcome
+    recipes = [
+        json.loads((home / name / "training.json").read_text("utf-8"))["recipe"] for name in ("infonce-s0", "motis-s1")
+    ]
+    differing = {key for key in recipes[0] if recipes[0][key] != recipes[1][key]}
+    assert differing == {"name", "seed", "graph"}
+    weights = {path.read_bytes() for path in home.glob("*/model.safetensors")}
+    assert len(weights) == 4
+
+
+def test_a_finished_run_is_kept_and_one_of_another_recipe_is_not(
+    outcome: tuple[Path, dict[str, Any]], settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, found = outcome
+    folder = home / "motis-s1"
+    kept = settings().model_validate(json.loads((folder / "training.json").read_text("utf-8"))["recipe"])
+
+    def trains(*_: Any) -> None:
+        raise InterruptedError
+
+    monkeypatch.setattr("conaclip_edge.distill.trainer.distill", trains)
+    again = module._run(kept, folder, "test")
+    assert again["mean_recall"] == found["rows"]["motis"]["mean_recall"][1]
+    with pytest.raises(InterruptedError):
+        module._run(kept.model_copy(update={"seed": 7}), folder, "test")
+
+
+def test_the_table_names_graphs_spread_and_size(outcome: tuple[Path, dict[str, Any]]) -> None:
+    _, found = outcome
+    lines = recall_table(found["rows"], found["n"], found["split"]).splitlines()
+    assert "n = 9 (test)" in lines[0]
+    assert [line.split()[0] for line in lines[1:]] == ["infonce", "motis"]
+    for line, row in zip(lines[1:], found["rows"].values(), strict=True):
+        assert f"{row['mean']:.1f} +- {row['spread']:.1f}" in line
+
+
+def test_a_single_run_has_no_spread(outcome: tuple[Path, dict[str, Any]]) -> None:
+    _, found = outcome
+    row = found["rows"]["motis"] | {"spread": None}
+    assert "+-" not in recall_table({"motis": row}, 9, "test")
+
+
+def test_an_unknown_graph_is_told_before_anything_trains(settings: Any) -> None:
+    with pytest.raises(UserError, match=r"unknown graph preset 'moits' in --graphs\. Did you mean 'motis'\?"):
+        compare(settings(), ["infonce", "moits"], [0], Path("out"))
+    assert not Path("out").exists()

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conaclip_edge.benchmarks.schema.report import Row
+from conaclip_edge.bundle.open import open_bundle
+from conaclip_edge.errors import GateFailed, UserError
+from conaclip_edge.web.measure import report as measure
+from conaclip_edge.web.measure.local_server import serve_folder
+from conaclip_edge.web.site.int8_vectors import best
+
+SEARCH = """Promise.all({queries}.map(async text => {{
+    const {{search}} = await import("./backend.js");
+    const {{hits, vector}} = await search({{text, picture: null, like: null, k: 10}});
+    return {{rows: hits.map(({{key, score}}) => [key, score]), vector: [...vector]}};
+}}))"""
+
+
+@pytest.fixture(scope="module")
+def rows(site):
+    """int8 rows and scales as they lie on the site."""
+    scales = np.fromfile(site / "index" / "scales.f32", dtype="<f4")
+    return np.fromfile(site / "index" / "vectors.i8", dtype=np.int8).reshape(len(scales), -1), scales
+
+
+def test_the_browser_gives_golden_ids_pixels_and_embeddings_and_times_both_towers(site, searched):
+    found = measure.measure_site(site)
+    assert found["passed"]
+    assert found["isolated"], "threads need a page that is isolated from others"
+    assert len(found["texts"]) == 32
+    assert all(one["same"] for one in found["texts"])
+    assert min(one["cosine"] for one in found["texts"]) >= 0.98
+    assert len(found["pictures"]) >= 7
+    assert {one["levels"] for one in found["pictures"]} <= {0, 1}
+    for name in ("text", "image", "picture"):
+        times = found["times"][name]["ms"]
+        assert len(times) >= 60
+        assert np.median(times) > 0
+
+
+@pytest.fixture(scope="module")
+def answers(tab, address, searched):
+    """query -> the browser's rows with scores, and its embedding of the query."""
+    queries = searched.queries()[:50]
+    tab.open(f"{address}/")
+    return dict(zip(queries, tab.run(SEARCH.format(queries=json.dumps(queries))), strict=True))
+
+
+def test_the_ten_best_are_pythons_for_fifty_queries(answers, rows):
+    assert len(answers) == 50
+    for query, answer in answers.items():
+        wanted = best(*rows, np.asarray(answer["vector"], dtype=np.float32), 10)
+        assert [row for row, _ in answer["rows"]] == [row for row, _ in wanted], query
+        np.testing.assert_allclose([s for _, s in answer["rows"]], [s for _, s in wanted], rtol=1e-12)
+
+
+def test_the_ten_best_from_pythons_own_embedding_differ_only_where_scores_all_but_tie(answers, rows, searched):
+    bundle = open_bundle(searched.bundle, "onnx")
+    same = 0
+    for query, answer in answers.items():
+        vector = bundle.encode_texts([query])[0]
+        assert np.asarray(answer["vector"]) @ vector > 0.999, query
+        scores = dict(best(*rows, vector, len(rows[1])))
+        own, theirs = best(*rows, vector, 10), [row for row, _ in answer["rows"]]
+        same += [row for row, _ in own] == theirs
+        # the two runtimes' int8 kernels round differently, by less than a hundredth of a cosine
+        np.testing.assert_allclose([scores[row] for row in theirs], [score for _, score in own], atol=0.01)
+    assert same >= 40
+
+
+def test_a_dropped_picture_finds_itself(tab, address, searched):
+    tab.open(f"{address}/")
+    tab.drop(searched.pictures / "val-3.png")
+    tab.until("document.getElementById('status').textContent.includes('nearest')")
+    (name, score), *_ = tab.results()
+    assert name == "val-3"
+    assert score > 0.98
+    tab.press("Escape")
+    tab.until(
+        "document.getElementById('chip').hidden && document.getElementById('status').textContent.includes('first')"
+    )
+
+
+def test_the_page_asks_nobody_else_and_logs_nothing(tab, address, searched):
+    tab.logged.clear()
+    tab.requests.clear()
+    tab.open(f"{address}/")
+    tab.search(searched.queries()[0])
+    assert tab.logged == []
+    assert {one.split("/")[2] for one in tab.requests if "://" in one} == {address.split("/")[2]}
+    assert tab.run("document.getElementById('credit').textContent") == "Bars: CC0 <b>"
+
+
+def test_a_site_that_lacks_a_file_says_so(tab, site, tmp_path):
+    shutil.copytree(site, tmp_path / "site")
+    (tmp_path / "site" / "index" / "vectors.i8").unlink()
+    with serve_folder(tmp_path / "site") as broken:
+        tab.open(f"{broken}/")
+        assert "vectors.i8 is missing" in tab.run("document.querySelector('#error').innerText")
+
+
+def test_a_page_that_fails_is_told(monkeypatch):
+    monkeypatch.setattr(measure, "page_report", lambda site, page: b'{"error": "index/vectors.i8 is missing"}')
+    with pytest.raises(UserError, match=r"site fails in Chromium: index/vectors\.i8 is missing"):
+        measure.measure_site(Path("site"))
+
+
+def found_values(**changes):
+    text = {"text": "a cat", "same": True, "cosine": 0.999}
+    picture = {"name": "pictures/wide.png", "levels": 1, "cosine": 0.999}
+    values = {"bundle": "0" * 64, "agent": "HeadlessChrome/150.0", "min_cosine": 0.98, "pixel_levels": 1}
+    times = {"inputs": 3, "warmup": 5, "ms": [1.0 + 0.01 * place for place in range(60)]}
+    values |= {"texts": [text | changes.get("text", {})], "pictures": [picture | changes.get("picture", {})]}
+    return values | {"times": dict.fromkeys(("text", "image", "picture"), times)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"text": {"same": False}}, "ids of 'a cat'"),
+        ({"text": {"cosine": 0.9}}, r"text 'a cat': 0\.9000"),
+        ({"picture": {"levels": 2}}, "wide.png: 2 levels"),
+        ({"picture": {"cosine": 0.9}}, r"wide.png: 0\.9000"),
+    ],
+)
+def test_a_golden_value_that_differs_fails_the_gate(changes, what, monkeypatch):
+    monkeypatch.setattr(measure, "page_report", lambda site, page: json.dumps(found_values(**changes)).encode())
+    with pytest.raises(GateFailed, match=what):
+        measure.measure_site(Path("site"))
+
+
+def test_the_reports_row_of_the_browser_is_replaced_never_doubled(site, monkeypatch):
+    from benchmarks.sample import sample_report
+
+    report = sample_report()
+    once = measure.with_row(report, found_values(), site)
+    twice = measure.with_row(once, found_values(), site)
+    added = [row for row in twice.rows if row.target == "web"]
+    assert [row.id for row in added] == ["web-int8"]
+    assert len(twice.rows) == len(report.rows) + 1
+    row: Row = added[0]
+    assert row.executed == "native"
+    assert row.recall is None
+    assert row.latency_ms["text"].p50 == pytest.approx(1.295)
+    assert row.size_bytes.total == sum((site / "model" / f"{t}.int8.onnx").stat().st_size for t in ("image", "text"))
+    assert twice.ship == report.ship
+
+
+def test_a_report_of_another_bundle_is_refused(site, tmp_path):
+    from benchmarks.sample import sample_report
+
+    from conaclip_edge.benchmarks.report.write import report_text
+
+    (tmp_path / "report.json").write_text(report_text(sample_report()), "utf-8")
+    with pytest.raises(UserError, match="of another bundle"):
+        measure.add_to_report(found_values(bundle="1" * 64), site, tmp_path / "report.json")
