@@ -33,6 +33,8 @@ def results(as_json: bool) -> Iterator[Any]:
                 return  # one process of several speaks
             import json
 
+            if as_json and hasattr(value, "model_dump"):  # a Result; pydantic is not imported for a text
+                value = value.model_dump(mode="json", by_alias=True)
             content = json.dumps(value, indent=2, ensure_ascii=False) if as_json else text
             os.write(stdout, (content + "\n").encode("utf-8", "replace"))
 
