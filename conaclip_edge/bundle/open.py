@@ -9,13 +9,11 @@ from typing import Any
 import numpy as np
 
 from conaclip_edge.bundle.integrity import check_members
-from conaclip_edge.errors import UserError, unknown
+from conaclip_edge.errors import UserError
 from conaclip_edge.models.tokenizer import TextTokenizer
-from conaclip_edge.runtime.open_tower import open_tower
+from conaclip_edge.runtime.open_tower import RUNTIMES, open_tower, suffixes_of
 from conaclip_edge.runtime.tower import Executed, Tower
 from conaclip_edge.system.files import read_json
-
-SUFFIXES = {"onnx": "onnx", "executorch": "pte", "coreml": "mlpackage"}
 
 
 @dataclass(frozen=True)
@@ -67,12 +65,12 @@ def open_bundle(folder: Path, target: str, precision: str = "int8", threads: int
     Raises:
         UserError: it lacks the target, or a file of it is not what the manifest says.
     """
-    if target not in SUFFIXES:
-        raise unknown("target", target, SUFFIXES)
+    suffix = suffixes_of(target)[0]
     manifest = read_json(folder / "manifest.json", "bundle manifest")
-    files = {tower: folder / target / f"{tower}.{precision}.{SUFFIXES[target]}" for tower in ("image", "text")}
+    files = {tower: folder / target / f"{tower}.{precision}{suffix}" for tower in ("image", "text")}
     if not all(file.exists() for file in files.values()):
-        there = sorted(path.name for path in folder.iterdir() if path.name in SUFFIXES)
+        known = {runtime.target for runtime in RUNTIMES.values()}
+        there = sorted(path.name for path in folder.iterdir() if path.name in known)
         raise UserError(
             f"bundle {folder} has no {precision} files for {target}; it has {', '.join(there) or 'no target'}. "
             f"Add them: conaclip-edge export --target {target} --precision {precision}"

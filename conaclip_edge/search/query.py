@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from conaclip_edge.bundle.open import SUFFIXES, Bundle, open_bundle
+from conaclip_edge.bundle.open import Bundle, open_bundle
 from conaclip_edge.data.preprocess import BadPicture, pixel_values
 from conaclip_edge.errors import UserError
+from conaclip_edge.runtime.open_tower import suffixes_of
 from conaclip_edge.search.index import Hit, PictureIndex, open_index
 
 _MINUS = re.compile(r'(?:^|(?<=\s))-(?:"([^"]*)"|([^\s"-]\S*))')
@@ -137,8 +138,8 @@ def open_searcher(index_folder: Path, bundle: Path | None = None, threads: int =
 
 def open_towers(folder: Path, target: str, threads: int) -> Bundle:
     """Open a target of a bundle in the smallest precision that it has."""
-    suffix = SUFFIXES.get(target)
-    there = (name for name in ("int8", "fp16", "fp32") if (folder / target / f"image.{name}.{suffix}").exists())
+    suffix = suffixes_of(target)[0]
+    there = (name for name in ("int8", "fp16", "fp32") if (folder / target / f"image.{name}{suffix}").exists())
     return open_bundle(folder, target, next(there, "int8"), threads)
 
 
