@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from concurrent.futures.process import BrokenProcessPool
 
-import psutil  # type: ignore[import-untyped]  # ships no types
+import psutil
 
 from conaclip_edge.errors import ConaclipError, UserError
 from conaclip_edge.export.export_target import TargetExport, TargetResult, export_target
@@ -27,7 +27,7 @@ def targets_at_a_time(count: int, parameters: int, cores: int | None = None, fre
         free_bytes: memory that is free or can be freed; None asks the system.
     """
     cores = available_cores() if cores is None else cores
-    free_bytes = psutil.virtual_memory().available if free_bytes is None else free_bytes
+    free_bytes = int(psutil.virtual_memory().available) if free_bytes is None else free_bytes
     return max(1, min(count, cores, free_bytes // (BASE_BYTES + _COPIES * 4 * parameters)))
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conaclip_edge.config.export import ExportConfig
 from conaclip_edge.config.parse import load_yaml, override, parse
-from conaclip_edge.errors import UserError, unknown
+from conaclip_edge.errors import NotInstalled, UserError, unknown
+from conaclip_edge.system.extras import extras_needed
 
 if TYPE_CHECKING:  # torch takes seconds to import, and a wrong target is to be reported at once
     from conaclip_edge.export.quantize.calibration import Calibration
@@ -25,10 +26,10 @@ class Target:
 
     Attributes:
         name: as `--target` has it, and the folder in the bundle.
-        module: its `export(towers, calibration, config, folder)` writes `{image,text}.<precision><suffix>` for each
-            suffix of the target into the folder, and returns notes for the manifest. Notes of one tower are under
-            "image" or "text", seconds of work under "seconds".
-        packages: what the module needs, as pip takes it.
+        module: imported when it is needed. Its `export(towers, calibration, config, folder)` writes
+            `{image,text}.<precision><suffix>` for each suffix of the target into the folder and returns notes for the
+            manifest: those of one tower are under "image" or "text", seconds of work under "seconds". Which packages it
+            may need is in `conaclip_edge.system.extras`.
         precisions: precision -> what is done to weights and activations.
         backend: what runs the files on the device.
         other_backends: those that the setting `backend` can name instead; each has a folder of its own in the bundle.
@@ -36,24 +37,21 @@ class Target:
 
     name: str
     module: str
-    packages: str
     precisions: dict[str, str]
     backend: str
-    other_backends: tuple[str, ...] = field(default=())
+    other_backends: tuple[str, ...] = ()
 
     def exporter(self) -> Exporter:
         """Import and return the function that exports to this target.
 
         Raises:
-            UserError: a package that it needs is not installed.
+            NotInstalled: a package that it needs is not installed; the message names the extra that brings it.
         """
         try:
-            found: Exporter = import_module(self.module).export
-        except ImportError as error:
-            raise UserError(
-                f"target '{self.name}' cannot be exported on this host: {error}. "
-                f"Install it: pip install {self.packages}"
-            ) from error
+            with extras_needed():
+                found: Exporter = import_module(self.module).export
+        except NotInstalled as error:
+            raise NotInstalled(f"target '{self.name}' cannot be exported on this host: {error}") from error
         return found
 
     def backend_of(self, config: ExportConfig) -> str:
@@ -74,7 +72,6 @@ _TARGETS = (
     Target(
         "onnx",
         module="conaclip_edge.export.onnx.export",
-        packages="onnx onnxscript onnxruntime",
         precisions={
             "fp32": "as trained",
             "fp16": "weights and activations float16, normalisation float32",
@@ -86,7 +83,6 @@ _TARGETS = (
     Target(
         "executorch",
         module="conaclip_edge.export.executorch.export",
-        packages="executorch torchao",
         precisions={
             "fp32": "as trained",
             "int8": "linear layers and 1x1 convolutions: int8 weights, activations quantised as they come; other "
@@ -99,7 +95,6 @@ _TARGETS = (
     Target(
         "coreml",
         module="conaclip_edge.export.coreml.export",
-        packages="coremltools",
         precisions={
             "fp16": "weights and activations float16",
             "int8": "int8 weights, float16 arithmetic; or int8 activations too in the image tower, with calibrated "

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from conaclip_edge.errors import UserError, unknown
 from conaclip_edge.runtime.tower import Tower
+from conaclip_edge.system.extras import extras_needed
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ RUNTIMES: dict[str, Runtime] = {
 }
 
 
+@extras_needed()
 def open_tower(path: Path, threads: int = 1) -> Tower:
     """Load an exported tower with the runtime that fits its suffix.
 
@@ -46,6 +48,7 @@ def open_tower(path: Path, threads: int = 1) -> Tower:
 
     Raises:
         UserError: there is no such file, no runtime for it, or the runtime refuses it.
+        NotInstalled: its runtime's extra is not installed.
     """
     if not path.exists():
         raise UserError(f"no exported tower at {path}.")

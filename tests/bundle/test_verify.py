@@ -20,6 +20,7 @@ from conaclip_edge.bundle.verify import VerifyReport, require_ok, verify_bundle,
 from conaclip_edge.data import preprocess
 from conaclip_edge.errors import GateFailed, UserError
 from conaclip_edge.runtime.open_tower import RUNTIMES, Runtime
+from conaclip_edge.system.extras import not_installed
 from tests.helpers.bar_pictures import SPECIAL
 from tests.helpers.stand_in_exporter import begins_at, blurred, masked_by, not_normalised
 
@@ -273,13 +274,17 @@ def test_swapped_files_are_found(sound):
     assert found(sound) == [("altered", "onnx/image.fp16.onnx"), ("altered", "onnx/image.fp16.ort")]
 
 
+def without_coremltools(path: Path, threads: int) -> None:
+    raise not_installed("coremltools")
+
+
 def test_a_file_without_its_runtime_is_not_run_and_no_mismatch(sound, monkeypatch):
-    monkeypatch.setitem(RUNTIMES, ".mlpackage", Runtime("coreml", "no_coremltools", "open_coreml"))
+    monkeypatch.setitem(RUNTIMES, ".mlpackage", Runtime("coreml", __name__, "without_coremltools"))
     report = verify_bundle(sound)
     assert report.ok
     (file,) = (file for file in report.files if file.path == "coreml/image.fp16.mlpackage")
     assert file.executed == "not run"
-    assert "no_coremltools" in file.reason
+    assert "conaclip-edge[coreml]" in file.reason
     assert file.cosine_min is file.cosine_mean is None
 
 

@@ -209,9 +209,13 @@ def test_only_val_pictures_are_read_for_the_gate(bars):
 
 
 def test_a_missing_toolchain_is_reported_before_any_work(bars, monkeypatch, tmp_path):
-    row = replace(TARGETS["coreml"], module="conaclip_edge.export.no_such_module")
-    monkeypatch.setitem(TARGETS, "coreml", row)
-    with pytest.raises(UserError, match=r"target 'coreml' cannot be exported on this host: .*pip install coremltools"):
+    missing = "raise ModuleNotFoundError(\"No module named 'coremltools'\", name='coremltools')"
+    (tmp_path / "needs_coremltools.py").write_text(missing)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(TARGETS, "coreml", replace(TARGETS["coreml"], module="needs_coremltools"))
+    with pytest.raises(
+        UserError, match=r"'coreml' cannot be exported on this host: .*pip install 'conaclip-edge\[coreml\]'"
+    ):
         export_bundle(tmp_path / "no checkpoint", [ONNX.model_copy(update={"target": "coreml"})], tmp_path / "bundle")
 
 
