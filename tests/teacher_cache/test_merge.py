@@ -70,7 +70,7 @@ def test_parts_of_other_machines_are_merged_to_a_cache_that_needs_no_teacher(mad
     build_cache(made("one"))
     assert shards("merged") == shards("one")
     for name in ("_picture_shard", "_text_shard"):  # a teacher that is loaded says a word to show that it can
-        monkeypatch.setattr(embeddings, name, None)
+        monkeypatch.setattr(store, name, None)
     distill(made("merged"), Path("out"))
 
 
