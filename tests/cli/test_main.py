@@ -41,7 +41,7 @@ def test_nothing_heavy_is_imported_before_a_command_runs(tmp_path: Path) -> None
     ]
     code = f"""
 import json, sys
-from conaclip_edge.cli import main
+from conaclip_edge.cli.main import main
 codes = []
 for line in {lines!r}:
     sys.argv = ["conaclip-edge", *line.split()]

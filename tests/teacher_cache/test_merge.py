@@ -23,10 +23,10 @@ from tests.helpers import tiny
 ROWS = 16
 WORKER = """
 import sys
-from conaclip_edge.models import cache_parts, embeddings
-embeddings.SHARD_ROWS = cache_parts.SHARD_ROWS = int(sys.argv[1])
+from conaclip_edge.teacher_cache import merge, store
+store.SHARD_ROWS = merge.SHARD_ROWS = int(sys.argv[1])
 sys.argv = ["conaclip-edge", *sys.argv[2:]]
-from conaclip_edge.cli import main
+from conaclip_edge.cli.main import main
 main()
 """
 
