@@ -34,6 +34,10 @@ class UserError(ConaclipError):
     """Wrong use or bad input: the message says what, where, what is known and how to mend it (exit code 2)."""
 
 
+class NotInstalled(UserError):
+    """Something of an extra is needed that is not installed; the message names the extra (exit code 2)."""
+
+
 class GateFailed(ConaclipError):
     """A measured figure missed its bar (exit code 1)."""
 

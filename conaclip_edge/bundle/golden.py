@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-import torch
 from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
@@ -24,8 +23,10 @@ from conaclip_edge.config.base import Config
 from conaclip_edge.config.parse import parse
 from conaclip_edge.data.preprocess import decode, to_pixels
 from conaclip_edge.errors import UserError
-from conaclip_edge.models.student.checkpoint import Student
 from conaclip_edge.system.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from conaclip_edge.models.student.checkpoint import Student
 
 SCHEMA = "conaclip-edge/golden/1"
 FOLDER = "golden"
@@ -120,6 +121,8 @@ def make_golden(student: Student, held_out: Sequence[tuple[str, bytes]], max_pix
         held_out: names and bytes of real pictures that the student was not trained on.
         max_pixels: largest picture that is decoded.
     """
+    import torch
+
     named = [*made_pictures(), *held_out]
     pixels = np.stack([to_pixels(decode(data, max_pixels), student.model.config.image.size) for _, data in named])
     ids = tuple(np.asarray(student.tokenizer.ids(text), dtype=np.int32) for text in TEXTS)

@@ -15,7 +15,7 @@ from conaclip_edge.bundle.manifest import ExportedFile, Manifest, manifest_bytes
 from conaclip_edge.bundle.members import MANIFEST, Problem, member_problems
 from conaclip_edge.bundle.signing import altered_since, check_signature, signature_text
 from conaclip_edge.data.preprocess import BadPicture, decode, describe, to_pixels
-from conaclip_edge.errors import ConaclipError, GateFailed, UserError
+from conaclip_edge.errors import ConaclipError, GateFailed, NotInstalled, UserError
 from conaclip_edge.models.tokenizer import TextTokenizer
 from conaclip_edge.runtime.open_tower import open_tower
 from conaclip_edge.runtime.tower import Executed
@@ -137,8 +137,8 @@ def _run(
     path, inputs = bundle / file.path, golden.pixels if file.tower == "image" else golden.ids
     try:
         executed, found = embed_golden(path, inputs, manifest.pad_id, threads)
-    except ImportError as error:
-        return _not_run(file, f"its runtime is not installed ({error})"), []
+    except NotInstalled as error:
+        return _not_run(file, str(error)), []
     except ConaclipError as error:
         return _not_run(file, str(error)), [Problem("unreadable", file.path, str(error))]
     expected = golden.embeddings(file.tower)

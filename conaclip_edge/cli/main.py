@@ -14,6 +14,7 @@ from conaclip_edge.cli.bundle import add_bundle_commands
 from conaclip_edge.cli.output import JsonOption, SetOption, results
 from conaclip_edge.cli.search import add_search_commands
 from conaclip_edge.errors import ConaclipError, Interrupted
+from conaclip_edge.system.extras import extras_needed
 from conaclip_edge.system.signals import end_on_signals, exit_code, signalled
 
 app = typer.Typer(
@@ -38,7 +39,8 @@ def main() -> None:
 
 def _run() -> None:
     try:
-        app()
+        with extras_needed():
+            app()
     except ConaclipError as error:
         stopped = isinstance(error, Interrupted)
         if signalled() and not stopped:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 from conaclip_edge import __version__
 from conaclip_edge.bundle.golden import FOLDER, Golden, make_golden, read_golden, write_golden
@@ -180,12 +181,8 @@ def _workers(count: int, student: Student) -> int:
 
 
 def free_memory() -> int:
-    """Return the bytes of memory that are free or can be freed; a generous guess where the system does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text("utf-8").splitlines()
-        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        return 8_000_000_000
+    """Return the bytes of memory that are free or can be freed."""
+    return int(psutil.virtual_memory().available)
 
 
 def _data_config(checkpoint: Path, data: Path | None) -> DataConfig:

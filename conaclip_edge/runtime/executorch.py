@@ -12,6 +12,7 @@ import numpy as np
 
 from conaclip_edge.errors import UserError
 from conaclip_edge.runtime.tower import Executed
+from conaclip_edge.system.extras import extras_needed
 from conaclip_edge.system.progress import quiet
 
 _loaded: weakref.WeakSet[Any] = weakref.WeakSet()  # native programs of this process
@@ -51,14 +52,11 @@ class ExecutorchTower:
 
 
 def _native(path: Path, threads: int) -> Callable[[np.ndarray], np.ndarray]:
-    try:
-        with quiet():
-            import torch  # whose libraries the next one needs
+    with quiet(), extras_needed():
+        import torch  # whose libraries the next one needs
 
-            # its public face, portable_lib, imports the whole exporter to warn of itself: 8 s
-            from executorch.extension.pybindings import _portable_lib
-    except ImportError as error:
-        raise UserError(f"{path} needs executorch: {error}. Get it: pip install executorch") from error
+        # its public face, portable_lib, imports the whole exporter to warn of itself: 8 s
+        from executorch.extension.pybindings import _portable_lib
 
     try:
         with quiet():

@@ -6,14 +6,20 @@ from pathlib import Path
 
 from conaclip_edge.errors import UserError
 from conaclip_edge.runtime.tower import Tower
+from conaclip_edge.system.extras import extras_needed
 
 
+@extras_needed()
 def open_tower(path: Path, threads: int = 1) -> Tower:
     """Load an exported tower with the runtime that fits its suffix.
 
     Args:
         path: .onnx, .ort, .mlpackage or .pte.
         threads: CPU threads of the runtime.
+
+    Raises:
+        UserError: no such file, no runtime for its kind, or the runtime refuses it.
+        NotInstalled: its runtime's extra is not installed.
     """
     if not path.exists():
         raise UserError(f"no exported tower at {path}.")

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 from safetensors import SafetensorError
 
 from conaclip_edge.errors import UserError
@@ -72,8 +73,8 @@ def clear(path: Path) -> None:
     """Remove what processes that were killed left of the same file or folder, and take back what they had put aside."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
         # of a process on another machine that shares the folder nothing is known here
-        writer = re.fullmatch(rf"\.{_HOST}-(\d+)-[0-9a-f]{{8}}\.(tmp|old)", left.name[len(path.name) + 1 :])
-        if writer is None or _alive(int(writer[1])):
+        writer = re.fullmatch(rf"\.{_HOST}-(\d{{1,9}})-[0-9a-f]{{8}}\.(tmp|old)", left.name[len(path.name) + 1 :])
+        if writer is None or psutil.pid_exists(int(writer[1])):
             continue
         if writer[2] == "old" and not path.exists():
             os.replace(left, path)
@@ -81,16 +82,6 @@ def clear(path: Path) -> None:
             shutil.rmtree(left, ignore_errors=True)
         else:
             left.unlink(missing_ok=True)
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:  # somebody else's
-        return True
-    return True
 
 
 def not_written(path: Path, error: Exception) -> UserError:

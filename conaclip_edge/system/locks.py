@@ -1,4 +1,7 @@
-"""One process a place: a second run that would write the same folder is told, instead of mixing with the first."""
+"""One process per folder: a second run that would write the same one ends with an error instead of mixing with it.
+
+filelock and portalocker leave their lock file behind; to remove it needs the check of `_same`, most of this module.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ R = TypeVar("R")
 
 
 def only_run(function: Callable[P, R]) -> Callable[P, R]:
-    """Make a function hold the place of its argument `out` while it runs.
+    """Make a function hold the folder in its argument `out` while it runs.
 
     Of several processes that train together, the main one holds it for all.
     """

@@ -20,6 +20,7 @@ from conaclip_edge.bundle.members import Member, hashed, unsafe
 from conaclip_edge.bundle.verify import require_ok, verify_bundle, verify_table
 from conaclip_edge.data import preprocess
 from conaclip_edge.errors import GateFailed, UserError
+from conaclip_edge.system.extras import not_installed
 from tests.helpers.bar_pictures import SPECIAL
 from tests.helpers.stand_in_exporter import begins_at, blurred, masked_by, not_normalised
 
@@ -276,7 +277,7 @@ def test_swapped_files_are_found(sound):
 def test_a_file_without_its_runtime_is_not_run_and_no_mismatch(sound, monkeypatch, stand_in):
     def opened(path, threads=1):
         if path.suffix == ".mlpackage":
-            raise ImportError("No module named 'coremltools'")
+            raise not_installed("coremltools")
         return stand_in.open(path)
 
     monkeypatch.setattr(verify, "open_tower", opened)

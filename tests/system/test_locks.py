@@ -20,7 +20,6 @@ import sys, time
 from pathlib import Path
 from conaclip_edge.system.files import atomic_file, atomic_folder
 from conaclip_edge.system.locks import locked
-import conaclip_edge.system.files as files
 out = Path(sys.argv[1])
 with locked(out):
     print("held", flush=True)

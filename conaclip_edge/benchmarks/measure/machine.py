@@ -9,6 +9,8 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import psutil
+
 from conaclip_edge import __version__
 from conaclip_edge.benchmarks.schema.report import Environment
 from conaclip_edge.system.processes import available_cores
@@ -33,7 +35,7 @@ def environment() -> Environment:
         cpu=cpu,
         isa=tuple(name for name in ISA if name in flags),
         cores=cores,
-        memory_bytes=_memory(),
+        memory_bytes=psutil.virtual_memory().total,
         os=f"{system} {release} {platform.machine()}",
         virtual="hypervisor" in flags,
         load=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
@@ -63,13 +65,6 @@ def _sysctl(name: str) -> str:
         return subprocess.run(["sysctl", "-n", name], capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return ""
-
-
-def _memory() -> int | None:
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
-        return None
 
 
 def _versions() -> dict[str, str]:

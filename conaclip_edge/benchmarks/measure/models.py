@@ -120,7 +120,7 @@ def _joined(teacher: Any) -> Subject:
     import torch
     from torch.nn import functional as F
 
-    from conaclip_edge.models.teacher.packaged_towers import LITE0
+    from conaclip_edge.models.image_towers.lite0 import LITE0
 
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (LITE0.mean, LITE0.std))
     pad_id, context = teacher.tokenizer.pad_id, teacher.tokenizer.context

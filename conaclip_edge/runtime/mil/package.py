@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from conaclip_edge.errors import UserError
+from conaclip_edge.system.extras import extras_needed
 
 _BLOB_RECORD = struct.Struct("<IIQQ")  # sentinel, data type, size in bytes, offset of the data
 _BLOB_SENTINEL = 0xDEADBEEF
@@ -19,15 +20,14 @@ _EXPORT_AGAIN = "Export or copy the package again."
 def import_coremltools() -> Any:
     """Import coremltools without its warnings about the parts that exist on a Mac only.
 
-    Errors: UserError when coremltools is not installed.
+    Errors: NotInstalled when coremltools is not installed.
     """
     logger = logging.getLogger("coremltools")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        import coremltools
-    except ImportError as error:
-        raise UserError(f"coremltools cannot be imported ({error}): pip install 'coremltools>=9,<10'.") from error
+        with extras_needed():
+            import coremltools
     finally:
         logger.setLevel(level)
     return coremltools

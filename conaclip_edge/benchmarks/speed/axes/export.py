@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]  # ships no types
+import psutil
 
 from conaclip_edge.benchmarks.schema.speed import Finding, exactly
 from conaclip_edge.config.benchmark import SpeedConfig

