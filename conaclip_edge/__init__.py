@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from conaclip_edge.version import __version__ as __version__
+from conaclip_edge.system.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from conaclip_edge.api import open_bundle

@@ -36,7 +36,7 @@ from conaclip_edge.system.files import atomic_folder
 from conaclip_edge.system.locks import only_run
 from conaclip_edge.system.progress import Meter
 from conaclip_edge.system.signals import held_interrupt
-from conaclip_edge.version import __version__
+from conaclip_edge.system.version import __version__
 
 
 @dataclass

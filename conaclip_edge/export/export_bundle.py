@@ -35,7 +35,7 @@ from conaclip_edge.system.files import atomic_folder, not_written, write_json
 from conaclip_edge.system.locks import only_run
 from conaclip_edge.system.processes import available_cores, processes
 from conaclip_edge.system.progress import say
-from conaclip_edge.version import __version__
+from conaclip_edge.system.version import __version__
 
 # Measured peaks: libraries and their graphs take about so much, a tower's weights exist so many times at once.
 _BASE_BYTES = 1_500_000_000

@@ -22,7 +22,7 @@ from conaclip_edge.export.quantize.sensitivity import int8_layers
 from conaclip_edge.export.towers.towers import Towers
 from conaclip_edge.runtime.mil.package import import_coremltools
 from conaclip_edge.system.progress import quiet
-from conaclip_edge.version import __version__
+from conaclip_edge.system.version import __version__
 
 INPUTS = {"image": "pixel_values", "text": "input_ids"}
 OUTPUT = "embedding"
