@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field
 
@@ -15,7 +15,7 @@ DataFormat = Literal["openmoji", "imagefolder", "parquet", "webdataset", "karpat
 class DataConfig(Config):
     """Where the pictures and captions are."""
 
-    format: DataFormat = "openmoji"
+    format: DataFormat = Field(description=f"one of {', '.join(get_args(DataFormat))}")
     path: Path | None = None
     images: Path | None = Field(None, description="picture folder, for formats that keep it apart (karpathy, coco)")
     split: Literal["family", "random"] = Field("family", description="openmoji only: keep near-twins together, or not")
