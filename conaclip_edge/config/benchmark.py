@@ -103,7 +103,9 @@ class SpeedConfig(Config):
     seed: int = Field(0, ge=0, lt=2**63)
     rounds: int = Field(30, ge=30, description="of every comparison")
     inputs: int = Field(8, gt=0, description="test pictures, and captions at even quantiles of the lengths")
-    data: Path | None = Field(None, description="recipe or picture folder; left out: what the students were distilled on")
+    data: Path | None = Field(
+        None, description="recipe or picture folder; left out: what the students were distilled on"
+    )
     student: Path | None = Field(None, description="the bundle's checkpoint; left out: 'student' beside the bundle")
     mobile: Path = Field(Path("runs/demo/bundle"), description="bundle of a student with a mobile image tower")
     recipe: Path | None = Field(None, description="recipe whose distillation step is timed; left out: the demo's")

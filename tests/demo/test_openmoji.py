@@ -108,7 +108,9 @@ def test_splits_take_whole_families_and_their_share(seed: int) -> None:
 
 
 def test_no_share_is_an_empty_split() -> None:
-    assert set(openmoji._split(np.arange(10), DataConfig(format="openmoji", val_fraction=0, test_fraction=0))) == {"train"}
+    assert set(openmoji._split(np.arange(10), DataConfig(format="openmoji", val_fraction=0, test_fraction=0))) == {
+        "train"
+    }
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -116,7 +118,9 @@ def test_folds_share_no_test_picture_and_cut_no_group(seed: int) -> None:
     groups = np.random.default_rng(seed).integers(0, 200, 500)
     times_tested = np.zeros(500, dtype=int)
     for fold in range(5):
-        splits = np.array(openmoji._split(groups, DataConfig(format="openmoji", val_fraction=0.1, test_fraction=0.2, fold=fold)))
+        splits = np.array(
+            openmoji._split(groups, DataConfig(format="openmoji", val_fraction=0.1, test_fraction=0.2, fold=fold))
+        )
         assert all(len(set(splits[groups == group])) == 1 for group in set(groups.tolist()))
         assert np.sum(splits == "val") == 50
         assert np.sum(splits == "test") == pytest.approx(100, abs=fold)
