@@ -165,7 +165,7 @@ def _python(manifest: Manifest) -> str:
     return f"""from pathlib import Path
 
 from conaclip_edge.data.preprocess import pixel_values
-from conaclip_edge.runtime.bundle import open_bundle
+from conaclip_edge.bundle.open import open_bundle
 
 bundle = open_bundle(Path("."), "{target}", "{precision}")
 

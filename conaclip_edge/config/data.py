@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from pydantic import Field
 
 from conaclip_edge.config.base import Config
 
-DataFormat = Literal["openmoji", "imagefolder", "parquet", "webdataset", "karpathy", "coco", "easynlp"]
-
 
 class DataConfig(Config):
     """Where the pictures and captions are."""
 
-    format: DataFormat = Field(description=f"one of {', '.join(get_args(DataFormat))}")
+    # all formats: the table in data/load.py
+    format: str = Field(description="how the pictures and captions are stored, e.g. imagefolder, parquet or webdataset")
     path: Path | None = None
     images: Path | None = Field(None, description="picture folder, for formats that keep it apart (karpathy, coco)")
     split: Literal["family", "random"] = Field("family", description="openmoji only: keep near-twins together, or not")

@@ -139,8 +139,8 @@ DATA = r"where pictures and captions are, e\.g\. data: \{format: imagefolder, pa
             "data: {format: coco}",
             r"recipe\.yaml has no 'teacher': folder of a teacher, or a hub name; conaclip-edge train-teacher makes ",
         ),
-        (distill_recipe, "data: {path: d}\nteacher: t", r"recipe\.yaml has no 'data\.format': one of openmoji, imagef"),
-        (benchmark_suite, "data: {path: d}", r"recipe\.yaml has no 'data\.format': one of openmoji, imagefolder, "),
+        (distill_recipe, "data: {path: d}\nteacher: t", r"recipe\.yaml has no 'data\.format': how the pictures and "),
+        (benchmark_suite, "data: {path: d}", r"recipe\.yaml has no 'data\.format': how the pictures and captions "),
         (
             distill_recipe,
             "invented: {texts: 3}",

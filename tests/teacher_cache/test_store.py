@@ -17,7 +17,7 @@ from conaclip_edge.data.pixel_cache import pixel_reader
 from conaclip_edge.data.preprocess import augment, decode, to_pixels
 from conaclip_edge.errors import UserError
 from conaclip_edge.models.teacher.load import load_teacher
-from conaclip_edge.teacher_cache import store as embeddings
+from conaclip_edge.teacher_cache import store
 from conaclip_edge.teacher_cache.store import cache_key, teacher_cache, write_cache
 from tests.helpers.tiny import COLOURS, SHAPES, PixelTeacher, drawing
 
@@ -42,8 +42,8 @@ def made(broken: Sequence[int] = (), stamp: str = "1") -> Pairs:
 
 @pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embeddings, "SHARD_ROWS", 4)
-    monkeypatch.setattr(embeddings, "BATCH_ROWS", 3)
+    monkeypatch.setattr(store, "SHARD_ROWS", 4)
+    monkeypatch.setattr(store, "BATCH_ROWS", 3)
 
 
 @pytest.mark.usefixtures("small_shards")
