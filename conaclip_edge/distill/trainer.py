@@ -15,7 +15,6 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Tensor
 
-from conaclip_edge import __version__
 from conaclip_edge.config.distill import DistillConfig
 from conaclip_edge.config.graph import Term
 from conaclip_edge.distill import graph as interaction
@@ -37,6 +36,7 @@ from conaclip_edge.system.files import atomic_folder
 from conaclip_edge.system.locks import only_run
 from conaclip_edge.system.progress import Meter
 from conaclip_edge.system.signals import held_interrupt
+from conaclip_edge.system.version import __version__
 
 
 @dataclass
