@@ -12,7 +12,6 @@ from pathlib import Path
 
 import torch
 
-from conaclip_edge import __version__
 from conaclip_edge.bundle.golden import FOLDER, Golden, write_golden
 from conaclip_edge.bundle.manifest import SCHEMA, ExportedFile, Manifest, digest_of, manifest_text, read_manifest
 from conaclip_edge.bundle.members import MANIFEST, SIGNATURE, hashed, member_problems
@@ -22,6 +21,7 @@ from conaclip_edge.errors import UserError
 from conaclip_edge.models.student.checkpoint import Student
 from conaclip_edge.system.files import atomic_folder, write_json
 from conaclip_edge.system.progress import say
+from conaclip_edge.system.version import __version__
 
 CARD = "README.md"
 

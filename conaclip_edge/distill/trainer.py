@@ -15,11 +15,11 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Tensor
 
-from conaclip_edge import __version__
 from conaclip_edge.config.distill import DistillConfig
 from conaclip_edge.config.graph import Term
 from conaclip_edge.distill import graph as interaction
 from conaclip_edge.distill.all_gather import gather
+from conaclip_edge.distill.embeddings import Embeddings
 from conaclip_edge.distill.loss_curves import draw_curves
 from conaclip_edge.distill.negative_queue import TeacherQueue
 from conaclip_edge.distill.optimizer import make_optimizer
@@ -29,6 +29,7 @@ from conaclip_edge.distill.schedule import lr_factor
 from conaclip_edge.distill.training_data import Inputs, Ready, captioned_rows, labelled_rows, prepare, training_inputs
 from conaclip_edge.errors import Interrupted, UserError
 from conaclip_edge.evaluation.recall import Ranks, ranks
+from conaclip_edge.evaluation.torch_encoders import embed_ids, embed_pixels
 from conaclip_edge.models.student.checkpoint import parameter_counts, write_student
 from conaclip_edge.models.student.dual_encoder import DualEncoder
 from conaclip_edge.models.tokenizer import TextTokenizer
@@ -36,6 +37,7 @@ from conaclip_edge.system.files import atomic_folder
 from conaclip_edge.system.locks import only_run
 from conaclip_edge.system.progress import Meter
 from conaclip_edge.system.signals import held_interrupt
+from conaclip_edge.system.version import __version__
 
 
 @dataclass
@@ -193,13 +195,13 @@ def train(run: Run, student: DualEncoder, accelerator: Accelerator, folder: RunF
 
 def embed(
     run: Run, model: torch.nn.Module, rows: BatchRows, accelerator: Accelerator, queue: TeacherQueue
-) -> tuple[interaction.Embeddings, Tensor]:
+) -> tuple[Embeddings, Tensor]:
     """Encode this process's share of a batch and gather all of it, gradients included."""
     device = accelerator.device
     mine = slice(accelerator.process_index, None, accelerator.num_processes)
     pictures = run.inputs.pictures(rows.pictures[mine], rows.views[mine]).to(device)
     si, st, scale = model(pictures, pad([run.inputs.ids[text] for text in rows.texts[mine]], run.pad_id).to(device))
-    batch = interaction.Embeddings(
+    batch = Embeddings(
         si=gather(si.float(), accelerator.num_processes),
         ti=run.inputs.teacher_pictures(rows.pictures, rows.views).to(device),
         st=gather(st.float(), accelerator.num_processes),
@@ -219,7 +221,7 @@ def pad(rows: Sequence[list[int]], pad_id: int) -> Tensor:
     return torch.tensor([row + [pad_id] * (longest - len(row)) for row in rows], dtype=torch.int32)
 
 
-def gradient_norms(terms: Sequence[Term], values: dict[str, Tensor], batch: interaction.Embeddings) -> dict[str, float]:
+def gradient_norms(terms: Sequence[Term], values: dict[str, Tensor], batch: Embeddings) -> dict[str, float]:
     """Norm of each weighted term's gradient at the student's embeddings: who pulls how hard."""
     norms = {}
     for term in terms:
@@ -241,26 +243,17 @@ def check_finite(losses: dict[str, float], step: int) -> None:
             )
 
 
-@torch.no_grad()
 def evaluate(run: Run, student: DualEncoder, split: str) -> Ranks:
     """Rank all usable pictures and captions of a split by the student's embeddings."""
-    was_training = student.training
-    student.eval()
     pixels, first_text = run.ready.pixels, run.ready.cache.first_text
     rows = captioned_rows(run.ready.pairs, run.ready.cache, split)
-    device = student.logit_scale.device
-    pictures = [
-        student.encode_image(torch.from_numpy(pixels(part, np.zeros_like(part))).to(device).float() / 255).cpu()
-        for part in np.array_split(rows, math.ceil(len(rows) / 64))
-    ]
+    parts = np.array_split(rows, math.ceil(len(rows) / 64))
+    pictures = embed_pixels(student, (pixels(part, np.zeros_like(part)) for part in parts))
     texts = np.concatenate([np.arange(first_text[row], first_text[row + 1]) for row in rows])
     caption_to_image = np.repeat(np.arange(len(rows)), np.diff(first_text)[rows])
-    encoded = [
-        student.encode_text(pad([run.inputs.ids[text] for text in part], run.pad_id).to(device)).cpu()
-        for part in np.array_split(texts, math.ceil(len(texts) / 256))
-    ]
-    student.train(was_training)
-    return ranks(torch.cat(pictures).numpy(), torch.cat(encoded).numpy(), caption_to_image)
+    parts = np.array_split(texts, math.ceil(len(texts) / 256))
+    encoded = embed_ids(student, (pad([run.inputs.ids[text] for text in part], run.pad_id).numpy() for part in parts))
+    return ranks(pictures, encoded, caption_to_image)
 
 
 def training_record(run: Run, labelled: np.ndarray, seconds: float) -> dict[str, Any]:

@@ -50,13 +50,11 @@ class MeanPooledText(nn.Module):
         return pooled
 
 
-@torch.no_grad()
-def mobile_features(tower: nn.Module, pictures: list[Image]) -> Tensor:
-    """Map upright RGB pictures to the pooled features [n, 1280] of an EfficientNet-Lite0 tower."""
+def lite0_pixels(pictures: list[Image]) -> Tensor:
+    """Turn upright RGB pictures into the normalised pixels [n, 3, 224, 224] that EfficientNet-Lite0 takes."""
     pixels = torch.from_numpy(np.stack([to_pixels(picture, LITE0.size) for picture in pictures])).float() / 255
     mean, std = (torch.tensor(value).view(1, 3, 1, 1) for value in (LITE0.mean, LITE0.std))
-    features: Tensor = tower(((pixels - mean) / std).contiguous(memory_format=torch.channels_last))
-    return features
+    return ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
 class PretrainedTowers(Teacher):
@@ -81,15 +79,21 @@ class PretrainedTowers(Teacher):
         self.fingerprint = sha256_text(sha256_file(lite0_file()), sha256_file(folder / "model.safetensors"), "towers/1")
         self.freeze()
 
-    @torch.no_grad()
-    def embed_pictures(self, pictures: list[Image]) -> Tensor:
-        """Map upright RGB pictures to unit features [n, 1280]."""
-        return F.normalize(mobile_features(self.image, pictures), dim=-1)
+    def pixels(self, pictures: list[Image]) -> Tensor:
+        """Turn upright RGB pictures into normalised pixels [n, 3, 224, 224]."""
+        return lite0_pixels(pictures)
 
-    @torch.no_grad()
-    def embed_texts(self, texts: list[str]) -> Tensor:
-        """Map texts to unit features [n, 384]."""
-        return mean_pooled(self.text, self.tokenizer, texts)
+    def tokens(self, texts: list[str], full: bool = False) -> tuple[Tensor, Tensor]:
+        """Turn texts into ids and mask [n, L]."""
+        return ids_and_mask(self.tokenizer, texts, full)
+
+    def encode_pixels(self, pixels: Tensor) -> Tensor:
+        """Map normalised pixels to unit features [n, 1280]."""
+        return F.normalize(self.image(pixels), dim=-1)
+
+    def encode_tokens(self, tokens: tuple[Tensor, Tensor]) -> Tensor:
+        """Map ids and mask to unit features [n, 384]."""
+        return F.normalize(self.text(*tokens), dim=-1)
 
     def token_table(self) -> Tensor:
         """Return MiniLM's word embeddings [30522, 384]."""
@@ -97,7 +101,7 @@ class PretrainedTowers(Teacher):
         return table
 
 
-def mean_pooled(text: MeanPooledText, tokenizer: TextTokenizer, texts: list[str]) -> Tensor:
-    """Tokenise texts and map them to unit vectors [n, features]."""
-    ids = torch.from_numpy(tokenizer(texts)).long()
-    return F.normalize(text(ids, (ids != tokenizer.pad_id).long()), dim=-1)
+def ids_and_mask(tokenizer: TextTokenizer, texts: list[str], full: bool) -> tuple[Tensor, Tensor]:
+    """Tokenise texts to the ids and mask [n, L] that `MeanPooledText` takes; `full`: padded to the context."""
+    ids = torch.from_numpy(tokenizer(texts, full)).long()
+    return ids, (ids != tokenizer.pad_id).long()
