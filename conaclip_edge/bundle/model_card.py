@@ -52,8 +52,9 @@ def _files(files: tuple[ExportedFile, ...]) -> str:
     student = " | ".join(_recall(first.recall_student[way]) for way in ("t2i", "i2t"))
     rows = "\n".join([f"| float32 student | | 1 | 1 | {student} | 100 % / 100 % | |", *map(_row, files)])
     pairs = "; ".join(_pair(file) for file in files if file.tower == "image")
+    figures = "text to picture R@1/5/10 | picture to text R@1/5/10 | relative recall"
     return f"""\
-| file | MB | of float | cosine mean / 1 % | text to picture R@1/5/10 | picture to text R@1/5/10 | relative recall | run |
+| file | MB | of float32 | cosine mean / 1 % | {figures} | run |
 |---|---|---|---|---|---|---|---|
 {rows}
 

@@ -22,8 +22,8 @@ def export(
     precision: Annotated[str | None, typer.Option(help="int8, fp16 or fp32; default int8.")] = None,
     settings: SetOption = None,
     out: Annotated[Path | None, typer.Option(help="Bundle; default: bundle/ beside the checkpoint.")] = None,
-    data: Annotated[Path | None, typer.Option(help="Recipe or folder, if the student's data are elsewhere.")] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Start a new bundle.")] = False,
+    data: Annotated[Path | None, typer.Option(help="Recipe or picture folder, if the student's are elsewhere.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace the bundle instead of adding to it.")] = False,
     sensitivity: Annotated[bool, typer.Option("--sensitivity", help="List what each layer loses in int8.")] = False,
     as_json: JsonOption = False,
 ) -> None:
