@@ -6,18 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from conaclip_edge.config.export import ExportConfig
 from conaclip_edge.config.parse import load_yaml, override, parse
 from conaclip_edge.errors import NotInstalled, UserError, unknown
 from conaclip_edge.system.extras import extras_needed
 
-if TYPE_CHECKING:  # torch takes seconds to import, and a wrong target is to be reported at once
-    from conaclip_edge.export.quantize.calibration import Calibration
-    from conaclip_edge.export.towers.towers import Towers
-
-    Exporter = Callable[[Towers, Calibration, ExportConfig, Path], dict[str, Any]]
+# (Towers, Calibration, ExportConfig, folder) -> notes. The first two come with torch, which takes seconds to import, and
+# a wrong target is to be reported at once.
+Exporter = Callable[..., dict[str, Any]]
 
 
 @dataclass(frozen=True)

@@ -208,13 +208,8 @@ def test_only_val_pictures_are_read_for_the_gate(bars):
     assert held.caption_to_image.max() == 6
 
 
-NO_COREMLTOOLS = """raise ModuleNotFoundError("No module named 'coremltools'", name="coremltools")"""
-
-
 def test_a_missing_toolchain_is_reported_before_any_work(bars, monkeypatch, tmp_path):
-    (tmp_path / "needs_coremltools.py").write_text(NO_COREMLTOOLS)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setitem(TARGETS, "coreml", replace(TARGETS["coreml"], module="needs_coremltools"))
+    monkeypatch.setitem(TARGETS, "coreml", replace(TARGETS["coreml"], module="tests.helpers.without_coremltools"))
     with pytest.raises(UserError, match=r"cannot be exported on this host: .*pip install 'conaclip-edge\[coreml\]'"):
         export_bundle(tmp_path / "no checkpoint", [ONNX.model_copy(update={"target": "coreml"})], tmp_path / "bundle")
 
