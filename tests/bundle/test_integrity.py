@@ -88,12 +88,12 @@ def test_index_search_serve_and_evaluate_refuse_a_changed_member(tmp_path: Path)
 
     folder, index = write_bundle(tmp_path / "bundle"), tmp_path / "index"
     pictures = write_pictures(tmp_path / "pictures", 3)
-    index_pictures(folder, pictures, index, None, None, False)
+    index_pictures(folder, pictures, index)
     before = sha256_file(folder / TEXT)
     flip(folder / TEXT)
     line = altered(folder, TEXT, before)
     for run in (
-        lambda: index_pictures(folder, pictures, index, None, None, False),
+        lambda: index_pictures(folder, pictures, index),
         lambda: search_pictures(index, "red", 1, None, None),
         lambda: open_searcher(index),  # as `serve` does
         lambda: open_encoder(folder),
