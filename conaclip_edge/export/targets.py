@@ -13,8 +13,8 @@ from conaclip_edge.config.parse import load_yaml, override, parse
 from conaclip_edge.errors import NotInstalled, UserError, unknown
 from conaclip_edge.system.extras import extras_needed
 
-# (Towers, Calibration, ExportConfig, folder) -> notes. The first two come with torch, which takes seconds to import, and
-# a wrong target is to be reported at once.
+# (Towers, Calibration, ExportConfig, folder) -> notes. The first two come with torch, which takes seconds to import,
+# and a wrong target is to be reported at once.
 Exporter = Callable[..., dict[str, Any]]
 
 
