@@ -1,4 +1,4 @@
-"""From YAML and `--set` to plain values, and from those to a config: an unknown key is told with the nearest known."""
+"""From YAML and `--set` to plain values, and from those to a config; errors name the key, and the nearest known one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from conaclip_edge.config.base import Config
 from conaclip_edge.errors import UserError, unknown
@@ -15,7 +16,7 @@ C = TypeVar("C", bound=Config)
 
 MAX_NODES = 10_000  # values in a YAML file; a few aliases of aliases would stand for billions
 MAX_DEPTH = 50  # of groups in groups; the library's time grows with the square of it
-MAX_CHARACTERS = 200_000  # its time grows with these, too: about 10 s a million
+MAX_CHARACTERS = 200_000  # its time grows with these, too: about 10 s per million
 
 
 def parse(kind: type[C], values: object, where: str) -> C:
@@ -26,12 +27,14 @@ def parse(kind: type[C], values: object, where: str) -> C:
         return kind.model_validate(values)
     except ValidationError as error:
         # a misspelt key may also leave a required one missing: its own error says more
-        first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
+        first = min(error.errors(), key=lambda each: {"extra_forbidden": 0, "missing": 2}.get(each["type"], 1))
         path = [str(part) for part in first["loc"]]
         if first["type"] == "extra_forbidden":
-            raise unknown("key", path[-1], _known_keys(kind, path[:-1]), where=f"{where} ({'.'.join(path)})") from None
-        given = "" if first["type"] == "missing" else f", got {_shown(first['input'])}"
-        raise UserError(f"{where}: '{'.'.join(path)}': {first['msg']}{given}.") from None
+            raise unknown("key", path[-1], _fields(kind, path[:-1]), where=f"{where} ({'.'.join(path)})") from None
+        if first["type"] == "missing":
+            meant = _fields(kind, path[:-1])[path[-1]].description
+            raise UserError(f"{where} has no '{'.'.join(path)}'{f': {meant}' if meant else ''}.") from None
+        raise UserError(f"{where}: '{'.'.join(path)}': {first['msg']}, got {_shown(first['input'])}.") from None
 
 
 def _shown(value: object) -> str:
@@ -43,15 +46,17 @@ def _shown(value: object) -> str:
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 
-def _known_keys(kind: type[BaseModel], path: list[str]) -> list[str]:
-    """Keys of the model at a path of field names (list positions in the path are passed over)."""
-    for name in path:
-        if name.isdigit():
+def _fields(kind: type[BaseModel], path: list[str]) -> dict[str, FieldInfo]:
+    """Return the fields of the model at a path of keys (list positions in the path are passed over)."""
+    fields = {field.alias or name: field for name, field in kind.model_fields.items()}
+    for number, key in enumerate(path):
+        if key.isdigit():
             continue
-        annotation: Any = kind.model_fields[name].annotation
+        annotation: Any = fields[key].annotation
         options = [annotation, *getattr(annotation, "__args__", ())]
-        kind = next(option for option in options if isinstance(option, type) and issubclass(option, BaseModel))
-    return list(kind.model_fields)
+        inner = next(option for option in options if isinstance(option, type) and issubclass(option, BaseModel))
+        return _fields(inner, path[number + 1 :])
+    return fields
 
 
 def load_yaml(path: Path) -> dict[str, Any]:

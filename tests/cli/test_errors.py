@@ -268,7 +268,7 @@ def test_a_pickled_checkpoint_is_refused(run: Run, world: Path, tmp_path: Path) 
         ("verify nowhere", "no bundle at nowhere: it has no manifest.json. Make one: conaclip-edge export"),
         ("benchmark nowhere", "no bundle at nowhere. Make one: conaclip-edge export --target all"),
         ("report nothing.json", "no report at nothing.json. Make one: conaclip-edge benchmark"),
-        ("train-teacher --set bse=x", "unknown key 'bse' in the default recipe (bse). Did you mean 'base'?"),
+        ("train-teacher --set bse=x", "unknown key 'bse' in the demo's recipe (bse). Did you mean 'base'?"),
         (
             "train-teacher --set base=/nowhere",
             "no teacher at /nowhere: a folder with config.json and model.safetensors",
