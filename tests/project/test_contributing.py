@@ -19,7 +19,7 @@ from tests.helpers import tiny
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
-STEP = re.compile(r"^New (?:file|row of `(\w+)` in) `([\w./]+)`:\n\n```python\n(.*?)^```$", re.M | re.S)
+STEP = re.compile(r"^New (file|import in|row of `\w+` in) `([\w./]+)`:\n\n```python\n(.*?)^```$", re.M | re.S)
 IN_A_RECIPE = re.compile(r"^In a recipe:\n\n```yaml\n(.*?)^```$", re.M | re.S)
 COMMANDS = re.compile(r"^conaclip-edge (.*)$", re.M)
 
@@ -37,6 +37,13 @@ class Copy(NamedTuple):
         return subprocess.run(called, cwd=self.home, env=environment, capture_output=True, text=True, check=False)
 
 
+def with_import(source: str, line: str) -> str:
+    """Add an import to a module, in the order of the alphabet."""
+    lines = source.splitlines(keepends=True)
+    after = next(n for n, old in enumerate(lines) if old.startswith("from conaclip_edge") and old > line)
+    return "".join([*lines[:after], line, *lines[after:]])
+
+
 def with_row(source: str, table: str, row: str) -> str:
     """Add lines to a table of a module: before the line that closes it."""
     for node in ast.parse(source).body:
@@ -48,6 +55,17 @@ def with_row(source: str, table: str, row: str) -> str:
     raise AssertionError(f"no table {table}")
 
 
+def follow(step: str, file: Path, text: str) -> None:
+    """Do what one step of the page says."""
+    assert file.exists() == (step != "file"), f"{file} is there already, or is not: {step}"
+    if step == "file":
+        file.write_text(text, "utf-8")
+    elif step == "import in":
+        file.write_text(with_import(file.read_text("utf-8"), text), "utf-8")
+    else:
+        file.write_text(with_row(file.read_text("utf-8"), step.split("`")[1], text), "utf-8")
+
+
 def merged(values: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
     both = {key: merged(values[key], more[key]) for key in values.keys() & more.keys() if isinstance(more[key], dict)}
     return values | more | both
@@ -57,12 +75,9 @@ def merged(values: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
 def _copy(tmp_path_factory: pytest.TempPathFactory) -> Copy:
     home = tmp_path_factory.mktemp("copy")
     shutil.copytree(ROOT / "conaclip_edge", home / "conaclip_edge", ignore=shutil.ignore_patterns("__pycache__"))
-    changed = set()
-    for table, path, text in STEP.findall(PAGE):
-        file = home / path
-        assert file.exists() == bool(table), f"{path}: the page takes it for a new file, or for an old one"
-        file.write_text(with_row(file.read_text("utf-8"), table, text) if table else text, "utf-8")
-        changed.add(path)
+    steps = STEP.findall(PAGE)
+    for step, path, text in steps:
+        follow(step, home / path, text)
 
     pictures = tiny.image_folder(home / "pictures")
     rows = map(json.loads, (pictures / "metadata.jsonl").read_text("utf-8").splitlines())
@@ -75,7 +90,7 @@ def _copy(tmp_path_factory: pytest.TempPathFactory) -> Copy:
     for text in IN_A_RECIPE.findall(PAGE):
         recipe = merged(recipe, yaml.safe_load(text))
     tiny.write_recipe(home / "recipe.yaml", recipe)
-    return Copy(home, changed)
+    return Copy(home, {path for _, path, _ in steps})
 
 
 @pytest.fixture(scope="module", name="used")
@@ -90,7 +105,7 @@ def _used(copy: Copy) -> Copy:
 
 
 def test_the_page_adds_one_part_of_each_kind(copy: Copy) -> None:
-    tables = {table for table, _, _ in STEP.findall(PAGE) if table}
+    tables = {step.split("`")[1] for step, _, _ in STEP.findall(PAGE) if "`" in step}
     assert tables == {"SUPERVISIONS", "FORMATS", "IMAGE_TOWERS", "_TARGETS", "RUNTIMES"}
 
 
@@ -106,6 +121,7 @@ def test_a_student_is_trained_on_the_format_with_the_loss_and_the_tower(used: Co
     assert config["conaclip_edge"]["image"]["kind"] == "plain"
     training = json.loads((used.home / "student" / "training.json").read_text("utf-8"))
     assert training["data"]["name"] == "caption_list:pictures"
+    assert "SI-ST/huber" in (used.home / "student" / "training.jsonl").read_text("utf-8")
 
 
 def test_files_of_the_target_are_run_gated_and_verified(used: Copy) -> None:
