@@ -40,7 +40,7 @@ class Copy(NamedTuple):
 def with_import(source: str, line: str) -> str:
     """Add an import to a module, in the order of the alphabet."""
     lines = source.splitlines(keepends=True)
-    after = next(n for n, old in enumerate(lines) if old.startswith("from conaclip_edge") and old > line)
+    after = 1 + max(n for n, old in enumerate(lines) if old.startswith("from conaclip_edge") and old < line)
     return "".join([*lines[:after], line, *lines[after:]])
 
 
