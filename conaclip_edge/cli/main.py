@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -29,20 +30,27 @@ app = typer.Typer(
 )
 
 
-def main() -> None:
-    """Run the command line; errors a user can meet end in one line and an exit code, never in a traceback."""
+def main(program: Callable[[], object] = app) -> None:
+    """Run the command line; errors a user can meet end in one line and an exit code, never in a traceback.
+
+    Args:
+        program: reads the arguments and runs the command.
+
+    Raises:
+        SystemExit: with the exit code, after what went wrong was printed to stderr.
+    """
     try:
         end_on_signals()
-        _run()
+        _run(program)
     except KeyboardInterrupt:  # outside of any command's work, or taken for an error by a library
         print("conaclip-edge: interrupted; what was saved is kept.", file=sys.stderr)
         sys.exit(exit_code())
 
 
-def _run() -> None:
+def _run(program: Callable[[], object]) -> None:
     try:
         with extras_needed():
-            app()
+            program()
     except ConaclipError as error:
         stopped = isinstance(error, Interrupted)
         if signalled() and not stopped:

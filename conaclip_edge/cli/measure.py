@@ -41,7 +41,7 @@ def benchmark(
     bundle: Annotated[Path | None, typer.Argument(help="Folder of the bundle; left out: the newest run's.")] = None,
     suite: Annotated[Path | None, typer.Option(help="YAML suite; left out: the demo's.")] = None,
     settings: SetOption = None,
-    data: Annotated[Path | None, typer.Option(help="Recipe or folder, if the student's data are elsewhere.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Recipe or picture folder, if the student's are elsewhere.")] = None,
     out: Annotated[Path | None, typer.Option(help="Report; default: report/ beside the bundle.")] = None,
     device: Annotated[str | None, typer.Option(help="android or ios; left out: this machine.")] = None,
     serial: Annotated[str | None, typer.Option(help="Which Android phone, where several are attached.")] = None,
@@ -50,7 +50,7 @@ def benchmark(
 ) -> None:
     """Measure latency, memory, size and recall of a bundle's files and write a report.
 
-    Example: conaclip-edge benchmark runs/demo/bundle --suite benchmarks/suites/demo.yaml
+    Example: conaclip-edge benchmark runs/demo/bundle --set pictures=1000
     """
     with results(as_json) as show:
         from conaclip_edge.config.load import benchmark_suite
@@ -74,7 +74,7 @@ def report(
 ) -> None:
     """Merge reports of several machines and compare them with an earlier one.
 
-    Example: conaclip-edge report host.json phone.json --out runs/both --check benchmarks/results/demo.json
+    Example: conaclip-edge report host.json phone.json --out runs/both --check earlier.json
     """
     with results(as_json) as show:
         from conaclip_edge.benchmarks.commands import benchmark_text, require_no_regression

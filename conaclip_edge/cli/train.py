@@ -25,7 +25,7 @@ def distill(
 ) -> None:
     """Distil a student from a teacher by the interaction graph.
 
-    Example: conaclip-edge distill distill/recipes/demo.yaml --set train.steps=100 --out runs/mine
+    Example: conaclip-edge distill --set train.steps=100 --out runs/mine
     """
     with results(as_json) as show:
         from conaclip_edge.config.load import distill_recipe
@@ -52,7 +52,7 @@ def train_teacher(
 ) -> None:
     """Join two pretrained towers into a teacher by a head trained on your pairs, or fit a dual encoder to them.
 
-    Example: conaclip-edge train-teacher distill/recipes/demo-teacher.yaml --out runs/demo/teacher
+    Example: conaclip-edge train-teacher --out runs/demo/teacher
     """
     with results(as_json) as show:
         from conaclip_edge.config.load import teacher_recipe
@@ -101,7 +101,7 @@ def cache(
 ) -> None:
     """Let the teacher embed a recipe's data before the training, by one process or by several.
 
-    Example: conaclip-edge cache distill/recipes/demo.yaml --worker 2/4
+    Example: conaclip-edge cache recipe.yaml --worker 2/4
     """
     with results(as_json) as show:
         from conaclip_edge.config.load import distill_recipe
@@ -124,7 +124,7 @@ def compare(
 ) -> None:
     """Train the same recipe with several graphs and seeds and put their recall side by side.
 
-    Example: conaclip-edge compare distill/recipes/demo.yaml --graphs infonce,conaclip --seeds 3
+    Example: conaclip-edge compare recipe.yaml --graphs infonce,conaclip --seeds 3
     """
     with results(as_json) as show:
         from conaclip_edge.config.load import distill_recipe
@@ -148,7 +148,7 @@ def study(
 ) -> None:
     """Try every supervision on every learning type, integrate what helps, and write a table with intervals.
 
-    Example: conaclip-edge study distill/studies/demo.yaml --seeds 3 --budget 80 --out runs/study
+    Example: conaclip-edge study recipe.yaml --seeds 3 --budget 80 --out runs/study
     """
     with results(as_json) as show:
         from conaclip_edge.config.load import study_recipe

@@ -69,7 +69,7 @@ def demo(home: Path) -> dict[str, Any]:
         with atomic_folder(pictures) as folder:
             named_pictures(read_pairs(config.data), folder)
     say("5/5 index: all pictures of the data set, to be searched")
-    index_pictures(bundle, pictures, home / "index", None, None, False)
+    index_pictures(bundle, pictures, home / "index")
     report: dict[str, Any] = read_json(default_report(bundle) / "report.json", "report")
     return report
 

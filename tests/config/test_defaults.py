@@ -86,6 +86,12 @@ def test_json_gives_a_config_back(config: Config) -> None:
     assert type(config).model_validate(written) == config
 
 
+@pytest.mark.parametrize("kind", config_classes(), ids=lambda kind: kind.__name__)
+def test_json_gives_the_defaults_back(kind: type[Config]) -> None:
+    if not any(field.is_required() for field in kind.model_fields.values()):
+        assert kind.model_validate_json(kind().model_dump_json(by_alias=True)) == kind()
+
+
 def leaves(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Every key that holds no other keys, with its value."""
     for key, value in values.items():
