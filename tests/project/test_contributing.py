@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from textwrap import dedent, indent
 from typing import Any, NamedTuple
 
 import pytest
@@ -45,7 +46,8 @@ def with_import(source: str, line: str) -> str:
 
 
 def with_row(source: str, table: str, row: str) -> str:
-    """Add lines to a table of a module: before the line that closes it."""
+    """Add a row to a table of a module: before the line that closes it."""
+    row = indent(dedent(row).strip().removesuffix(","), "    ") + ",\n"
     for node in ast.parse(source).body:
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         if any(isinstance(target, ast.Name) and target.id == table for target in targets):
