@@ -38,9 +38,9 @@ def distill(
         record = run(config, target, resume)
         point_latest(target)
         show(
-            {"checkpoint": str(target), **record},
-            f"student in {target}: mean recall on val {record['val']['mean_recall']:.1f} % "
-            f"({record['parameters']['all']:,} parameters). Next: conaclip-edge export {target} --target all",
+            {"checkpoint": str(target), **record.model_dump(mode="json")},
+            f"student in {target}: mean recall on val {record.val.mean_recall:.1f} % "
+            f"({record.parameters['all']:,} parameters). Next: conaclip-edge export {target} --target all",
         )
 
 
