@@ -62,7 +62,14 @@ def benchmark_suite(path: Path | None, settings: list[str], data: Path | None = 
 
 
 def data_config(source: Path) -> DataConfig:
-    """Read the data section of a recipe, or guess the format of a folder by what lies in it."""
+    """Read the data section of a recipe, or guess the format of a folder by what lies in it.
+
+    Args:
+        source: the recipe, or the folder.
+
+    Raises:
+        UserError: a file without a valid data section, or a folder without anything known.
+    """
     if source.is_file():
         values = load_yaml(source)
         if "data" not in values:

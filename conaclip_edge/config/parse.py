@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -20,7 +20,16 @@ MAX_CHARACTERS = 200_000  # its time grows with these, too: about 10 s per milli
 
 
 def parse(kind: type[C], values: object, where: str) -> C:
-    """Validate plain values as a config; the error names the file, the key and the nearest known key."""
+    """Validate plain values as a config.
+
+    Args:
+        kind: the config's class.
+        values: keys and values, as JSON or YAML have them.
+        where: what errors call their source, e.g. the file.
+
+    Raises:
+        UserError: an unknown key (with the nearest known one), a missing one (with what it means), or a wrong value.
+    """
     if not isinstance(values, dict):
         raise UserError(f"{where} must hold keys and values, not {type(values).__name__}.")
     try:
@@ -32,8 +41,9 @@ def parse(kind: type[C], values: object, where: str) -> C:
         if first["type"] == "extra_forbidden":
             raise unknown("key", path[-1], _fields(kind, path[:-1]), where=f"{where} ({'.'.join(path)})") from None
         if first["type"] == "missing":
-            meant = _fields(kind, path[:-1])[path[-1]].description
-            raise UserError(f"{where} has no '{'.'.join(path)}'{f': {meant}' if meant else ''}.") from None
+            field = _fields(kind, path[:-1]).get(path[-1])
+            meant = f": {field.description}" if field and field.description else ""
+            raise UserError(f"{where} has no '{'.'.join(path)}'{meant}.") from None
         raise UserError(f"{where}: '{'.'.join(path)}': {first['msg']}, got {_shown(first['input'])}.") from None
 
 
@@ -47,20 +57,28 @@ def _shown(value: object) -> str:
 
 
 def _fields(kind: type[BaseModel], path: list[str]) -> dict[str, FieldInfo]:
-    """Return the fields of the model at a path of keys (list positions in the path are passed over)."""
+    """Return the fields at a path of keys; positions in lists and keys of mappings in the path are passed over."""
     fields = {field.alias or name: field for name, field in kind.model_fields.items()}
     for number, key in enumerate(path):
-        if key.isdigit():
-            continue
-        annotation: Any = fields[key].annotation
-        options = [annotation, *getattr(annotation, "__args__", ())]
-        inner = next(option for option in options if isinstance(option, type) and issubclass(option, BaseModel))
-        return _fields(inner, path[number + 1 :])
+        inner = _models(fields[key].annotation) if key in fields else []
+        if inner:
+            return {name: field for model in inner for name, field in _fields(model, path[number + 1 :]).items()}
     return fields
 
 
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """Return the models that a type names at any depth, e.g. those of `tuple[Term, ...] | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for inner in get_args(annotation) for model in _models(inner)]
+
+
 def load_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML file of plain values (no tags)."""
+    """Read a YAML file of plain values.
+
+    Raises:
+        UserError: no such file, no YAML, a tag that makes an object, values too many or too deep, or no mapping.
+    """
     try:
         values = _plain(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -115,20 +133,31 @@ def _size(node: yaml.Node, known: dict[int, int]) -> int:
 
 
 def override(values: dict[str, Any], settings: list[str]) -> dict[str, Any]:
-    """Apply `--set key.sub=value` settings to plain values; each value is read as YAML."""
+    """Apply `--set` settings to plain values.
+
+    Args:
+        values: keys and values, which are changed.
+        settings: each `key.sub=value`; the value is read as YAML, and groups that are missing are made.
+
+    Returns:
+        The same values.
+
+    Raises:
+        UserError: no `=`, a value that is no YAML, or a key below one that holds a value.
+    """
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals or not key:
             raise UserError(f"--set takes key=value, got '{setting}'. Example: --set train.steps=100")
         *parents, last = key.split(".")
-        place = values
+        group = values
         for parent in parents:
-            child = place.setdefault(parent, {})
+            child = group.setdefault(parent, {})
             if not isinstance(child, dict):
                 raise UserError(f"--set {setting}: '{parent}' is a value, not a group of keys.")
-            place = child
+            group = child
         try:
-            place[last] = _plain(text)
+            group[last] = _plain(text)
         except (yaml.YAMLError, RecursionError, ValueError, TypeError, LookupError, AttributeError):
             raise UserError(f"--set {setting[:200]}: cannot read the value '{text[:200]}'.") from None
     return values

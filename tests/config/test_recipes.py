@@ -98,7 +98,7 @@ def test_settings_change_single_keys_and_are_read_as_yaml() -> None:
         ("data/train-00000.parquet", "parquet"),
     ],
 )
-def test_a_folder_s_format_is_told_by_what_lies_in_it(tmp_path: Path, file: str, kind: str) -> None:
+def test_a_folder_s_format_is_found_by_what_lies_in_it(tmp_path: Path, file: str, kind: str) -> None:
     (tmp_path / file).parent.mkdir(exist_ok=True)
     (tmp_path / file).write_bytes(b"")
     config = data_config(tmp_path)
@@ -114,7 +114,7 @@ def test_a_recipe_s_data_section_is_taken_alone(tmp_path: Path) -> None:
         data_config(file)
 
 
-def test_a_place_without_data_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_data_is_reported(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"^no data set at .*: a recipe \(YAML with a data section\) is needed, or a fol"
     ):
