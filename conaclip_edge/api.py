@@ -1,4 +1,4 @@
-"""The functions of `import conaclip_edge`, named like the commands. Paths may be texts; nothing heavy is imported early.
+"""The functions of `import conaclip_edge`, named like the commands; a path may be a text.
 
 The folders `conaclip_edge.distill` and `conaclip_edge.export` have the names of two commands, so their functions are
 `distill_student` and `export_bundle`.
@@ -15,7 +15,10 @@ from typing import TYPE_CHECKING, Any
 from conaclip_edge.system.extras import extras_needed
 
 if TYPE_CHECKING:
+    from conaclip_edge.benchmarks.schema.report import Report
+    from conaclip_edge.bundle.verify import VerifyReport
     from conaclip_edge.evaluation.evaluate import EvaluationReport
+    from conaclip_edge.export.report import ExportReport
     from conaclip_edge.search.folder_index import FolderIndex
     from conaclip_edge.search.report import IndexReport
 
@@ -79,9 +82,7 @@ def distill_student(
 
 
 @extras_needed()
-def train_teacher(
-    recipe: Pathlike | None = None, settings: Sequence[str] = (), out: Pathlike | None = None
-) -> Trained:
+def train_teacher(recipe: Pathlike | None = None, settings: Sequence[str] = (), out: Pathlike | None = None) -> Trained:
     """Join two pretrained towers into a teacher, or fit a dual encoder to the data, as `conaclip-edge train-teacher`.
 
     Args:
@@ -151,7 +152,9 @@ def export_bundle(
     source = _path(checkpoint) or latest_run()
     from conaclip_edge.export import export_bundle as export
 
-    return export.export_bundle(source, configs, _path(out) or default_bundle(source), _path(data), replace, sensitivity)
+    return export.export_bundle(
+        source, configs, _path(out) or default_bundle(source), _path(data), replace, sensitivity
+    )
 
 
 @extras_needed()
@@ -211,7 +214,7 @@ def benchmark(
     settings: Sequence[str] = (),
     data: Pathlike | None = None,
     out: Pathlike | None = None,
-) -> BenchmarkReport:
+) -> Report:
     """Measure latency, memory, size and recall of a bundle's files on this machine, as `conaclip-edge benchmark`.
 
     Args:
@@ -231,7 +234,7 @@ def benchmark(
         >>> import conaclip_edge
         >>> report = conaclip_edge.benchmark("bundle", "suite.yaml", out="runs/report")
         >>> [row.id for row in report.rows]
-        ['onnx-int8', 'onnx-int8-ort', 'student']
+        ['onnx-int8', 'onnx-int8-ort', 'student-fp32']
     """
     from conaclip_edge.config.load import benchmark_suite
     from conaclip_edge.export.targets import default_bundle
@@ -240,15 +243,14 @@ def benchmark(
     config = benchmark_suite(_path(suite), list(settings), _path(data))
     source = _path(bundle) or default_bundle(latest_run())
     from conaclip_edge.benchmarks import commands
+    from conaclip_edge.benchmarks.schema.report import parse_report
 
-    report, _ = commands.benchmark(source, config, _path(out))
-    return report
+    values, folder = commands.benchmark(source, config, _path(out))
+    return parse_report(values, f"report in {folder}")
 
 
 @extras_needed()
-def index(
-    bundle: Pathlike, pictures: Pathlike, out: Pathlike | None = None, target: str | None = None
-) -> IndexReport:
+def index(bundle: Pathlike, pictures: Pathlike, out: Pathlike | None = None, target: str | None = None) -> IndexReport:
     """Index a folder of pictures, or bring its index up to date, as `conaclip-edge index`; see also `open_index`.
 
     Args:
