@@ -234,7 +234,7 @@ def benchmark(
         >>> import conaclip_edge
         >>> report = conaclip_edge.benchmark("bundle", "suite.yaml", out="runs/report")
         >>> [row.id for row in report.rows]
-        ['onnx-int8', 'onnx-int8-ort', 'student-fp32']
+        ['onnx-int8', 'onnx-int8-ort']
     """
     from conaclip_edge.config.load import benchmark_suite
     from conaclip_edge.export.targets import default_bundle
@@ -277,14 +277,11 @@ def index(bundle: Pathlike, pictures: Pathlike, out: Pathlike | None = None, tar
 
 @extras_needed()
 def open_index(folder: Pathlike, bundle: Pathlike | None = None) -> FolderIndex:
-    """Open the index of a folder of pictures, to add pictures and to search.
+    """Open the index of a folder of pictures, to `add` pictures and to `search`.
 
     Args:
         folder: of the index. A new one is made by `add`, and needs a bundle.
         bundle: its towers embed pictures and queries; None takes the bundle that the index was made by.
-
-    Returns:
-        The index, with `add` and `search`.
 
     Example:
         >>> import conaclip_edge

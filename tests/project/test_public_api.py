@@ -20,7 +20,7 @@ from tests.helpers.search.search_world import SearchWorld
 
 SUITE = {
     "split": "val",
-    "comparison": ["student"],
+    "comparison": [],
     "threads": [1],
     "batches": [1],
     "inputs": 2,
