@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from conaclip_edge.system.extras import extras_needed
 
@@ -19,14 +19,16 @@ if TYPE_CHECKING:
     from conaclip_edge.bundle.verify import VerifyReport
     from conaclip_edge.evaluation.evaluate import EvaluationReport
     from conaclip_edge.export.report import ExportReport
+    from conaclip_edge.models.student.record import TrainingRecord
     from conaclip_edge.search.folder_index import FolderIndex
     from conaclip_edge.search.report import IndexReport
 
 Pathlike = str | PathLike[str]
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
-class Trained:
+class Trained(Generic[R]):
     """A student or a teacher that was trained.
 
     Attributes:
@@ -35,19 +37,13 @@ class Trained:
     """
 
     folder: Path
-    record: dict[str, Any]
-
-    @property
-    def mean_recall(self) -> float | None:
-        """Mean of the six recalls on val in percent; None where no val pairs were measured."""
-        val = self.record.get("val")
-        return float(val["mean_recall"]) if val else None
+    record: R
 
 
 @extras_needed()
 def distill_student(
     recipe: Pathlike | None = None, settings: Sequence[str] = (), out: Pathlike | None = None, resume: bool = False
-) -> Trained:
+) -> Trained[TrainingRecord]:
     """Distil a student from a teacher, as `conaclip-edge distill`.
 
     Args:
@@ -66,7 +62,7 @@ def distill_student(
     Example:
         >>> import conaclip_edge
         >>> student = conaclip_edge.distill_student("recipe.yaml", ["train.steps=2"], out="runs/mine")
-        >>> (student.folder / "model.safetensors").is_file()
+        >>> 0 <= student.record.val.mean_recall <= 100
         True
     """
     from conaclip_edge.config.load import distill_recipe
@@ -82,7 +78,9 @@ def distill_student(
 
 
 @extras_needed()
-def train_teacher(recipe: Pathlike | None = None, settings: Sequence[str] = (), out: Pathlike | None = None) -> Trained:
+def train_teacher(
+    recipe: Pathlike | None = None, settings: Sequence[str] = (), out: Pathlike | None = None
+) -> Trained[dict[str, Any]]:
     """Join two pretrained towers into a teacher, or fit a dual encoder to the data, as `conaclip-edge train-teacher`.
 
     Args:
@@ -96,7 +94,7 @@ def train_teacher(recipe: Pathlike | None = None, settings: Sequence[str] = (), 
     Example:
         >>> import conaclip_edge
         >>> teacher = conaclip_edge.train_teacher("teacher.yaml", ["steps=2"], out="runs/teacher")
-        >>> 0 <= teacher.mean_recall <= 100
+        >>> 0 <= teacher.record["val"]["mean_recall"] <= 100
         True
     """
     from conaclip_edge.config.load import teacher_recipe

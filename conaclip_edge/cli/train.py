@@ -32,9 +32,9 @@ def distill(
 
         student = distill_student(recipe, settings or (), out, resume)
         show(
-            {"checkpoint": str(student.folder), **student.record},
-            f"student in {student.folder}: mean recall on val {student.mean_recall:.1f} % "
-            f"({student.record['parameters']['all']:,} parameters). "
+            {"checkpoint": str(student.folder), **student.record.model_dump(mode="json")},
+            f"student in {student.folder}: mean recall on val {student.record.val.mean_recall:.1f} % "
+            f"({student.record.parameters['all']:,} parameters). "
             f"Next: conaclip-edge export {student.folder} --target all",
         )
 
@@ -53,7 +53,8 @@ def train_teacher(
         from conaclip_edge import api
 
         teacher = api.train_teacher(recipe, settings or (), out)
-        measured = "" if teacher.mean_recall is None else f": mean recall on val {teacher.mean_recall:.1f} %"
+        val = teacher.record.get("val")
+        measured = f": mean recall on val {val['mean_recall']:.1f} %" if val else ""
         show({"teacher": str(teacher.folder), **teacher.record}, f"teacher in {teacher.folder}{measured}")
 
 
