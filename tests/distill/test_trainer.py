@@ -64,10 +64,10 @@ def test_every_step_logs_every_term_and_the_total_is_their_weighted_sum(settings
 def test_the_record_says_what_was_trained_on_what(settings: Any, world: Path) -> None:
     record = distill(settings(data={"labelled": 0.5}), Path("out"))
     assert json.loads(Path("out/training.json").read_text("utf-8")) == record.model_dump(mode="json")
-    assert record.recipe["teacher"] == str(world / "teacher")
+    assert record.recipe.teacher == str(world / "teacher")
     assert record.data.train_pictures == 29
     assert record.data.labelled_pictures == 14
-    assert record.data.left_out == []
+    assert record.data.left_out == ()
     assert len(record.data.fingerprint) == len(record.teacher.fingerprint) == 64
     assert record.parameters["all"] == sum(value.numel() for value in load_student(Path("out")).model.parameters())
     assert set(record.versions) == {"conaclip-edge", "torch", "transformers", "accelerate"}
