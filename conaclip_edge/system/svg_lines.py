@@ -75,13 +75,14 @@ def _chart(title: str, value: str, curves: Sequence[Curve], logarithmic: bool) -
     parts.append(_text(_WIDTH - _RIGHT, _HEIGHT - 8, "step", "tick", "end"))
     for number, curve in enumerate(shown):
         colour = _COLOURS[number % len(_COLOURS)]
+        dashes = f' stroke-dasharray="{4 * (number // len(_COLOURS))} 2"' if number >= len(_COLOURS) else ""
         thinned = curve.points[:: max(1, len(curve.points) // _MOST_POINTS)]
         path = " ".join(f"{across(x):.1f},{down(y):.1f}" for x, y in thinned)
         wide = 1.8 if number == 0 else 1
-        parts.append(f'<polyline fill="none" stroke="{colour}" stroke-width="{wide}" points="{path}"/>')
+        parts.append(f'<polyline fill="none" stroke="{colour}" stroke-width="{wide}"{dashes} points="{path}"/>')
         if len(curves) > 1:
             y = _HEIGHT + 12 + 16 * number
-            parts.append(f'<path stroke="{colour}" stroke-width="3" d="M{_LEFT:g} {y - 4:g}h18"/>')
+            parts.append(f'<path stroke="{colour}" stroke-width="3"{dashes} d="M{_LEFT:g} {y - 4:g}h18"/>')
             parts.append(_text(_LEFT + 24, y, curve.name, "tick"))
     return "".join(parts)
 
