@@ -46,7 +46,7 @@ def test_transparency_outlives_the_profile():
     stored.info["icc_profile"] = profile
     found = np.asarray(decode(encoded(stored)), int)
     assert (found[0] > 240).all(), "all but transparent: white"
-    assert np.abs(found[-1] - np.asarray(PICTURE, int)[-1]).max() <= 3, "opaque: the picture"
+    assert np.abs(found[-1] - np.asarray(PICTURE, int)[-1]).max() <= 10, "all but opaque: the picture"
 
 
 def test_a_palette_is_brought_to_srgb():
