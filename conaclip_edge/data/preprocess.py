@@ -27,6 +27,7 @@ from conaclip_edge.errors import one_line
 
 PREPROCESS_SCHEMA = "conaclip-edge/preprocess/1"
 MAX_PIXELS = 210_000_000  # a phone's 200 megapixels: 630 MB while a picture that is no JPEG is decoded
+_ORIENTATION = 0x0112  # the EXIF tag
 MAX_ASPECT = 100  # the shorter side is scaled to the input's size, so a thinner picture would take gigabytes
 REDUCTIONS = [8, 4, 2]  # of the sides of a JPEG
 REDUCED_FROM = 1_000_000  # pixels; a smaller picture is quick to decode as it is
@@ -65,19 +66,7 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS, size: int | None = None) -
             warnings.simplefilter("ignore")  # Pillow's, of odd metadata
             picture: Image.Image = Image.open(io.BytesIO(data))
             _shrink(picture, max_pixels, size)
-            ImageOps.exif_transpose(picture, in_place=True)
-            picture = _eight_bits(picture)
-            if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-                profile = picture.info.get("icc_profile")
-                picture = picture.convert("RGBA")
-                picture.info["icc_profile"] = profile
-                picture = to_srgb(picture)
-                white = Image.new("RGBA", picture.size, (255, 255, 255, 255))
-                picture = Image.alpha_composite(white, picture)
-            if picture.mode == "P":
-                picture = picture.convert("RGB")
-            picture = to_srgb(picture)
-            return picture if picture.mode == "RGB" else picture.convert("RGB")
+            return upright_rgb(picture)
     except BadPicture:
         raise
     except UnidentifiedImageError as error:  # its own message names a memory address
@@ -109,6 +98,29 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
         kind = "whole numbers of 32 bits" if picture.mode == "I" else "floating-point numbers"
         raise BadPicture(f"its pixels are {kind}, of which nothing says how bright white is. Save it with 8 or 16 bits")
     return picture
+
+
+def upright_rgb(picture: Image.Image) -> Image.Image:
+    """Bring a picture to upright RGB in sRGB with white behind transparency (step 1); the given one is not changed.
+
+    Raises:
+        BadPicture: its numbers have no one meaning.
+    """
+    picture.load()  # some formats have the orientation behind the pixels
+    if picture.getexif().get(_ORIENTATION, 1) != 1:
+        picture = ImageOps.exif_transpose(picture)
+    picture = _eight_bits(picture)
+    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        profile = picture.info.get("icc_profile")
+        picture = picture.convert("RGBA")
+        picture.info["icc_profile"] = profile
+        picture = to_srgb(picture)
+        white = Image.new("RGBA", picture.size, (255, 255, 255, 255))
+        picture = Image.alpha_composite(white, picture)
+    if picture.mode == "P":
+        picture = picture.convert("RGB")
+    picture = to_srgb(picture)
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
 
 
 def reduction(width: int, height: int, size: int, must: bool = False) -> int:

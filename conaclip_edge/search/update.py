@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from conaclip_edge.bundle.open import open_bundle
 from conaclip_edge.data.preprocess import BadPicture
 from conaclip_edge.errors import UserError
 from conaclip_edge.search.hnsw_graph import (
@@ -25,7 +25,8 @@ from conaclip_edge.search.hnsw_graph import (
 )
 from conaclip_edge.search.index import graph_file, written
 from conaclip_edge.search.picture_folder import PictureFile, Walk, check_folder, pixels, read, read_heic, walk
-from conaclip_edge.search.query import check_space, open_towers
+from conaclip_edge.search.query import check_space
+from conaclip_edge.search.report import BrokenPicture, IndexReport
 from conaclip_edge.search.sqlite_store import (
     FILE,
     LOCK,
@@ -52,12 +53,8 @@ class Writer:
         self.sidecar, self.pictures = sidecar, pictures
         self._encode, self._workers = encode, workers
 
-    def update(self) -> dict[str, Any]:
+    def update(self) -> IndexReport:
         """Bring the index up to date.
-
-        Returns:
-            {"index", "pictures": indexed now, "encoded", "reused": of bytes that were known, "dropped",
-            "broken": [{"path", "reason"}], "seconds"}.
 
         Raises:
             UserError: no picture in the folder, or the folder vanished; what was encoded is kept.
@@ -84,15 +81,15 @@ class Writer:
         self.sidecar.drop(dropped)
         self.fold()
         broken = {**self.sidecar.broken(), **there.unreadable}
-        return {
-            "index": str(self.sidecar.folder),
-            "pictures": len(self.sidecar),
-            "encoded": encoded,
-            "reused": reused,
-            "dropped": sum(seen[path].key is not None for path in dropped),
-            "broken": [{"path": path, "reason": reason} for path, reason in broken.items()],
-            "seconds": round(time.monotonic() - began, 3),
-        }
+        return IndexReport(
+            index=str(self.sidecar.folder),
+            pictures=len(self.sidecar),
+            encoded=encoded,
+            reused=reused,
+            dropped=sum(seen[path].key is not None for path in dropped),
+            broken=tuple(BrokenPicture(path=path, reason=reason) for path, reason in broken.items()),
+            seconds=round(time.monotonic() - began, 3),
+        )
 
     def fold(self) -> None:
         """Take waiting pictures into the graph if they are many; build it anew if it is damaged or much was removed."""
@@ -196,7 +193,7 @@ def open_writer(
         target = target or meta.get("target", "onnx")
         cores = os.cpu_count() or 1
         # onnxruntime runs beside itself; the other runtimes have one pool of threads a process
-        towers = open_towers(bundle, target, 1 if target == "onnx" else cores)
+        towers = open_bundle(bundle, target, threads=1 if target == "onnx" else cores)
         if sidecar is None:
             sidecar = make_sidecar(
                 out,
@@ -222,7 +219,7 @@ def open_writer(
 
         # one picture a call: the vector of a picture depends on nothing but the picture
         def encode(data: bytes) -> np.ndarray:
-            vector: np.ndarray = towers.encode_pixels(pixels(data, towers.image_size))[0]
+            vector: np.ndarray = towers.embed_pixels(pixels(data, towers.image_size))[0]
             if not np.isfinite(vector).all():
                 raise BadPicture("gives no embedding: the image tower makes numbers that are not finite of it")
             return vector

@@ -53,7 +53,7 @@ class TeacherCache:
 
     Attributes:
         folder: where its shards are.
-        views: number of augmentations a picture; view 0 is the plain picture.
+        views: augmentations per picture; view 0 is the plain picture.
         usable: bool [n], false for pictures that could not be decoded.
         first_text: [n + 1]; captions of picture i are the texts first_text[i] .. first_text[i + 1] - 1.
         bad: reasons of the pictures left out, "key: reason".
@@ -96,7 +96,7 @@ def teacher_cache(
         pairs: all splits.
         teacher: frozen.
         folder: parent of all caches.
-        views: augmentations a picture; 1 means the plain picture only.
+        views: augmentations per picture; 1 means the plain picture only.
         max_bad: share of undecodable pictures above which the data set is refused.
         max_pixels: a larger picture counts as undecodable and is never decoded.
     """

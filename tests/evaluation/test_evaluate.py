@@ -23,9 +23,7 @@ from tests.helpers import tiny
 @pytest.fixture(scope="module")
 def student(world: Path, settings: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("student")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("conaclip_edge.distill.trainer.draw_curves", lambda log, target: None)
-        distill(settings(), home / "student")
+    distill(settings(), home / "student")
     return home / "student"
 
 
@@ -37,11 +35,11 @@ def _own_place(tmp_path: Path, world: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def naive_recall(pictures: np.ndarray, texts: np.ndarray, caption_to_image: list[int]) -> dict[str, dict[str, float]]:
     scores = (pictures @ texts.T).tolist()
-    t2i = [sum(line[t] >= scores[owner][t] for line in scores) for t, owner in enumerate(caption_to_image)]
+    t2i = [sum(line[t] >= scores[image][t] for line in scores) for t, image in enumerate(caption_to_image)]
     i2t = []
     for p, line in enumerate(scores):
-        own = max(score for score, owner in zip(line, caption_to_image, strict=True) if owner == p)
-        i2t.append(1 + sum(score >= own for score, owner in zip(line, caption_to_image, strict=True) if owner != p))
+        own = max(score for score, image in zip(line, caption_to_image, strict=True) if image == p)
+        i2t.append(1 + sum(score >= own for score, image in zip(line, caption_to_image, strict=True) if image != p))
     return {
         way: {str(k): 100 * float(np.mean([rank <= k for rank in found])) for k in (1, 5, 10)}
         for way, found in (("t2i", t2i), ("i2t", i2t))

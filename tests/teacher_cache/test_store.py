@@ -187,11 +187,10 @@ def test_the_student_sees_the_very_views_that_the_teacher_saw(tmp_path: Path) ->
             assert np.allclose(cache.pictures(np.array([row]), view)[0], direct, atol=1e-6)
 
 
-def test_pixels_are_the_same_kept_or_on_the_fly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pixels_are_the_same_kept_or_on_the_fly(tmp_path: Path) -> None:
     rows, views = np.array([3, 0, 15]), np.array([1, 0, 1])
     kept = pixel_reader(made(), np.arange(16), 16, 2, tmp_path)(rows, views)
-    monkeypatch.setattr("conaclip_edge.data.pixel_cache.LIMIT_BYTES", 0)
-    fresh = pixel_reader(made(), np.arange(16), 16, 2, tmp_path / "none")(rows, views)
+    fresh = pixel_reader(made(), np.arange(16), 16, 2, tmp_path / "none", limit_bytes=0)(rows, views)
     assert not (tmp_path / "none").exists()
     assert np.array_equal(kept, fresh)
 

@@ -24,7 +24,7 @@ class Spec:
         image: exported image tower; None if it cannot be run.
         text: exported text tower, likewise.
         padded: texts always go in at the full context, as exports without variable length need it.
-        shipped: part of the bundle, not something that it is held against.
+        shipped: part of the bundle, not something that it is compared with.
     """
 
     row: str

@@ -1,4 +1,4 @@
-"""Recall of every row on the same pictures and captions, and what is left of the student's and the teacher's."""
+"""Recall of every model on the same pictures and captions, and relative to the student's and the teacher's."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from conaclip_edge.data.pairs import Pairs
 from conaclip_edge.data.usable import reasons, usable_pictures
 from conaclip_edge.errors import UserError
 from conaclip_edge.evaluation.encoder import Encoder
-from conaclip_edge.evaluation.recall import KS, Ranks, ranks
+from conaclip_edge.evaluation.recall import KS, Ranks, hits_by_picture, ranks
 from conaclip_edge.system.progress import track
 
 _SEED = 5
@@ -91,20 +91,20 @@ def embed_split(
 
 
 def rank(embedded: Embedded, caption_to_image: np.ndarray) -> Ranks | None:
-    """Rank a row's embeddings; None if one of its towers cannot be run."""
+    """Rank a model's embeddings; None if one of its towers cannot be run."""
     if embedded.pictures is None or embedded.texts is None:
         return None
     return ranks(embedded.pictures, embedded.texts, caption_to_image)
 
 
 def relative_recall(found: Ranks, base: Ranks, samples: int, seed: int = 0) -> dict[str, Interval]:
-    """Return the share of a base's mean recall that is left, by direction, with 95 % bootstrap intervals.
+    """Return a model's mean recall as a share of a base's, by direction, with 95 % bootstrap intervals.
 
     Both sides are resampled together (the same pictures with their captions), so what makes a picture hard for both
     does not widen the interval. A base that finds nothing has nothing to lose: its share is 1.
 
     Args:
-        found: ranks of a row.
+        found: ranks of the model.
         base: ranks of the student or teacher on the same pictures and captions.
         samples: number of resamples.
         seed: of the resampling.
@@ -123,11 +123,9 @@ def relative_recall(found: Ranks, base: Ranks, samples: int, seed: int = 0) -> d
 
 
 def _hits(found: Ranks, way: str) -> np.ndarray:
-    """Sum a picture's hits at 1, 5 and 10 over its queries of a direction [P]."""
-    if way == "t2i":
-        hits = sum((found.t2i <= k).astype(float) for k in KS)
-        return np.bincount(found.caption_to_image, weights=hits, minlength=len(found.i2t))
-    return np.asarray(sum(((found.i2t <= k) & (found.i2t > 0)).astype(float) for k in KS))
+    """Sum each picture's hits at 1, 5 and 10 over its queries of a direction [P]."""
+    hits, _ = hits_by_picture(found)
+    return np.asarray(sum(hits[way, k] for k in KS))
 
 
 def _share(left: float, whole: float) -> float:
@@ -142,5 +140,5 @@ def quantiles(values: Sequence[float]) -> tuple[float, ...]:
 def typical(captions: Sequence[str], lengths: Sequence[int], count: int) -> list[str]:
     """Choose captions at even quantiles of their lengths, so that they take as long as the whole corpus does."""
     order = np.lexsort((captions, lengths))
-    places = ((np.arange(count) + 0.5) / count * len(order)).astype(int)
-    return [captions[order[place]] for place in places]
+    chosen = ((np.arange(count) + 0.5) / count * len(order)).astype(int)
+    return [captions[order[position]] for position in chosen]

@@ -34,6 +34,7 @@ from conaclip_edge.benchmarks.speed.plain_exports import (
 from conaclip_edge.benchmarks.speed.two_clocks import Times
 from conaclip_edge.bundle.manifest import read_manifest
 from conaclip_edge.config.benchmark import SpeedConfig
+from conaclip_edge.config.load import data_config
 from conaclip_edge.data.load import read_pairs
 from conaclip_edge.data.preprocess import pixel_values
 from conaclip_edge.errors import UserError
@@ -63,7 +64,7 @@ class Bench:
             raise UserError(
                 f"no checkpoint at {self.student}, of which the plain exports are made. Name it: --set student=FOLDER"
             )
-        self.pairs = read_pairs(recorded_data(bundle))
+        self.pairs = read_pairs(data_config(config.data) if config.data else recorded_data(bundle))
         rows = self.pairs.rows("test")
         self.pictures = [self.pairs.read(int(row)) for row in rows[:: max(1, len(rows) // config.inputs)]][
             : config.inputs
@@ -166,7 +167,7 @@ def _mobile(bench: Bench) -> list[Finding]:
     found = [one.model_copy(update={"axis": "mobile"}) for one in bench.image_times[0] if one.what.startswith("mobile")]
     recalls = {}
     for name, bundle in (("mobile", bench.config.mobile), ("ViT", bench.bundle)):
-        measured = evaluate(bundle, None, "test", "onnx")
+        measured = evaluate(bundle, bench.config.data, "test", "onnx")
         recalls[name] = (measured.mean_recall, measured.dataset.pictures)
     mobile, vit = recalls["mobile"][0], recalls["ViT"][0]
     return [

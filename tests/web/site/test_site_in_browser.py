@@ -63,7 +63,7 @@ def test_the_ten_best_from_pythons_own_embedding_differ_only_where_scores_all_bu
     bundle = open_bundle(searched.bundle, "onnx")
     same = 0
     for query, answer in answers.items():
-        vector = bundle.encode_texts([query])[0]
+        vector = bundle.embed_texts([query])[0]
         assert np.asarray(answer["vector"]) @ vector > 0.999, query
         scores = dict(best(*rows, vector, len(rows[1])))
         own, theirs = best(*rows, vector, 10), [row for row, _ in answer["rows"]]
