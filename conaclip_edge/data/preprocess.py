@@ -86,8 +86,8 @@ def _shrink(picture: Image.Image, max_pixels: int, size: int | None) -> None:
             picture.draft(None, (width // by, height // by))  # nothing happens to other formats
     transparent = picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info
     if math.prod(picture.size) * (4 if transparent else 1) > max_pixels:
-        kind = " of a transparent picture" if transparent else ""
-        raise BadPicture(f"{width}x{height} pixels{kind} are more than max_pixels = {max_pixels} allows")
+        kind = " of a transparent picture (each counts four times)" if transparent else ""
+        raise BadPicture(f"{width}x{height} pixels{kind} are more than max_pixels = {max_pixels}")
 
 
 def _eight_bits(picture: Image.Image) -> Image.Image:
