@@ -11,9 +11,10 @@ from pathlib import Path
 from conaclip_edge.config.distill import DistillConfig
 from conaclip_edge.config.graph import GraphConfig
 from conaclip_edge.distill.graph import PRESETS
-from conaclip_edge.distill.training_data import prepare
+from conaclip_edge.distill.training_data import training_data
 from conaclip_edge.errors import unknown
 from conaclip_edge.evaluation.evaluate import EvaluationReport
+from conaclip_edge.models.student.record import TrainingRecord
 from conaclip_edge.study.report import ComparisonMachine, ComparisonReport, ModelRecall, SeedsRecall
 from conaclip_edge.study.statistics import mean_and_spread, mean_table
 from conaclip_edge.system.files import read_json
@@ -24,13 +25,10 @@ from conaclip_edge.system.progress import quiet_libraries, say
 
 @dataclass(frozen=True)
 class ComparedRun:
-    """One student: its recall on the split that is asked for, and of its training what the comparison shows."""
+    """One student: how it was trained, and its recall on the split that is asked for."""
 
+    training: TrainingRecord
     evaluation: EvaluationReport
-    val_mean_recall: float
-    seconds: float
-    parameters: dict[str, int]
-    versions: dict[str, str]
 
 
 @only_run
@@ -65,7 +63,7 @@ def compare(
         for seed in seeds
         for graph in graphs
     }
-    prepare(config)  # once, so that runs side by side find their caches filled
+    training_data(config)  # once, so that runs side by side find their caches filled
     with side_by_side(jobs or default_jobs(len(recipes))) as run_all:
         tasks = {key: (recipe, out / recipe.name, split) for key, recipe in recipes.items()}
         runs: dict[tuple[str, int], ComparedRun] = dict(run_all(train_and_evaluate, tasks))
@@ -81,7 +79,7 @@ def compare(
             machine=platform.machine(),
             cores=os.cpu_count(),
             threads_a_run=1,
-            versions=first.versions,
+            versions=first.training.versions,
         ),
         rows={graph: _seeds_recall([runs[graph, seed] for seed in seeds]) for graph in graphs},
     )
@@ -100,18 +98,13 @@ def train_and_evaluate(config: DistillConfig, folder: Path, split: str) -> Compa
     from conaclip_edge.evaluation.evaluate import evaluate
 
     file = folder / "training.json"
-    recipe = config.model_dump(mode="json")
-    if not (file.exists() and read_json(file, "training record").get("recipe") == recipe):
+    values = read_json(file, "training record") if file.exists() else {}
+    if values.get("recipe") == config.model_dump(mode="json"):
+        training = TrainingRecord.model_validate(values)
+    else:
         say(f"{config.name}: {config.train.steps} steps of {config.train.batch_size}")
-        distill(config, folder)
-    record = read_json(file, "training record")
-    return ComparedRun(
-        evaluation=evaluate(folder, None, split, "onnx"),
-        val_mean_recall=record["val"]["mean_recall"],
-        seconds=record["seconds"],
-        parameters=record["parameters"],
-        versions=record["versions"],
-    )
+        training = distill(config, folder)
+    return ComparedRun(training, evaluate(folder, None, split, "onnx"))
 
 
 def _seeds_recall(runs: Sequence[ComparedRun]) -> SeedsRecall:
@@ -122,9 +115,9 @@ def _seeds_recall(runs: Sequence[ComparedRun]) -> SeedsRecall:
         spread=spread,
         recall=mean_table([run.evaluation.recall for run in runs]),
         mean_recall=means,
-        val_mean_recall=tuple(run.val_mean_recall for run in runs),
-        seconds=tuple(run.seconds for run in runs),
-        parameters=runs[0].parameters,
+        val_mean_recall=tuple(run.training.val.mean_recall for run in runs),
+        seconds=tuple(run.training.seconds for run in runs),
+        parameters=runs[0].training.parameters,
     )
 
 

@@ -17,7 +17,7 @@ from conaclip_edge.config.model import StudentConfig
 from conaclip_edge.config.parse import parse
 from conaclip_edge.config.study import SizeConfig, StudyConfig
 from conaclip_edge.distill.supervisions import SUPERVISIONS
-from conaclip_edge.distill.training_data import Ready, prepare
+from conaclip_edge.distill.training_data import TrainingData, training_data
 from conaclip_edge.errors import Interrupted, UserError
 from conaclip_edge.models.student.presets import student_shape
 from conaclip_edge.study.cells import chosen_cells, graph_of
@@ -68,11 +68,11 @@ def study(
     cells = chosen_cells(config)
     students = _students(config)
     # one cache, whatever the graph
-    ready = prepare(config.recipe.model_copy(update={"graph": graph_of(cells)}))
+    data = training_data(config.recipe.model_copy(update={"graph": graph_of(cells)}))
     for student in students.values():
-        prepare(config.recipe.model_copy(update={"student": student}))
+        training_data(config.recipe.model_copy(update={"student": student}))
     with workers(jobs or default_jobs(config.seeds * (1 + len(cells)))) as run_all:
-        runs = StudyRuns(config, out, ready, run_all)
+        runs = StudyRuns(config, out, data, run_all)
         try:
             stages = Stages(config, runs)
             most = len(cells) if config.most is None else min(config.most, len(cells))
@@ -98,8 +98,8 @@ def study(
         seconds=round(time.monotonic() - started, 1),
         run_seconds=round(runs.seconds, 1),
         runs=RunCounts(all=runs.finished, done_now=runs.done_now),
-        dataset=_data(ready),
-        teacher=StudyTeacher(name=ready.teacher.name, fingerprint=ready.teacher.fingerprint),
+        dataset=_study_data(data),
+        teacher=StudyTeacher(name=data.teacher.name, fingerprint=data.teacher.fingerprint),
         added_with={
             name: AddedWith(weight=one.weight, temperature=one.temperature) for name, one in SUPERVISIONS.items()
         },
@@ -135,11 +135,11 @@ def _resized(recipe: DistillConfig, size: SizeConfig) -> StudentConfig:
     return parse(StudentConfig, values, f"the study (sizes, {size.name})")
 
 
-def _data(ready: Ready) -> StudyData:
+def _study_data(data: TrainingData) -> StudyData:
     def size(split: str) -> SplitSize:
-        rows = ready.pairs.rows(split)
-        rows = rows[ready.cache.usable[rows]]
-        return SplitSize(pictures=len(rows), captions=int(np.diff(ready.cache.first_text)[rows].sum()))
+        rows = data.pairs.rows(split)
+        rows = rows[data.cache.usable[rows]]
+        return SplitSize(pictures=len(rows), captions=int(np.diff(data.cache.first_text)[rows].sum()))
 
-    name, fingerprint = ready.pairs.name, ready.pairs.fingerprint
+    name, fingerprint = data.pairs.name, data.pairs.fingerprint
     return StudyData(name=name, fingerprint=fingerprint, train=size("train"), val=size("val"), test=size("test"))
