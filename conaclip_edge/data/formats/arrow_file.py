@@ -57,6 +57,10 @@ class ArrowRows:
         """Return whether a row has a picture [rows]."""
         return np.asarray(pc.equal(self.table["problem"], ""))
 
+    def captioned(self) -> np.ndarray:
+        """Return whether a row has a caption [rows]."""
+        return np.asarray(pc.greater(pc.list_value_length(self.table["captions"]), 0))
+
 
 def open_table(path: Path, source: Path, rows: Callable[[], Iterable[Row]]) -> pa.Table:
     """Memory-map the table at `path`; where there is none yet, write it first.
