@@ -12,7 +12,7 @@ import numpy as np
 from conaclip_edge.config.distill import DistillConfig
 from conaclip_edge.config.graph import GraphConfig
 from conaclip_edge.distill.graph import PRESETS
-from conaclip_edge.distill.training_data import prepare
+from conaclip_edge.distill.training_data import training_data
 from conaclip_edge.errors import unknown
 from conaclip_edge.evaluation.recall import mean_recall
 from conaclip_edge.system.files import read_json
@@ -53,7 +53,7 @@ def compare(
         for seed in seeds
         for graph in graphs
     }
-    prepare(config)  # once, so that runs side by side find their caches filled
+    training_data(config)  # once, so that runs side by side find their caches filled
     with side_by_side(jobs or default_jobs(len(runs))) as run_all:
         results = dict(run_all(_run, {key: (run, out / run.name, split) for key, run in runs.items()}))
     rows = {graph: _row([results[graph, seed] for seed in seeds]) for graph in graphs}

@@ -9,7 +9,7 @@ from typing import Any
 
 from conaclip_edge.config.distill import DistillConfig
 from conaclip_edge.config.study import StudyConfig
-from conaclip_edge.distill.training_data import Ready
+from conaclip_edge.distill.training_data import TrainingData
 from conaclip_edge.study.one_run import do_run, kept_run, ranks_of, run_key
 from conaclip_edge.system.files import sha256_text
 from conaclip_edge.system.processes import Runner
@@ -28,9 +28,9 @@ class Bench:
         planned: runs of the whole study, as far as is known.
     """
 
-    def __init__(self, config: StudyConfig, out: Path, ready: Ready, run_all: Runner[tuple[str, int]]):
+    def __init__(self, config: StudyConfig, out: Path, data: TrainingData, run_all: Runner[tuple[str, int]]):
         self.config, self.folder, self.run_all = config, out / "cells", run_all
-        self.sources = {"data": ready.pairs.fingerprint, "teacher": ready.teacher.fingerprint}
+        self.sources = {"data": data.pairs.fingerprint, "teacher": data.teacher.fingerprint}
         self.started = time.monotonic()
         self.finished, self.done_now, self.seconds, self.planned = 0, 0, 0.0, 0
 

@@ -16,7 +16,7 @@ from conaclip_edge.config.parse import parse
 from conaclip_edge.config.study import SizeConfig, StudyConfig
 from conaclip_edge.distill.graph import expand
 from conaclip_edge.distill.supervisions import SUPERVISIONS
-from conaclip_edge.distill.training_data import Ready, prepare
+from conaclip_edge.distill.training_data import TrainingData, training_data
 from conaclip_edge.errors import Interrupted, UserError
 from conaclip_edge.models.student.presets import student_shape
 from conaclip_edge.study.cells import BASELINE, chosen_cells, graph_of
@@ -53,18 +53,18 @@ def study(config: StudyConfig, out: Path, jobs: int | None = None) -> dict[str, 
         raise UserError("the study (sizes) has a name twice. Give each size a name of its own.")
     for student in sizes.values():
         student_shape(student)
-    ready = prepare(_run_config(config.recipe, graph_of(cells), 0))  # one cache, whatever the graph
+    data = training_data(_run_config(config.recipe, graph_of(cells), 0))  # one cache, whatever the graph
     for student in sizes.values():
-        prepare(config.recipe.model_copy(update={"student": student}))
+        training_data(config.recipe.model_copy(update={"student": student}))
     with side_by_side(jobs or default_jobs(config.seeds * (1 + len(cells)))) as run_all:
-        bench = Bench(config, out, ready, run_all)
+        bench = Bench(config, out, data, run_all)
         try:
             found = _stages(config, cells, sizes, bench)
         except (KeyboardInterrupt, Interrupted):
             raise Interrupted(
                 f"interrupted; {bench.finished} finished runs are kept in {out / 'cells'}. The same command goes on."
             ) from None
-    counts = {split: _counts(ready, split) for split in ("train", "val", "test")}
+    counts = {split: _counts(data, split) for split in ("train", "val", "test")}
     return {
         "schema": SCHEMA,
         "name": config.name,
@@ -72,8 +72,8 @@ def study(config: StudyConfig, out: Path, jobs: int | None = None) -> dict[str, 
         "seconds": round(time.monotonic() - started, 1),
         "run_seconds": round(bench.seconds, 1),
         "runs": {"all": bench.finished, "done_now": bench.done_now},
-        "dataset": {"name": ready.pairs.name, "fingerprint": ready.pairs.fingerprint, **counts},
-        "teacher": {"name": ready.teacher.name, "fingerprint": ready.teacher.fingerprint},
+        "dataset": {"name": data.pairs.name, "fingerprint": data.pairs.fingerprint, **counts},
+        "teacher": {"name": data.teacher.name, "fingerprint": data.teacher.fingerprint},
         "added_with": {
             name: {"weight": one.weight, "temperature": one.temperature} for name, one in SUPERVISIONS.items()
         },
@@ -194,7 +194,7 @@ def _resized(recipe: DistillConfig, size: SizeConfig) -> StudentConfig:
     return parse(StudentConfig, values, f"the study (sizes, {size.name})")
 
 
-def _counts(ready: Ready, split: str) -> dict[str, int]:
-    rows = ready.pairs.rows(split)
-    rows = rows[ready.cache.usable[rows]]
-    return {"pictures": len(rows), "captions": int(np.diff(ready.cache.first_text)[rows].sum())}
+def _counts(data: TrainingData, split: str) -> dict[str, int]:
+    rows = data.pairs.rows(split)
+    rows = rows[data.cache.usable[rows]]
+    return {"pictures": len(rows), "captions": int(np.diff(data.cache.first_text)[rows].sum())}
