@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from conaclip_edge.data.formats.source_row import Row
 from conaclip_edge.data.pairs import SPLITS
+from conaclip_edge.data.rows.source_row import Row
 from conaclip_edge.errors import UserError
 from conaclip_edge.system.files import atomic_file
 

@@ -14,12 +14,12 @@ import pyarrow as pa
 from datasets.data_files import DataFilesList
 
 from conaclip_edge.config.data import DataConfig
-from conaclip_edge.data.formats.caption_columns import captions_in
 from conaclip_edge.data.formats.source_files import reading
-from conaclip_edge.data.formats.source_row import BadRow, Row, bad_row, content_row
 from conaclip_edge.data.formats.source_table import Place, open_index, to_pairs
 from conaclip_edge.data.formats.splits import split_named, split_of_table
 from conaclip_edge.data.pairs import SPLITS, Pairs
+from conaclip_edge.data.rows.caption_columns import captions_in
+from conaclip_edge.data.rows.source_row import BadRow, Row, bad_row, content_row
 from conaclip_edge.system.files import sha256_text
 
 ROWS_A_BATCH = 64

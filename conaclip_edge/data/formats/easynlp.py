@@ -10,10 +10,10 @@ from pathlib import Path
 from conaclip_edge.config.data import DataConfig
 from conaclip_edge.data.formats.picture_files import read_bytes
 from conaclip_edge.data.formats.source_files import cache_folder, data_files, data_path, reading
-from conaclip_edge.data.formats.source_row import BadRow, Row, bad_row, clean, content_row, utf8
 from conaclip_edge.data.formats.source_table import Place, open_index, to_pairs
 from conaclip_edge.data.formats.splits import split_of_table
 from conaclip_edge.data.pairs import Pairs
+from conaclip_edge.data.rows.source_row import BadRow, Row, bad_row, clean, content_row, utf8
 from conaclip_edge.system.files import sha256_text
 
 

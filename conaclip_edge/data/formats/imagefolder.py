@@ -13,14 +13,14 @@ from pathlib import Path, PurePosixPath
 
 from conaclip_edge.config.data import DataConfig
 from conaclip_edge.config.data_formats import CAPTION_SUFFIXES, FILE_NAME_COLUMNS, METADATA, PICTURE_SUFFIXES
-from conaclip_edge.data.formats.caption_columns import captions_in, say_columns
-from conaclip_edge.data.formats.metadata_rows import columns_of, file_name_in, table_rows
 from conaclip_edge.data.formats.picture_files import file_pairs, inside
 from conaclip_edge.data.formats.source_files import cache_folder, data_path, reading
-from conaclip_edge.data.formats.source_row import BadRow, Row, bad_row, clean, file_row, utf8
 from conaclip_edge.data.formats.source_table import open_index
 from conaclip_edge.data.formats.splits import split_named, split_of_folder, split_of_table
 from conaclip_edge.data.pairs import Pairs
+from conaclip_edge.data.rows.caption_columns import captions_in, say_columns
+from conaclip_edge.data.rows.metadata_rows import columns_of, file_name_in, table_rows
+from conaclip_edge.data.rows.source_row import BadRow, Row, bad_row, clean, file_row, utf8
 from conaclip_edge.errors import UserError
 from conaclip_edge.system.folders import files_below
 from conaclip_edge.system.progress import say

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 
 from conaclip_edge.config.data import DataConfig
 from conaclip_edge.data.formats.arrow_tables import ROWS_A_BATCH, load_tables, table_pairs
-from conaclip_edge.data.formats.caption_columns import CAPTION_COLUMNS, caption_columns, say_columns
 from conaclip_edge.data.formats.source_files import cache_folder, data_files, data_path, reading
 from conaclip_edge.data.pairs import Pairs
+from conaclip_edge.data.rows.caption_columns import CAPTION_COLUMNS, caption_columns, say_columns
 from conaclip_edge.errors import UserError
 from conaclip_edge.system.progress import say
 

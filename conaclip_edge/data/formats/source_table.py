@@ -15,9 +15,9 @@ from typing import Any, Protocol, TypeVar, overload
 import numpy as np
 
 from conaclip_edge.config.data import DataConfig
-from conaclip_edge.data.formats.source_row import Row
 from conaclip_edge.data.formats.splits import fill_splits
 from conaclip_edge.data.pairs import SPLITS, Pairs
+from conaclip_edge.data.rows.source_row import Row
 
 T = TypeVar("T")
 

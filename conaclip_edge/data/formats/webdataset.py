@@ -19,13 +19,13 @@ import pyarrow as pa
 
 from conaclip_edge.config.data import DataConfig
 from conaclip_edge.data.formats.arrow_file import ArrowRows, open_table
-from conaclip_edge.data.formats.caption_columns import captions_in
 from conaclip_edge.data.formats.picture_files import read_bytes
 from conaclip_edge.data.formats.source_files import cache_folder, data_files, data_path, reading
-from conaclip_edge.data.formats.source_row import BadRow, Row, bad_row, content_row, utf8
 from conaclip_edge.data.formats.source_table import grouped, to_pairs
 from conaclip_edge.data.formats.splits import split_of_table
 from conaclip_edge.data.pairs import Pairs
+from conaclip_edge.data.rows.caption_columns import captions_in
+from conaclip_edge.data.rows.source_row import BadRow, Row, bad_row, content_row, utf8
 from conaclip_edge.errors import UserError
 from conaclip_edge.system.files import sha256_text
 from conaclip_edge.system.processes import available_cores

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from conaclip_edge.config.data_formats import FILE_NAME_COLUMNS
-from conaclip_edge.data.formats.source_row import BadRow, utf8
+from conaclip_edge.data.rows.source_row import BadRow, utf8
 from conaclip_edge.errors import UserError
 
 TableRow = dict[str, Any]

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from conaclip_edge.data.formats.source_row import BadRow, clean
+from conaclip_edge.data.rows.source_row import BadRow, clean
 from conaclip_edge.system.progress import say
 
 # the first of these that has any counts, with its numbered ones (caption, caption_1, caption2)
