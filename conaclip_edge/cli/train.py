@@ -122,8 +122,8 @@ def compare(
         from conaclip_edge.study.compare import compare as run
         from conaclip_edge.study.compare import recall_table
 
-        outcome = run(config, graphs.split(","), list(range(seeds)), out, split)
-        show(outcome, recall_table(outcome["rows"], outcome["n"], outcome["split"]))
+        report = run(config, graphs.split(","), list(range(seeds)), out, split)
+        show(report, recall_table(report.rows, report.n, report.split))
 
 
 def study(
@@ -149,5 +149,6 @@ def study(
         from conaclip_edge.study.study import study as run
         from conaclip_edge.study.text import study_table
 
-        outcome = write_study(run(config, out, jobs), out)
-        show(outcome, study_table(outcome, out))
+        report = run(config, out, jobs)
+        write_study(report, out)
+        show(report, study_table(report, out))

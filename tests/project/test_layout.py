@@ -136,6 +136,19 @@ def test_every_table_that_the_page_names_exists() -> None:
         assert getattr(import_module(f"conaclip_edge.{path.replace('/', '.')}"), table), f"{table} in {path}"
 
 
+def test_every_module_that_a_page_names_exists() -> None:
+    steps = set(re.findall(r"^New file `([\w./]+)`", (ROOT / "CONTRIBUTING.md").read_text("utf-8"), re.M))
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md")]
+    assert len(pages) > 5
+    missing = {}
+    for page in pages:
+        named = set(re.findall(r"`([\w/-]+\.py)`", page.read_text("utf-8"))) - steps
+        missing[page] = {
+            name for name in named if not any((top / name).is_file() for top in (ROOT, PACKAGE, ROOT / "tests"))
+        }
+    assert {page: names for page, names in missing.items() if names} == {}
+
+
 def test_tests_mirror_the_package() -> None:
     folders = {
         folder.relative_to(ROOT / "tests")
