@@ -83,7 +83,7 @@ DATA = [
     (
         "folder without metadata",
         lambda at: folder(at / "d", []).joinpath("metadata.jsonl").unlink() or at / "d",
-        r"^no metadata\.jsonl or metadata\.csv in /.*/d\. Correct data\.path or data\.format\.$",
+        r"^no metadata\.jsonl, metadata\.csv, .* or picture in /.*/d\. Correct data\.path or data\.format\.$",
     ),
     (
         "empty data set",
