@@ -22,9 +22,7 @@ class Counts(NamedTuple):
 
     def plus(self, parameters: int, multiply_adds: int = 0, activations: int = 0) -> Counts:
         """Return the sum with another part."""
-        return Counts(
-            self.parameters + parameters, self.multiply_adds + multiply_adds, self.activations + activations
-        )
+        return Counts(self.parameters + parameters, self.multiply_adds + multiply_adds, self.activations + activations)
 
 
 def image_counts(config: ImageTowerConfig, embed_dim: int) -> Counts | None:

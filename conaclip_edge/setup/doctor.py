@@ -165,9 +165,7 @@ def _devices(found: Accelerators | None) -> Iterator[Finding]:
         return
     cards = ", ".join(found.cuda)
     get = "" if found.cuda else "a machine with an NVIDIA GPU and a PyTorch built for CUDA, see https://pytorch.org"
-    yield Finding(
-        group="device", name="CUDA", works=bool(found.cuda), detail=cards or "PyTorch finds no GPU", get=get
-    )
+    yield Finding(group="device", name="CUDA", works=bool(found.cuda), detail=cards or "PyTorch finds no GPU", get=get)
     if sys.platform == "darwin":
         yield Finding(group="device", name="MPS", works=found.mps, detail="Apple's GPU, by PyTorch")
 

@@ -87,20 +87,17 @@ def presets_text(found: PresetList) -> str:
     """Write the presets as a table for a terminal."""
     head = f"{'preset':<16}{'image':>8}{'text':>8}{'float32':>10}{'int8':>9}{'picture':>12}{'query':>12}"
     unit = f"{'':<16}{'M param.':>8}{'M':>8}{'MB':>10}{'about MB':>9}{'M mult-adds':>12}{'M mult-adds':>12}"
-    lines = [head, unit]
-    for one in found.presets:
-        lines.append(
-            f"{one.name:<16}{one.image_parameters / 1e6:>8.1f}{one.text_parameters / 1e6:>8.1f}"
-            f"{one.float32_bytes / 1e6:>10.0f}{one.int8_bytes / 1e6:>9.0f}"
-            f"{one.picture_multiply_adds / 1e6:>12.0f}{one.query_multiply_adds / 1e6:>12.1f}"
-        )
-    lines.append("")
-    lines += [f"{one.name}: {one.meant_for} ({one.image_size} pixels, {one.context} ids)." for one in found.presets]
-    lines += [
-        "",
-        f"Text towers have {found.presets[-1].vocabulary:,} ids here; student.vocab keeps those that the captions need, "
-        "and the token table shrinks with them.",
+    rows = [
+        f"{one.name:<16}{one.image_parameters / 1e6:>8.1f}{one.text_parameters / 1e6:>8.1f}"
+        f"{one.float32_bytes / 1e6:>10.0f}{one.int8_bytes / 1e6:>9.0f}"
+        f"{one.picture_multiply_adds / 1e6:>12.0f}{one.query_multiply_adds / 1e6:>12.1f}"
+        for one in found.presets
+    ]
+    uses = [f"{one.name}: {one.meant_for} ({one.image_size} pixels, {one.context} ids)." for one in found.presets]
+    end = [
+        f"Text towers have {found.presets[-1].vocabulary:,} ids here; student.vocab keeps those that the captions "
+        "need, and the token table shrinks with them.",
         f"{found.embedding[0].upper()}{found.embedding[1:]}.",
         "Next: conaclip-edge init FOLDER --teacher MODEL",
     ]
-    return "\n".join(lines)
+    return "\n".join([head, unit, *rows, "", *uses, "", *end])
