@@ -84,7 +84,7 @@ def test_a_file_has_a_format_too(tmp_path: Path, name: str, content: bytes, kind
         ),
         (
             ["a.parquet", "0.tar"],
-            r"several formats: parquet \(a\.parquet\) and webdataset \(0\.tar\)\. Say which: data\.fo",
+            r"several formats: webdataset \(0\.tar\) and parquet \(a\.parquet\)\. Say which: data\.fo",
         ),
         (
             ["dataset_coco.json", "captions_val2017.json"],
@@ -173,3 +173,13 @@ def test_linked_folders_are_looked_into_but_not_in_circles(tmp_path: Path) -> No
     (tmp_path / "d" / "here").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "d" / "round").symlink_to(tmp_path / "d")
     assert with_format(DataConfig(path=tmp_path / "d")).format == "webdataset"
+
+
+@pytest.mark.parametrize("kind", ["imagefolder", "webdataset", "coco"])
+def test_what_a_recipe_names_has_to_be_there_where_that_is_asked(tmp_path: Path, kind: str) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(f"data: {{format: {kind}, path: {tmp_path / 'gone'}}}\nteacher: t\n", "utf-8")
+    assert distill_recipe(recipe, []).data.format == kind
+    for read in (distill_recipe, study_recipe):
+        with pytest.raises(UserError, match=r"^no file or folder /.*/gone\. Correct data\.path"):
+            read(recipe, [], check=True)
