@@ -29,12 +29,12 @@ from conaclip_edge.search.hnsw_graph import (
     CONNECTIVITY,
     EXPANSION_ADD,
     EXPANSION_SEARCH,
-    Written,
-    empty_graph,
+    HnswFile,
+    empty_hnsw,
     extend,
     nearest,
-    open_graph,
-    save_graph,
+    open_hnsw,
+    save_hnsw,
 )
 from conaclip_edge.search.index import candidates
 from conaclip_edge.system.files import atomic_file, read_json, sha256_file, sha256_text, write_json
@@ -151,16 +151,16 @@ def build(parts: Path, graph: Path, precision: str, size: int, dim: int, added: 
     """Build a graph, write it, then add some vectors to it as it was written; seconds of each."""
     vectors = np.load(parts / "vectors.npy", mmap_mode="r")
     with _Clock() as built:
-        made = empty_graph(dim, precision)
+        made = empty_hnsw(dim, precision)
         extend(made, precision, _slices(vectors, 0, size))
-    saved = save_graph(made, graph)
+    saved = save_hnsw(made, graph)
     del made
     with _Clock() as loaded:
-        opened = open_graph(graph, saved, view=False)
+        opened = open_hnsw(graph, saved, view=False)
     with _Clock() as grown:
         extend(opened, precision, _slices(vectors, size, size + added))
     with _Clock() as written:
-        save_graph(opened, graph.with_suffix(".grown"))
+        save_hnsw(opened, graph.with_suffix(".grown"))
     graph.with_suffix(".grown").unlink()
     return {
         "build_s": built.wall,
@@ -196,8 +196,8 @@ def ask(parts: Path, graph: Path, truth: Path, precision: str) -> dict[str, floa
     wanted = np.load(truth)
     nearest(_warm(queries), "f32", queries[0], K)  # the library's own memory is not the graph's
     before = resident()[0]
-    written = Written(graph.stat().st_size, sha256_file(graph))
-    view = open_graph(graph, written, view=True)
+    written = HnswFile(graph.stat().st_size, sha256_file(graph))
+    view = open_hnsw(graph, written, view=True)
     answers, times = [], []
     for query in np.concatenate([queries, queries]):  # the first round brings the file's pages
         with _Clock() as clock:
@@ -224,14 +224,14 @@ def ask(parts: Path, graph: Path, truth: Path, precision: str) -> dict[str, floa
 
 
 def _warm(queries: np.ndarray) -> Any:
-    graph = empty_graph(queries.shape[1], "f32")
+    graph = empty_hnsw(queries.shape[1], "f32")
     extend(graph, "f32", [(np.arange(len(queries)), queries)])
     return graph
 
 
-def _loaded(graph: Path, written: Written) -> int:
+def _loaded(graph: Path, written: HnswFile) -> int:
     before = resident()[0]
-    held = open_graph(graph, written, view=False)
+    held = open_hnsw(graph, written, view=False)
     return resident()[0] - before if len(held) else 0
 
 
