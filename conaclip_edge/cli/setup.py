@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
 from conaclip_edge.cli.output import JsonOption, results
@@ -9,7 +12,7 @@ from conaclip_edge.cli.output import JsonOption, results
 
 def add_setup_commands(app: typer.Typer) -> None:
     """Add the commands of this module to the command line."""
-    for command in (presets, doctor):
+    for command in (presets, info, doctor):
         app.command()(command)
 
 
@@ -23,6 +26,22 @@ def presets(as_json: JsonOption = False) -> None:
 
         found = preset_list()
         show(found, presets_text(found))
+
+
+def info(
+    path: Annotated[Path, typer.Argument(help="Recipe, data, teacher, student, bundle, index, report or run.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Describe what lies at a path: what it is, its key figures, and the command that comes next.
+
+    Example: conaclip-edge info runs/demo/bundle
+    """
+    with results(as_json) as show:
+        from conaclip_edge.setup.info.describe import describe
+        from conaclip_edge.setup.info.description import description_text
+
+        found = describe(path)
+        show(found, description_text(found))
 
 
 def doctor(as_json: JsonOption = False) -> None:
