@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from conaclip_edge.benchmarks.measure.fresh_process import in_fresh_process
 from conaclip_edge.benchmarks.measure.models import Spec
-from conaclip_edge.benchmarks.schema.report import STUDENT, TEACHER, Sizes, Tower
-from conaclip_edge.benchmarks.schema.row_ids import CLIP, PLAIN_EXECUTORCH, PLAIN_ONNX
+from conaclip_edge.benchmarks.schema.row import Sizes, Tower
+from conaclip_edge.benchmarks.schema.row_ids import CLIP, PLAIN_EXECUTORCH, PLAIN_ONNX, STUDENT, TEACHER
 from conaclip_edge.bundle.manifest import ExportedFile, Manifest
 from conaclip_edge.config.benchmark import BenchmarkConfig
 from conaclip_edge.errors import UserError

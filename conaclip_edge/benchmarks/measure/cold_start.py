@@ -12,7 +12,7 @@ from PIL import Image
 
 from conaclip_edge.benchmarks.measure.fresh_process import in_fresh_process, resident
 from conaclip_edge.benchmarks.measure.models import Spec, open_subject
-from conaclip_edge.benchmarks.schema.report import Memory, Tower
+from conaclip_edge.benchmarks.schema.row import Memory, Tower
 from conaclip_edge.runtime.open_tower import open_tower
 
 # what a runtime imports before it can load anything; not part of a file's own cost

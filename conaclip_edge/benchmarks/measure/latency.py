@@ -10,7 +10,7 @@ import numpy as np
 from conaclip_edge.benchmarks.measure.models import Spec, Subject, open_subject
 from conaclip_edge.benchmarks.measure.rounds import Call, interleave, ratio, summarise
 from conaclip_edge.benchmarks.measure.stages import random_index, stage_times
-from conaclip_edge.benchmarks.schema.report import Latency
+from conaclip_edge.benchmarks.schema.row import Latency
 from conaclip_edge.config.benchmark import BenchmarkConfig
 from conaclip_edge.data.preprocess import decode
 from conaclip_edge.system.progress import say

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from conaclip_edge import __version__
-from conaclip_edge.benchmarks.schema.report import Environment
+from conaclip_edge.benchmarks.schema.environment import Environment
 from conaclip_edge.system.processes import available_cores
 
 # what onnxruntime's and XNNPACK's kernels are chosen by

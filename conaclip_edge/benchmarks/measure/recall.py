@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from conaclip_edge.benchmarks.measure.models import Subject
-from conaclip_edge.benchmarks.schema.report import Interval
+from conaclip_edge.benchmarks.schema.spread import Interval
 from conaclip_edge.config.data import DataConfig
 from conaclip_edge.data.bad_pictures import check_bad
 from conaclip_edge.data.pairs import Pairs

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from conaclip_edge.benchmarks.schema.report import Spread
+from conaclip_edge.benchmarks.schema.spread import Spread
 from conaclip_edge.config.benchmark import RoundsConfig
 
 Call = Callable[[int], object]  # runs once on input number k

@@ -14,7 +14,8 @@ from typing import Any
 from conaclip_edge.benchmarks.measure.candidates import Candidate, shipped
 from conaclip_edge.benchmarks.measure.machine import ISA
 from conaclip_edge.benchmarks.phones.report import device_report, latency
-from conaclip_edge.benchmarks.schema.report import Environment, Latency, Tower
+from conaclip_edge.benchmarks.schema.environment import Environment
+from conaclip_edge.benchmarks.schema.row import Latency, Tower
 from conaclip_edge.bundle.manifest import Manifest, read_manifest
 from conaclip_edge.config.benchmark import AndroidConfig, BenchmarkConfig
 from conaclip_edge.errors import UserError

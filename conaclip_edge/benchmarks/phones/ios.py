@@ -13,7 +13,8 @@ from pydantic import Field, ValidationError
 from conaclip_edge.benchmarks.measure.candidates import shipped
 from conaclip_edge.benchmarks.phones.report import device_report, latency
 from conaclip_edge.benchmarks.schema.base import Part
-from conaclip_edge.benchmarks.schema.report import Environment, Latency, Tower
+from conaclip_edge.benchmarks.schema.environment import Environment
+from conaclip_edge.benchmarks.schema.row import Latency, Tower
 from conaclip_edge.bundle.manifest import Manifest, read_manifest
 from conaclip_edge.config.benchmark import BenchmarkConfig
 from conaclip_edge.errors import UserError

@@ -13,7 +13,9 @@ from conaclip_edge.benchmarks.measure.candidates import Candidate
 from conaclip_edge.benchmarks.measure.rounds import summarise
 from conaclip_edge.benchmarks.report.model_values import model_values
 from conaclip_edge.benchmarks.report.write import write_report
-from conaclip_edge.benchmarks.schema.report import SCHEMA, Environment, Latency, Report, Tower, parse_report, plain
+from conaclip_edge.benchmarks.schema.environment import Environment
+from conaclip_edge.benchmarks.schema.report import SCHEMA, BenchmarkReport, parse_report, plain
+from conaclip_edge.benchmarks.schema.row import Latency, Tower
 from conaclip_edge.bundle.manifest import Manifest
 from conaclip_edge.config.benchmark import BenchmarkConfig
 
@@ -80,7 +82,7 @@ def device_report(
         for one in candidates
         if one.spec.row in measured
     ]
-    report: Report = parse_report(
+    report: BenchmarkReport = parse_report(
         {
             "schema": SCHEMA,
             "created": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),

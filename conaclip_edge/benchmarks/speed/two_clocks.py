@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from conaclip_edge.benchmarks.measure.rounds import ratio
-from conaclip_edge.benchmarks.schema.report import Spread
+from conaclip_edge.benchmarks.schema.spread import Spread
 
 
 @dataclass(frozen=True)

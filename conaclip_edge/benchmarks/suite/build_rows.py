@@ -12,7 +12,8 @@ from conaclip_edge.benchmarks.measure.candidates import Candidate
 from conaclip_edge.benchmarks.measure.cold_start import Cold
 from conaclip_edge.benchmarks.measure.latency import Speed
 from conaclip_edge.benchmarks.measure.recall import Embedded, rank, relative_recall
-from conaclip_edge.benchmarks.schema.report import STUDENT, TEACHER, Alone, Coverage, Latency, Row, Tower
+from conaclip_edge.benchmarks.schema.row import Coverage, Latency, ReportRow, Tower, TowerAlone
+from conaclip_edge.benchmarks.schema.row_ids import STUDENT, TEACHER
 from conaclip_edge.config.benchmark import BenchmarkConfig
 from conaclip_edge.errors import UserError
 from conaclip_edge.evaluation.recall import Ranks, bootstrap, mean_recall
@@ -29,7 +30,7 @@ def make_row(
     colds: Mapping[str, Cold],
     covered: Mapping[Path, Coverage],
     suite: BenchmarkConfig,
-) -> Row:
+) -> ReportRow:
     """Put together what was measured of a candidate.
 
     Args:
@@ -82,7 +83,7 @@ def make_row(
     if name in speeds:
         values |= _speed(speeds[name], colds.get(name))
         notes += speeds[name].refused
-    return Row.model_validate(values | {"notes": notes})
+    return ReportRow.model_validate(values | {"notes": notes})
 
 
 def _coverage(one: Candidate, covered: Mapping[Path, Coverage]) -> dict[Tower, Coverage]:
@@ -92,7 +93,7 @@ def _coverage(one: Candidate, covered: Mapping[Path, Coverage]) -> dict[Tower, C
 
 def _alone(
     found: Embedded, student: Embedded, base: Ranks | None, caption_to_image: np.ndarray, suite: BenchmarkConfig
-) -> dict[str, Alone]:
+) -> dict[str, TowerAlone]:
     """Rank each exported tower with the float32 student's other one."""
     mixed = {"image": Embedded(found.pictures, student.texts), "text": Embedded(student.pictures, found.texts)}
     alone = {}
@@ -100,7 +101,7 @@ def _alone(
         ranks = rank(pair, caption_to_image)
         if ranks and base:
             kept = relative_recall(ranks, base, suite.bootstrap, suite.seed)
-            alone[tower] = Alone.model_validate({"recall": ranks.recall(), "relative_recall": kept})
+            alone[tower] = TowerAlone.model_validate({"recall": ranks.recall(), "relative_recall": kept})
     return alone
 
 
@@ -124,11 +125,11 @@ def _speed(speed: Speed, start: Cold | None) -> dict[str, Any]:
     }
 
 
-def training_rows(comparison: dict[str, Any], host: str) -> list[Row]:
+def training_rows(comparison: dict[str, Any], host: str) -> list[ReportRow]:
     """Turn comparison.json (teacher and students at equal budget) into rows that hold recall alone."""
     try:
         return [
-            Row.model_validate(
+            ReportRow.model_validate(
                 {
                     "id": name,
                     "label": name,
@@ -158,7 +159,7 @@ def training_rows(comparison: dict[str, Any], host: str) -> list[Row]:
         raise UserError(f"the comparison is not what 'conaclip-edge compare' writes: {error}.") from None
 
 
-def choose(rows: Sequence[Row], least: float) -> str | None:
+def choose(rows: Sequence[ReportRow], least: float) -> str | None:
     """Return the row to ship: the fastest native int8 one of the bundle that keeps enough of the student's recall.
 
     Args:
@@ -179,5 +180,5 @@ def choose(rows: Sequence[Row], least: float) -> str | None:
     return min(fit, key=_typical).id if fit else None
 
 
-def _typical(row: Row) -> float:
+def _typical(row: ReportRow) -> float:
     return sum(found.typical for found in row.latency_ms.values())

@@ -10,7 +10,7 @@ import numpy as np
 
 from conaclip_edge.benchmarks.measure.models import Subject
 from conaclip_edge.benchmarks.measure.recall import Embedded, Split
-from conaclip_edge.benchmarks.schema.report import Found, Query
+from conaclip_edge.benchmarks.schema.gallery import FoundPicture, GalleryQuery
 from conaclip_edge.config.benchmark import GalleryConfig
 from conaclip_edge.config.data import DataConfig
 from conaclip_edge.data.pairs import Pairs
@@ -26,7 +26,7 @@ def make_gallery(
     subjects: dict[str, Subject],
     config: GalleryConfig,
     data: DataConfig,
-) -> tuple[tuple[Query, ...], dict[str, str]]:
+) -> tuple[tuple[GalleryQuery, ...], dict[str, str]]:
     """Choose queries and show what teacher and student find.
 
     Examples are the first captions of pictures at even distances, whatever is found for them. Failures are captions
@@ -97,14 +97,16 @@ def _failures(split: Split, places: dict[str, np.ndarray], count: int, taken: li
     return found
 
 
-def _query(pairs: Pairs, split: Split, text: str, kind: str, right: int | None, scores: dict[str, np.ndarray]) -> Query:
+def _query(
+    pairs: Pairs, split: Split, text: str, kind: str, right: int | None, scores: dict[str, np.ndarray]
+) -> GalleryQuery:
     """Make a query from the scores [P] that each side gives the pictures."""
     top = {}
     rank = {}
     for name, values in scores.items():
         best = np.argsort(-values, kind="stable")[:TOP].tolist()
         top[name] = tuple(
-            Found(
+            FoundPicture(
                 key=pairs.keys[split.rows[place]],
                 caption=pairs.captions[split.rows[place]][0],
                 score=round(float(values[place]), 4),
@@ -115,7 +117,7 @@ def _query(pairs: Pairs, split: Split, text: str, kind: str, right: int | None, 
         if right is not None:
             rank[name] = int((values >= values[right]).sum())
     key = None if right is None else pairs.keys[split.rows[right]]
-    return Query.model_validate({"text": text, "kind": kind, "key": key, "rank": rank, "top": top})
+    return GalleryQuery.model_validate({"text": text, "kind": kind, "key": key, "rank": rank, "top": top})
 
 
 def _thumbnails(pairs: Pairs, split: Split, keys: Iterable[str], size: int, data: DataConfig) -> dict[str, str]:

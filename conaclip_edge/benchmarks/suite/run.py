@@ -20,7 +20,9 @@ from conaclip_edge.benchmarks.measure.models import Subject, open_subject
 from conaclip_edge.benchmarks.measure.recall import Embedded, Split, embed_split, quantiles, rank, typical
 from conaclip_edge.benchmarks.report.model_values import model_values
 from conaclip_edge.benchmarks.report.write import write_report
-from conaclip_edge.benchmarks.schema.report import SCHEMA, TEACHER, Report, Row, Tower, parse_report, plain
+from conaclip_edge.benchmarks.schema.report import SCHEMA, BenchmarkReport, parse_report, plain
+from conaclip_edge.benchmarks.schema.row import ReportRow, Tower
+from conaclip_edge.benchmarks.schema.row_ids import TEACHER
 from conaclip_edge.benchmarks.suite.build_rows import choose, make_row, training_rows
 from conaclip_edge.benchmarks.suite.gallery import make_gallery
 from conaclip_edge.bundle.manifest import Manifest, read_manifest
@@ -140,13 +142,13 @@ def _assemble(
     bundle: Path,
     manifest: Manifest,
     suite: BenchmarkConfig,
-    rows: list[Row],
+    rows: list[ReportRow],
     ship: str | None,
     machine: Any,
     pairs: Pairs,
     split: Split,
     lengths: list[int],
-) -> Report:
+) -> BenchmarkReport:
     values = {
         "schema": SCHEMA,
         "created": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
@@ -170,13 +172,13 @@ def _assemble(
 
 
 def _with_gallery(
-    report: Report,
+    report: BenchmarkReport,
     pairs: Pairs,
     split: Split,
     embedded: dict[str, Embedded],
     subjects: dict[str, Subject],
     data: DataConfig,
-) -> Report:
+) -> BenchmarkReport:
     """Add the gallery: of the row that ships, else of the first one of the bundle; it needs the teacher beside it."""
     row = report.ship or next((one.id for one in report.rows if one.group == "files"), None)
     if row is None or TEACHER not in embedded:

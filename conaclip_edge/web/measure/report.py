@@ -12,7 +12,8 @@ import numpy as np
 from conaclip_edge.benchmarks.measure.machine import environment
 from conaclip_edge.benchmarks.measure.rounds import summarise
 from conaclip_edge.benchmarks.report.write import write_report
-from conaclip_edge.benchmarks.schema.report import Latency, Report, Row, Tower, parse_report, plain, read_report
+from conaclip_edge.benchmarks.schema.report import BenchmarkReport, parse_report, plain, read_report
+from conaclip_edge.benchmarks.schema.row import Latency, ReportRow, Tower
 from conaclip_edge.errors import GateFailed, UserError
 from conaclip_edge.system.files import read_json
 from conaclip_edge.web.measure.chromium import page_report
@@ -60,7 +61,7 @@ def add_to_report(found: dict[str, Any], site: Path, path: Path) -> None:
     write_report(with_row(report, found, site), path.parent)
 
 
-def with_row(report: Report, found: dict[str, Any], site: Path) -> Report:
+def with_row(report: BenchmarkReport, found: dict[str, Any], site: Path) -> BenchmarkReport:
     """Return the report with the browser's row; an older one is replaced."""
     here = environment()
     machines = [report.environment, *report.other_environments]
@@ -72,13 +73,13 @@ def with_row(report: Report, found: dict[str, Any], site: Path) -> Report:
     return parse_report(plain(report.model_copy(update=changes)), "the report")
 
 
-def _row(report: Report, host: str, found: dict[str, Any], site: Path) -> Row:
+def _row(report: BenchmarkReport, host: str, found: dict[str, Any], site: Path) -> ReportRow:
     sizes = {tower: (site / "model" / f"{tower}.int8.onnx").stat().st_size for tower in ("image", "text")}
     runtime = (site / "vendor" / "ort-wasm-simd-threaded.wasm").stat().st_size
     version = read_json(site / "vendor" / "versions.json", "versions of the site's modules")["onnxruntime-web"]
     agent = re.search(r"(?:Headless)?Chrome/(\d+)", found["agent"])
     browser = f"Chromium {agent[1]}" if agent else found["agent"]
-    return Row.model_validate(
+    return ReportRow.model_validate(
         {
             "id": ROW,
             "label": f"Web int8, {browser}",
@@ -101,7 +102,7 @@ def _row(report: Report, host: str, found: dict[str, Any], site: Path) -> Row:
     )
 
 
-def _latency(report: Report, tower: Tower, timed: dict[str, Any]) -> Latency:
+def _latency(report: BenchmarkReport, tower: Tower, timed: dict[str, Any]) -> Latency:
     values = summarise(np.asarray(timed["ms"]), timed["inputs"], 1, report.suite.rounds.noise)
     texts = "captions" if tower == "text" else None
     return Latency.model_validate(

@@ -18,7 +18,7 @@ from conaclip_edge.benchmarks.report.markdown import render_markdown
 from conaclip_edge.benchmarks.report.regression import merge_reports
 from conaclip_edge.benchmarks.report.write import report_text
 from conaclip_edge.benchmarks.schema.ann import AnnRow
-from conaclip_edge.benchmarks.schema.report import Report, parse_report, read_report
+from conaclip_edge.benchmarks.schema.report import BenchmarkReport, parse_report, read_report
 from conaclip_edge.config.benchmark import AnnConfig, BenchmarkConfig
 from conaclip_edge.search.hnsw_graph import DEFAULT
 from tests.helpers.benchmarks.sample import sample_values
@@ -29,7 +29,7 @@ CONFIG = AnnConfig(sizes=(200, 400, 500), others_up_to=400, queries=20, added=30
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Report, list[str]]:
+def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[BenchmarkReport, list[str]]:
     """A report of small graphs, and what was measured in the run that was interrupted and in that which went on."""
     home = tmp_path_factory.mktemp("ann")
     bundle = small_bundle(home / "bundle", {"onnx/image.int8.onnx": "onnx"})
@@ -75,7 +75,7 @@ def test_exact_search_is_that_of_sorting_everything(monkeypatch: pytest.MonkeyPa
     assert np.allclose(scores, -np.sort(-everything, axis=1)[:, :10])
 
 
-def test_an_interrupted_measurement_goes_on_where_it_was(measured: tuple[Report, list[str]]) -> None:
+def test_an_interrupted_measurement_goes_on_where_it_was(measured: tuple[BenchmarkReport, list[str]]) -> None:
     report, calls = measured
     # three storages of two sizes, one of the largest; the third pair is done again
     assert calls == ["build", "ask"] * 3 + ["build", "ask"] * 5
@@ -84,7 +84,9 @@ def test_an_interrupted_measurement_goes_on_where_it_was(measured: tuple[Report,
     assert [row.id for row in report.ann.rows] == [*small, "i8-500"]
 
 
-def test_small_graphs_find_everything_and_their_files_hold_their_vectors(measured: tuple[Report, list[str]]) -> None:
+def test_small_graphs_find_everything_and_their_files_hold_their_vectors(
+    measured: tuple[BenchmarkReport, list[str]],
+) -> None:
     assert measured[0].ann is not None
     rows = {row.id: row for row in measured[0].ann.rows}
     for row in rows.values():
@@ -114,7 +116,7 @@ def test_the_smallest_storage_that_finds_enough_at_every_size_is_chosen() -> Non
 
 
 def test_the_report_shows_every_graph_and_says_that_its_vectors_are_synthetic(
-    measured: tuple[Report, list[str]],
+    measured: tuple[BenchmarkReport, list[str]],
 ) -> None:
     report = measured[0]
     page, text = render_html(report), render_markdown(report)
@@ -129,7 +131,7 @@ def test_the_report_shows_every_graph_and_says_that_its_vectors_are_synthetic(
     assert "Every row" not in page
 
 
-def test_a_report_with_rows_and_a_graph_shows_both(measured: tuple[Report, list[str]], tmp_path: Path) -> None:
+def test_a_report_with_rows_and_a_graph_shows_both(measured: tuple[BenchmarkReport, list[str]], tmp_path: Path) -> None:
     values = sample_values()
     graph = measured[0].model_copy(
         update={"model": parse_report(values, "x").model, "environment": parse_report(values, "x").environment}

@@ -12,8 +12,8 @@ import torch
 
 from conaclip_edge.benchmarks.report.speed_table import page, speed_text, table
 from conaclip_edge.benchmarks.report.write import publish_speed, readme
-from conaclip_edge.benchmarks.schema.report import Spread
 from conaclip_edge.benchmarks.schema.speed import Finding, SpeedReport, exactly, read_speed
+from conaclip_edge.benchmarks.schema.spread import Spread
 from conaclip_edge.benchmarks.speed import two_clocks as rounds
 from conaclip_edge.benchmarks.speed.axes import int8_peak as limit
 from conaclip_edge.benchmarks.speed.axes import sizes, towers

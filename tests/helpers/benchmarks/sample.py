@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from conaclip_edge.benchmarks.measure.rounds import ratio, summarise
-from conaclip_edge.benchmarks.schema.report import SCHEMA, Report, parse_report
+from conaclip_edge.benchmarks.schema.report import SCHEMA, BenchmarkReport, parse_report
 from conaclip_edge.benchmarks.suite.gallery import thumbnail
 
 HOST = "AMD EPYC, 2 cores, Linux"
@@ -212,5 +212,5 @@ def picture(ink: str) -> str:
     return thumbnail(buffer.getvalue(), 72, 10_000)
 
 
-def sample_report() -> Report:
+def sample_report() -> BenchmarkReport:
     return parse_report(sample_values(), "the sample")

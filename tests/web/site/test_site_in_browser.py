@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conaclip_edge.benchmarks.schema.report import Row
+from conaclip_edge.benchmarks.schema.row import ReportRow
 from conaclip_edge.bundle.open import open_bundle
 from conaclip_edge.errors import GateFailed, UserError
 from conaclip_edge.web.measure import report as measure
@@ -143,7 +143,7 @@ def test_the_reports_row_of_the_browser_is_replaced_never_doubled(site, monkeypa
     added = [row for row in twice.rows if row.target == "web"]
     assert [row.id for row in added] == ["web-int8"]
     assert len(twice.rows) == len(report.rows) + 1
-    row: Row = added[0]
+    row: ReportRow = added[0]
     assert row.executed == "native"
     assert row.recall is None
     assert row.latency_ms["text"].p50 == pytest.approx(1.295)

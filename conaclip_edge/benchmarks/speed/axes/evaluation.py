@@ -6,8 +6,8 @@ import numpy as np
 
 from conaclip_edge.benchmarks.measure.fresh_process import in_fresh_process, resident
 from conaclip_edge.benchmarks.measure.stages import random_index
-from conaclip_edge.benchmarks.schema.report import Spread
 from conaclip_edge.benchmarks.schema.speed import Finding
+from conaclip_edge.benchmarks.schema.spread import Spread
 from conaclip_edge.benchmarks.speed.two_clocks import rounds
 from conaclip_edge.config.benchmark import SpeedConfig
 from conaclip_edge.evaluation.recall import ranks

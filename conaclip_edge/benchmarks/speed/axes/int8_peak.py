@@ -11,8 +11,8 @@ import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
 from conaclip_edge.benchmarks.measure.rounds import ratio
-from conaclip_edge.benchmarks.schema.report import Spread
 from conaclip_edge.benchmarks.schema.speed import Finding
+from conaclip_edge.benchmarks.schema.spread import Spread
 from conaclip_edge.benchmarks.speed.two_clocks import Times, rounds
 
 SIZES = (512, 1024, 2048)  # of the square products whose fastest is the peak
