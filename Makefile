@@ -38,7 +38,7 @@ test: lint types $(VENV)/.installed
 
 # two hundred commands that are killed, terminated or run out of disk, and end as if nothing had happened
 crash: $(VENV)/.installed
-	$(BIN)/python tests/crash/accidents.py --runs 200
+	$(BIN)/python -m tests.crash.accidents --runs 200
 
 # known holes in the pinned packages; asks a database on the network
 audit:
@@ -58,11 +58,11 @@ lock:
 # of every parser, in processes of their own; what it finds stays in tests/security/corpus
 fuzz: $(VENV)/.dependencies
 	$(BIN)/python -m pip install --quiet -c constraints.txt '.[fuzz]'
-	$(BIN)/python tests/security/fuzz.py --seconds $(FUZZ_SECONDS)
+	$(BIN)/python -m tests.security.fuzz --seconds $(FUZZ_SECONDS)
 
 # of docs/search.md, with the demo's bundle
 screenshots: $(VENV)/.installed
-	$(BIN)/python -I tests/tools/screenshots.py runs/demo/bundle
+	$(BIN)/python -m tests.tools.screenshots runs/demo/bundle
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -13,6 +13,7 @@ from tests.helpers.command_line import Run, command
 
 if TYPE_CHECKING:
     from conaclip_edge.config.distill import DistillConfig
+    from tests.helpers.search.search_world import SearchWorld
 
 pytest_plugins = ["tests.helpers.export_fixtures"]
 
@@ -33,6 +34,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny.image_folder(home / "data")
     tiny.teacher_folder(home / "teacher")
     return home
+
+
+@pytest.fixture(scope="session")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> SearchWorld:
+    """A bundle with real ONNX files, pictures and their index; tests change none."""
+    from tests.helpers.search.search_world import search_world
+
+    return search_world(tmp_path_factory.mktemp("searched"))
 
 
 @pytest.fixture(scope="session")

@@ -162,17 +162,14 @@ def embed_text(caption):
 
 def _python(manifest: Manifest) -> str:
     target, precision = manifest.files[0].target, manifest.files[0].precision
-    return f"""from pathlib import Path
+    return f"""from conaclip_edge import open_bundle
 
-from conaclip_edge.data.preprocess import pixel_values
-from conaclip_edge.runtime.bundle import open_bundle
-
-bundle = open_bundle(Path("."), "{target}", "{precision}")
+bundle = open_bundle(".", "{target}", "{precision}")
 
 
 def embed_picture(path):
-    return bundle.encode_pixels(pixel_values(Path(path).read_bytes(), bundle.image_size)[None])[0]
+    return bundle.embed_images([path])[0]
 
 
 def embed_text(caption):
-    return bundle.encode_texts([caption])[0]"""
+    return bundle.embed_texts([caption])[0]"""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from conaclip_edge.bundle.integrity import check_members
+from conaclip_edge.data.preprocess import BadPicture, pixel_values, to_pixels, upright_rgb
 from conaclip_edge.errors import UserError, unknown
 from conaclip_edge.models.tokenizer import TextTokenizer
 from conaclip_edge.runtime.open_tower import open_tower
@@ -16,6 +20,11 @@ from conaclip_edge.runtime.tower import Executed, Tower
 from conaclip_edge.system.files import read_json
 
 SUFFIXES = {"onnx": "onnx", "executorch": "pte", "coreml": "mlpackage"}
+PRECISIONS = ("int8", "fp16", "fp32")  # from the smallest files
+
+
+Picture = str | PathLike[str] | bytes | Image.Image
+"""A picture's file, its encoded bytes (PNG, JPEG, ...), or what Pillow has opened."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +47,55 @@ class Bundle:
         """ "native" if the platform's runtime runs the files, "reference" if our interpreter does."""
         return self.image.executed
 
-    def encode_pixels(self, pixel_values: np.ndarray) -> np.ndarray:
-        """Map float32 pixels [n, 3, H, W] in [0, 1] to unit vectors [n, d]."""
-        return self.image(pixel_values)
+    @property
+    def dim(self) -> int:
+        """Numbers of an embedding, d."""
+        return int(self.manifest["embed_dim"])
 
-    def encode_texts(self, texts: list[str]) -> np.ndarray:
-        """Tokenise texts and map them to unit vectors [n, d], each at its own length."""
-        return np.concatenate([self.text(self.ids(text)[None]) for text in texts])
+    def embed_images(self, pictures: Iterable[Picture]) -> np.ndarray:
+        """Embed pictures, one at a time, as the bundle's preprocess.json says.
+
+        Args:
+            pictures: files, encoded bytes, or pictures opened by Pillow.
+
+        Returns:
+            Unit vectors float32 [n, d].
+
+        Raises:
+            UserError: a picture cannot be read or decoded.
+
+        Example:
+            >>> from conaclip_edge import open_bundle
+            >>> bundle = open_bundle("bundle")
+            >>> vectors = bundle.embed_images(["pictures/test-0.png", "pictures/test-1.png"])
+            >>> vectors.shape, str(vectors.dtype)
+            ((2, 24), 'float32')
+        """
+        rows = [self.embed_pixels(self._pixels(picture)[None]) for picture in pictures]
+        return np.concatenate(rows) if rows else np.zeros((0, self.dim), np.float32)
+
+    def embed_texts(self, texts: Iterable[str]) -> np.ndarray:
+        """Embed texts, each at its own length.
+
+        Args:
+            texts: what does not fit the context is cut.
+
+        Returns:
+            Unit vectors float32 [n, d]; its product with those of pictures is their cosines.
+
+        Example:
+            >>> from conaclip_edge import open_bundle
+            >>> bundle = open_bundle("bundle")
+            >>> texts = bundle.embed_texts(["w4 w5", "w6"])
+            >>> (bundle.embed_images(["pictures/test-0.png"]) @ texts.T).shape
+            (1, 2)
+        """
+        rows = [self.text(self.ids(text)[None]) for text in texts]
+        return np.concatenate(rows) if rows else np.zeros((0, self.dim), np.float32)
+
+    def embed_pixels(self, pixel_values: np.ndarray) -> np.ndarray:
+        """Map float32 pixels [n, 3, H, W] in [0, 1] to unit vectors float32 [n, d]."""
+        return self.image(pixel_values)
 
     def ids(self, text: str) -> np.ndarray:
         """Tokenise one text to int32 ids [L], padded behind EOS to a length that the file accepts."""
@@ -54,23 +105,51 @@ class Bundle:
             ids += [self.tokenizer.pad_id] * (room - len(ids))
         return np.asarray(ids, dtype=np.int32)
 
+    def _pixels(self, picture: Picture) -> np.ndarray:
+        if isinstance(picture, Image.Image):
+            return to_pixels(upright_rgb(picture), self.image_size).astype(np.float32) / 255
+        name = "a picture" if isinstance(picture, bytes) else f"picture {fspath(picture)}"
+        try:
+            return pixel_values(picture if isinstance(picture, bytes) else Path(picture).read_bytes(), self.image_size)
+        except OSError as error:
+            raise UserError(f"{name} cannot be read: {error.strerror}.") from error
+        except BadPicture as error:
+            raise UserError(f"{name} {error}.") from error
 
-def open_bundle(folder: Path, target: str, precision: str = "int8", threads: int = 1) -> Bundle:
+
+def open_bundle(
+    folder: str | PathLike[str], target: str = "onnx", precision: str | None = None, threads: int = 1
+) -> Bundle:
     """Load one target of a bundle.
 
     Args:
         folder: with manifest.json.
         target: onnx, executorch or coreml.
-        precision: of its files.
+        precision: of its files: int8, fp16 or fp32; None takes the smallest that is there.
         threads: CPU threads of the runtime.
+
+    Returns:
+        The bundle, whose `embed_images` and `embed_texts` embed into one space.
 
     Raises:
         UserError: it lacks the target, or a file of it is not what the manifest says.
+        NotInstalled: the target's runtime comes with an extra that is not installed.
+
+    Example:
+        >>> from conaclip_edge import open_bundle
+        >>> bundle = open_bundle("bundle")
+        >>> bundle.executed, bundle.image_size, bundle.dim
+        ('native', 32, 24)
     """
+    folder = Path(folder)
     if target not in SUFFIXES:
         raise unknown("target", target, SUFFIXES)
     manifest = read_json(folder / "manifest.json", "bundle manifest")
-    files = {tower: folder / target / f"{tower}.{precision}.{SUFFIXES[target]}" for tower in ("image", "text")}
+    suffix = SUFFIXES[target]
+    if precision is None:
+        found = (name for name in PRECISIONS if (folder / target / f"image.{name}.{suffix}").exists())
+        precision = next(found, "int8")
+    files = {tower: folder / target / f"{tower}.{precision}.{suffix}" for tower in ("image", "text")}
     if not all(file.exists() for file in files.values()):
         there = sorted(path.name for path in folder.iterdir() if path.name in SUFFIXES)
         raise UserError(

@@ -9,13 +9,13 @@ from typing import Annotated
 
 import typer
 
-from conaclip_edge import __version__
 from conaclip_edge.cli.bundle import add_bundle_commands
 from conaclip_edge.cli.output import JsonOption, SetOption, results
 from conaclip_edge.cli.search import add_search_commands
 from conaclip_edge.errors import ConaclipError, Interrupted
-from conaclip_edge.system.extras import extras_needed
+from conaclip_edge.system.extras import extras_needed, require_extra
 from conaclip_edge.system.signals import end_on_signals, exit_code, signalled
+from conaclip_edge.system.version import __version__
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -317,6 +317,7 @@ def demo(
     Example: conaclip-edge demo
     """
     with results(as_json) as show:
+        require_extra("demo")
         from conaclip_edge.demo.run import demo as run
         from conaclip_edge.demo.run import demo_text
 

@@ -9,13 +9,11 @@ from pydantic import Field
 
 from conaclip_edge.config.base import Config
 
-DataFormat = Literal["openmoji", "imagefolder", "parquet", "webdataset", "karpathy", "coco", "easynlp"]
-
 
 class DataConfig(Config):
     """Where the pictures and captions are."""
 
-    format: DataFormat = "openmoji"
+    format: str = Field("openmoji", description="one of those listed in `data/load.py`")
     path: Path | None = None
     images: Path | None = Field(None, description="picture folder, for formats that keep it apart (karpathy, coco)")
     split: Literal["family", "random"] = Field("family", description="openmoji only: keep near-twins together, or not")

@@ -13,10 +13,11 @@ class ImageTowerConfig(Config):
     """A student's (or the joined teacher's) image tower.
 
     `vit` is transformers' CLIP vision tower. `mobile` is a chain of inverted residual blocks with batch norm and ReLU6
-    (no squeeze-excite), whose stages are (expand, channels, repeats, kernel, stride).
+    (no squeeze-excite), whose stages are (expand, channels, repeats, kernel, stride). `models/image_towers/kinds.py`
+    lists all kinds.
     """
 
-    kind: Literal["vit", "mobile"] = "vit"
+    kind: str = "vit"
     size: int = 224
     mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
     std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from conaclip_edge.config.data import DataConfig
 from conaclip_edge.data.formats.source_files import reading
 from conaclip_edge.data.pairs import Pairs
-from conaclip_edge.errors import UserError
+from conaclip_edge.errors import UserError, unknown
 
 
 class Format(NamedTuple):
@@ -44,9 +44,11 @@ def read_pairs(config: DataConfig) -> Pairs:
     """Read the captioned pictures that a data section names; pictures without captions are kept.
 
     Raises:
-        UserError: nothing at the path, another shape than the format's, no picture, no caption, or a larger share of
-            pictures skipped than `max_bad`.
+        UserError: an unknown format, nothing at the path, another shape than the format's, no picture, no caption, or
+            a larger share of pictures skipped than `max_bad`.
     """
+    if config.format not in FORMATS:
+        raise unknown("data format", config.format, FORMATS, where="data.format")
     read: Callable[[DataConfig], Pairs] = import_module(FORMATS[config.format].module).read
     source = config.path or Path(config.format)
     with reading(source):

@@ -21,7 +21,13 @@ Reader = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def pixel_reader(
-    pairs: Pairs, rows: np.ndarray, size: int, views: int, folder: Path, max_pixels: int = 64_000_000
+    pairs: Pairs,
+    rows: np.ndarray,
+    size: int,
+    views: int,
+    folder: Path,
+    max_pixels: int = 64_000_000,
+    limit_bytes: int = LIMIT_BYTES,
 ) -> Reader:
     """Return a function (rows [n], views [n]) -> uint8 pixels [n, 3, size, size].
 
@@ -29,9 +35,10 @@ def pixel_reader(
         pairs: the data set.
         rows: the pictures that will ever be asked for; all of them decode.
         size: of the student's input.
-        views: augmentations a picture, the same seeds as the teacher cache's.
-        folder: where the resized pictures are kept; they are, if they take at most `LIMIT_BYTES`.
+        views: augmentations per picture, the same seeds as the teacher cache's.
+        folder: where the resized pictures are kept, if they are.
         max_pixels: a larger picture is refused before decoding.
+        limit_bytes: they are kept if they take no more; else each is resized whenever it is asked for.
     """
 
     def load(row: int, view: int) -> np.ndarray:
@@ -43,7 +50,7 @@ def pixel_reader(
             ) from error
         return to_pixels(augment(picture, (view, row)) if view else picture, size)
 
-    if len(rows) * views * 3 * size * size > LIMIT_BYTES:
+    if len(rows) * views * 3 * size * size > limit_bytes:
         pool = ThreadPoolExecutor(available_cores())
         return lambda some, of: np.stack(list(pool.map(load, some.tolist(), of.tolist())))
     position = np.full(len(pairs), -1)

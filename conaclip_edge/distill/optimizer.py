@@ -12,14 +12,13 @@ from conaclip_edge.models.student.dual_encoder import DualEncoder
 def make_optimizer(student: DualEncoder, config: DistillConfig) -> torch.optim.AdamW:
     """AdamW over two groups by two: decayed weights and the rest, fresh and pretrained ones with their own rate."""
     groups: dict[tuple[bool, bool], list[Tensor]] = {}
-    started = {"auto": ("image.mobile.",), "none": ()}.get(
-        config.student.init_image, ("image.mobile.", "image.vit.vision_model.")
-    )
+    backbone, init = f"image.{student.config.image.kind}.", config.student.init_image
+    started = init != "none" and (init != "auto" or student.image.backbone.pretrained)
     for name, parameter in student.named_parameters():
         if not parameter.requires_grad:
             continue
         decay = parameter.ndim > 1 and "embedding" not in name
-        pretrained = name.startswith(started)
+        pretrained = started and name.startswith(backbone) and "visual_projection" not in name
         groups.setdefault((decay, pretrained), []).append(parameter)
     settings = config.train
     return torch.optim.AdamW(

@@ -15,7 +15,6 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Tensor
 
-from conaclip_edge import __version__
 from conaclip_edge.config.distill import DistillConfig
 from conaclip_edge.config.graph import Term
 from conaclip_edge.distill import graph as interaction
@@ -29,6 +28,7 @@ from conaclip_edge.distill.schedule import lr_factor
 from conaclip_edge.distill.training_data import Inputs, Ready, captioned_rows, labelled_rows, prepare, training_inputs
 from conaclip_edge.errors import Interrupted, UserError
 from conaclip_edge.evaluation.recall import Ranks, ranks
+from conaclip_edge.evaluation.torch_encoders import embed_ids, embed_pixels
 from conaclip_edge.models.student.checkpoint import parameter_counts, write_student
 from conaclip_edge.models.student.dual_encoder import DualEncoder
 from conaclip_edge.models.tokenizer import TextTokenizer
@@ -36,6 +36,7 @@ from conaclip_edge.system.files import atomic_folder
 from conaclip_edge.system.locks import only_run
 from conaclip_edge.system.progress import Meter
 from conaclip_edge.system.signals import held_interrupt
+from conaclip_edge.system.version import __version__
 
 
 @dataclass
@@ -241,26 +242,17 @@ def check_finite(losses: dict[str, float], step: int) -> None:
             )
 
 
-@torch.no_grad()
 def evaluate(run: Run, student: DualEncoder, split: str) -> Ranks:
     """Rank all usable pictures and captions of a split by the student's embeddings."""
-    was_training = student.training
-    student.eval()
     pixels, first_text = run.ready.pixels, run.ready.cache.first_text
     rows = captioned_rows(run.ready.pairs, run.ready.cache, split)
-    device = student.logit_scale.device
-    pictures = [
-        student.encode_image(torch.from_numpy(pixels(part, np.zeros_like(part))).to(device).float() / 255).cpu()
-        for part in np.array_split(rows, math.ceil(len(rows) / 64))
-    ]
+    parts = np.array_split(rows, math.ceil(len(rows) / 64))
+    pictures = embed_pixels(student, (pixels(part, np.zeros_like(part)) for part in parts))
     texts = np.concatenate([np.arange(first_text[row], first_text[row + 1]) for row in rows])
     caption_to_image = np.repeat(np.arange(len(rows)), np.diff(first_text)[rows])
-    encoded = [
-        student.encode_text(pad([run.inputs.ids[text] for text in part], run.pad_id).to(device)).cpu()
-        for part in np.array_split(texts, math.ceil(len(texts) / 256))
-    ]
-    student.train(was_training)
-    return ranks(torch.cat(pictures).numpy(), torch.cat(encoded).numpy(), caption_to_image)
+    parts = np.array_split(texts, math.ceil(len(texts) / 256))
+    encoded = embed_ids(student, (pad([run.inputs.ids[text] for text in part], run.pad_id).numpy() for part in parts))
+    return ranks(pictures, encoded, caption_to_image)
 
 
 def training_record(run: Run, labelled: np.ndarray, seconds: float) -> dict[str, Any]:

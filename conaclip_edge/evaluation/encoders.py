@@ -1,91 +1,89 @@
-"""Teachers, checkpoints and bundles as encoders of pictures and texts."""
+"""Opening encoders: a folder of a teacher, a checkpoint or a bundle, by what lies in it. A bundle needs no torch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL.Image import Image
 
+from conaclip_edge.bundle.open import open_bundle
 from conaclip_edge.data.preprocess import to_pixels
 from conaclip_edge.errors import UserError
-from conaclip_edge.models.teacher.base import Teacher
-from conaclip_edge.models.teacher.joined import TEACHER_TYPE
+from conaclip_edge.evaluation.encoder import Encoder
+from conaclip_edge.models.tokenizer import TextTokenizer
+from conaclip_edge.runtime.tower import Executed, Tower
 from conaclip_edge.system.files import read_json
 
 
-@dataclass(frozen=True)
-class Encoder:
-    """Two functions into one space, and what they are of.
-
-    Attributes:
-        name: for reports.
-        pictures: upright RGB pictures -> unit vectors [n, d].
-        texts: texts -> unit vectors [n, d].
-        executed: "native" or "reference" for exported files, "torch" for checkpoints and teachers.
-    """
-
-    name: str
-    pictures: Callable[[list[Image]], np.ndarray]
-    texts: Callable[[list[str]], np.ndarray]
-    executed: str = "torch"
-
-
 def open_encoder(model: Path, target: str = "onnx") -> Encoder:
-    """Open a folder as an encoder, by what lies in it."""
+    """Open a model folder.
+
+    Args:
+        model: of a teacher, a checkpoint or a bundle.
+        target: of a bundle: onnx, executorch or coreml.
+
+    Raises:
+        UserError: the folder holds none of them, or a broken one.
+    """
     if (model / "manifest.json").is_file():
         return bundle_encoder(model, target)
     if not (model / "config.json").is_file():
         raise UserError(f"no model at {model}: a folder of a teacher, a checkpoint or a bundle is needed.")
-    config = read_json(model / "config.json", "model config")
-    if "conaclip_edge" in config:
-        return student_encoder(model)
+    if "conaclip_edge" in read_json(model / "config.json", "model config"):
+        return open_student(model)
+    return open_teacher(str(model))
+
+
+def open_teacher(source: str) -> Encoder:
+    """Open a teacher by its folder or hub name."""
+    from conaclip_edge.evaluation.torch_encoders import teacher_encoder
+    from conaclip_edge.models.teacher.huggingface import TransformersTeacher
     from conaclip_edge.models.teacher.load import load_teacher
 
-    kind = "joined teacher" if config.get("model_type") == TEACHER_TYPE else str(config.get("model_type"))
-    return teacher_encoder(load_teacher(str(model)), kind)
+    teacher = load_teacher(source)
+    kind = str(teacher.model.config.model_type) if isinstance(teacher, TransformersTeacher) else "joined teacher"
+    return teacher_encoder(teacher, kind)
 
 
-def teacher_encoder(teacher: Teacher, kind: str) -> Encoder:
-    """Make an encoder of a loaded teacher."""
-    return Encoder(
-        f"{teacher.name} ({kind})",
-        lambda pictures: teacher.embed_pictures(pictures).numpy(),
-        lambda texts: teacher.embed_texts(texts).numpy(),
-    )
-
-
-def student_encoder(folder: Path) -> Encoder:
+def open_student(folder: Path) -> Encoder:
     """Open a checkpoint in float32."""
-    import torch
-
+    from conaclip_edge.evaluation.torch_encoders import student_encoder
     from conaclip_edge.models.student.checkpoint import load_student
 
-    student = load_student(folder)
-    size = student.model.config.image.size
-
-    def pictures(batch: list[Image]) -> np.ndarray:
-        pixels = torch.from_numpy(np.stack([to_pixels(picture, size) for picture in batch])).float() / 255
-        with torch.inference_mode():
-            return np.asarray(student.model.encode_image(pixels).numpy())
-
-    def texts(batch: list[str]) -> np.ndarray:
-        with torch.inference_mode():
-            return np.asarray(student.model.encode_text(torch.from_numpy(student.tokenizer(batch))).numpy())
-
-    return Encoder(f"student {folder.name}", pictures, texts)
+    return student_encoder(load_student(folder))
 
 
 def bundle_encoder(folder: Path, target: str) -> Encoder:
     """Open the exported files of one target of a bundle."""
-    from conaclip_edge.bundle.open import open_bundle
-
     bundle = open_bundle(folder, target)
+    name = f"bundle {folder.name} ({target})"
+    return files_encoder(name, bundle.image, bundle.text, bundle.tokenizer, bundle.image_size)
 
-    def pictures(batch: list[Image]) -> np.ndarray:
-        values = np.stack([to_pixels(picture, bundle.image_size) for picture in batch]).astype(np.float32) / 255
-        return bundle.encode_pixels(values)
 
-    return Encoder(f"bundle {folder.name} ({target})", pictures, bundle.encode_texts, bundle.executed)
+def files_encoder(
+    name: str, image: Tower | None, text: Tower | None, tokenizer: TextTokenizer, image_size: int, padded: bool = False
+) -> Encoder:
+    """Make an encoder of exported files.
+
+    Args:
+        name: for reports.
+        image: the image tower; None if it cannot be run here.
+        text: the text tower, likewise.
+        tokenizer: of the files.
+        image_size: side of the pixels that the image tower takes.
+        padded: texts always go in at the full context, as files without variable length need it.
+    """
+    lengths = text.lengths if text and text.lengths else None
+
+    def pixels(pictures: list[Image]) -> np.ndarray:
+        return np.stack([to_pixels(picture, image_size) for picture in pictures]).astype(np.float32) / 255
+
+    def tokens(texts: list[str], full: bool) -> np.ndarray:
+        ids = tokenizer(texts, full or padded)
+        room = ids.shape[1] if lengths is None else next(length for length in lengths if length >= ids.shape[1])
+        return np.pad(ids, ((0, 0), (0, room - ids.shape[1])), constant_values=tokenizer.pad_id)
+
+    reference = any(tower is not None and tower.executed == "reference" for tower in (image, text))
+    executed: Executed = "reference" if reference else "native"
+    return Encoder(name, executed, pixels, tokens, image, text, texts_per_call=1)

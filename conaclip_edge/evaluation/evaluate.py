@@ -2,28 +2,74 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 from PIL.Image import Image
 
 from conaclip_edge.config.data import DataConfig
+from conaclip_edge.config.load import data_config
 from conaclip_edge.config.parse import parse
-from conaclip_edge.data.bad_pictures import check_bad
 from conaclip_edge.data.load import read_pairs
 from conaclip_edge.data.pairs import SPLITS, Pairs
-from conaclip_edge.data.preprocess import BadPicture, decode
+from conaclip_edge.data.usable import reasons, usable_pictures
 from conaclip_edge.errors import UserError, unknown
-from conaclip_edge.evaluation.encoders import Encoder, open_encoder
+from conaclip_edge.evaluation.encoder import Encoder
+from conaclip_edge.evaluation.encoders import open_encoder
 from conaclip_edge.evaluation.recall import Ranks, bootstrap, ranks
+from conaclip_edge.runtime.tower import Executed
 from conaclip_edge.system.files import read_json
 from conaclip_edge.system.progress import track
+from conaclip_edge.system.result import Result
 
-BATCH = 32
+
+class EvaluatedSplit(Result):
+    """What recall was measured on.
+
+    Attributes:
+        name: of the data set.
+        split: train, val or test.
+        pictures: ranked ones.
+        captions: ranked ones.
+        left_out: pictures that cannot be used, as "key: reason".
+        fingerprint: of the data set.
+    """
+
+    name: str
+    split: str
+    pictures: int
+    captions: int
+    left_out: tuple[str, ...]
+    fingerprint: str
 
 
-def evaluate(model: Path, data: Path | None, split: str, target: str) -> dict[str, Any]:
+class EvaluationReport(Result):
+    """Recall of one model on one split; tables go by direction ("t2i", "i2t"), then by k ("1", "5", "10").
+
+    Attributes:
+        model: its name and kind.
+        executed: by the platform's own runtime, by the reference interpreter, or by torch.
+        dataset: what it was measured on.
+        recall: recall@k in percent.
+        interval_95: its 95 % bootstrap interval.
+        median_rank: by direction.
+        mean_recall: mean of the six recalls, in percent.
+        rules: how ties, several captions and intervals count.
+    """
+
+    model: str
+    executed: Executed | Literal["torch"]
+    dataset: EvaluatedSplit
+    recall: dict[str, dict[str, float]]
+    interval_95: dict[str, dict[str, tuple[float, float]]]
+    median_rank: dict[str, float]
+    mean_recall: float
+    rules: str = "i2t: any caption counts; a tie counts against the query; interval: pictures resampled"
+
+
+def evaluate(model: Path, data: Path | None, split: str, target: str) -> EvaluationReport:
     """Measure recall of a model folder on a split.
 
     Args:
@@ -31,62 +77,65 @@ def evaluate(model: Path, data: Path | None, split: str, target: str) -> dict[st
         data: recipe or picture folder; None takes the data that the model's record names.
         split: train, val or test.
         target: for a bundle, which of its targets.
-    """
-    from conaclip_edge.config.load import data_config
 
+    Raises:
+        UserError: no such model, data or split, no caption in the split, or too many broken pictures.
+    """
     if split not in SPLITS:
         raise unknown("split", split, SPLITS, where="--split")
     encoder = open_encoder(model, target)
     config = data_config(data) if data else recorded_data(model)
     pairs = read_pairs(config)
-    result, bad = rank_split(encoder, pairs, split, config)
-    return {
-        "model": encoder.name,
-        "executed": encoder.executed,
-        "dataset": {
-            "name": pairs.name,
-            "split": split,
-            "pictures": len(result.i2t),
-            "captions": len(result.t2i),
-            "left_out": bad,
-            "fingerprint": pairs.fingerprint,
-        },
-        "recall": result.recall(),
-        "interval_95": bootstrap(result),
-        "median_rank": result.median_rank(),
-        "mean_recall": result.mean_recall(),
-        "rules": "i2t: any caption counts; a tie counts against the query; interval: pictures resampled",
-    }
+    result, left_out = rank_split(encoder, pairs, split, config)
+    dataset = EvaluatedSplit(
+        name=pairs.name,
+        split=split,
+        pictures=len(result.i2t),
+        captions=len(result.t2i),
+        left_out=tuple(left_out),
+        fingerprint=pairs.fingerprint,
+    )
+    return EvaluationReport(
+        model=encoder.name,
+        executed=encoder.executed,
+        dataset=dataset,
+        recall=result.recall(),
+        interval_95=bootstrap(result),
+        median_rank=result.median_rank(),
+        mean_recall=result.mean_recall(),
+    )
 
 
 def rank_split(encoder: Encoder, pairs: Pairs, split: str, config: DataConfig) -> tuple[Ranks, list[str]]:
-    """Encode the pictures and captions of a split and rank them; broken pictures are left out and named."""
-    rows = pairs.rows(split)
-    pictures: list[np.ndarray] = []
-    captions: list[str] = []
-    caption_to_image: list[int] = []
-    bad: list[str] = []
-    waiting: list[Image] = []
-    kept = 0
-    for row in track(rows.tolist(), f"encoding {split} pictures"):
-        try:
-            waiting.append(decode(pairs.read(row), config.max_pixels))
-        except BadPicture as error:
-            bad.append(f"{pairs.keys[row]}: {error}")
-            continue
-        captions += pairs.captions[row]
-        caption_to_image += [kept] * len(pairs.captions[row])
-        kept += 1
-        if len(waiting) == BATCH:
-            pictures.append(encoder.pictures(waiting))
-            waiting = []
-    if waiting:
-        pictures.append(encoder.pictures(waiting))
-    check_bad(bad, len(rows), config.max_bad, pairs.name)
+    """Embed the pictures and captions of a split and rank them.
+
+    Args:
+        encoder: with both towers.
+        pairs: the data set.
+        split: train, val or test.
+        config: gives max_pixels and max_bad.
+
+    Returns:
+        The ranks, and "key: reason" of every picture that was left out.
+
+    Raises:
+        UserError: the split has no picture or no caption, or too many broken pictures.
+    """
+    kept: list[int] = []
+    left_out: dict[str, str] = {}
+
+    def pictures() -> Iterator[Image]:
+        rows = track(pairs.rows(split).tolist(), f"encoding {split} pictures")
+        for row, _, picture in usable_pictures(pairs, rows, config.max_pixels, left_out, config.max_bad):
+            kept.append(row)
+            yield picture
+
+    embedded = encoder.embed_images(pictures())
+    captions = [text for row in kept for text in pairs.captions[row]]
     if not captions:
         raise UserError(f"split '{split}' of data set '{pairs.name}' has no captions to evaluate with.")
-    texts = [encoder.texts(captions[start : start + BATCH]) for start in range(0, len(captions), BATCH)]
-    return ranks(np.concatenate(pictures), np.concatenate(texts), np.asarray(caption_to_image)), bad
+    caption_to_image = np.repeat(np.arange(len(kept)), [len(pairs.captions[row]) for row in kept])
+    return ranks(embedded, encoder.embed_texts(captions), caption_to_image), reasons(left_out)
 
 
 def recorded_data(model: Path) -> DataConfig:
@@ -100,19 +149,18 @@ def recorded_data(model: Path) -> DataConfig:
     raise UserError(f"{model} does not say which data it was trained on. Pass --data RECIPE_OR_FOLDER.")
 
 
-def table(outcome: dict[str, Any]) -> str:
-    """Format the result of `evaluate` for a terminal."""
-    data = outcome["dataset"]
-    size = f"{data['pictures']} pictures, {data['captions']} captions"
+def table(report: EvaluationReport) -> str:
+    """Format a report for a terminal."""
+    data = report.dataset
     lines = [
-        f"{outcome['model']} on {data['name']}/{data['split']}: {size}",
+        f"{report.model} on {data.name}/{data.split}: {data.pictures} pictures, {data.captions} captions",
         f"{'':14}{'R@1':>16}{'R@5':>16}{'R@10':>16}{'median rank':>14}",
     ]
     for direction, label in (("t2i", "text->picture"), ("i2t", "picture->text")):
         cells = ""
-        for k, value in outcome["recall"][direction].items():
-            low, high = outcome["interval_95"][direction][k]
+        for k, value in report.recall[direction].items():
+            low, high = report.interval_95[direction][k]
             cells += f"{f'{value:.1f} [{low:.0f}-{high:.0f}]':>16}"
-        lines.append(f"{label:14}{cells}{outcome['median_rank'][direction]:>14.1f}")
-    lines.append(f"mean of the six: {outcome['mean_recall']:.1f} % (in brackets: 95 % bootstrap intervals)")
+        lines.append(f"{label:14}{cells}{report.median_rank[direction]:>14.1f}")
+    lines.append(f"mean of the six: {report.mean_recall:.1f} % (in brackets: 95 % bootstrap intervals)")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Two ways of training compared on the same queries and seeds."""
+"""Two ways of training, compared on the same queries and seeds."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ from conaclip_edge.evaluation.recall import Ranks, hits_by_picture
 def paired_bootstrap(
     ones: Sequence[Ranks], others: Sequence[Ranks], samples: int = 2000, seed: int = 0
 ) -> tuple[float, tuple[float, float]]:
-    """Return how much more mean recall the ones have than the others, in points, with a 95 % interval.
+    """Return how much more mean recall one way of training gives than another, in points, with a 95 % interval.
 
     Each resample draws pictures, together with their captions and the same for both sides, and seeds: the interval
-    holds what other pictures and other first weights would change.
+    holds what other pictures and other initial weights would change.
 
     Args:
-        ones: ranks of one graph, one a seed.
-        others: of the other graph: the same seeds in the same order, and the same pictures and captions.
+        ones: ranks of the one way, one per seed.
+        others: of the other way: the same seeds in the same order, and the same pictures and captions.
         samples: number of resamples.
         seed: of the resampling.
+
+    Returns:
+        The difference (ones minus others) and its interval.
     """
     random = np.random.default_rng(seed)
     pictures, seeds = len(ones[0].i2t), len(ones)

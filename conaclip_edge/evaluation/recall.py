@@ -16,9 +16,9 @@ class Ranks:
     A tie counts against the query: a wrong answer with exactly the right one's score ranks before it.
 
     Attributes:
-        t2i: one rank a text [C].
-        i2t: one rank a picture [P]; any of its captions is a right answer. Pictures without captions have none (0).
-        caption_to_image: picture position of each text [C].
+        t2i: one rank per text [C].
+        i2t: one rank per picture [P]; any of its captions is a right answer. Pictures without captions have none (0).
+        caption_to_image: position of each text's picture [C].
     """
 
     t2i: np.ndarray

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import psutil
 
-from conaclip_edge import __version__
 from conaclip_edge.bundle.golden import FOLDER, Golden, make_golden, read_golden, write_golden
 from conaclip_edge.bundle.manifest import SCHEMA, Manifest
 from conaclip_edge.bundle.model_card import model_card
@@ -36,6 +35,7 @@ from conaclip_edge.system.files import atomic_folder, not_written, write_json
 from conaclip_edge.system.locks import only_run
 from conaclip_edge.system.processes import available_cores, processes
 from conaclip_edge.system.progress import say
+from conaclip_edge.system.version import __version__
 
 # Measured peaks: libraries and their graphs take about so much, a tower's weights exist so many times at once.
 _BASE_BYTES = 1_500_000_000

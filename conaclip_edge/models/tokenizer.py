@@ -88,10 +88,11 @@ class TextTokenizer:
         with _told(self.file):
             return bool(self.tokenizer.encode(whole_text(text)).overflowing)
 
-    def __call__(self, texts: list[str]) -> np.ndarray:
-        """Tokenise texts to int32 ids [n, longest], padded after EOS."""
+    def __call__(self, texts: list[str], full: bool = False) -> np.ndarray:
+        """Tokenise texts to int32 ids [n, longest], padded after EOS; `full`: [n, context]."""
         rows = [self.ids(text) for text in texts]
-        padded = np.full((len(rows), max(map(len, rows), default=2)), self.pad_id, dtype=np.int32)
+        longest = self.context if full else max(map(len, rows), default=2)
+        padded = np.full((len(rows), longest), self.pad_id, dtype=np.int32)
         for row, ids in zip(padded, rows, strict=True):
             row[: len(ids)] = ids
         return padded

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from conaclip_edge.bundle.open import SUFFIXES, Bundle, open_bundle
+from conaclip_edge.bundle.open import Bundle, open_bundle
 from conaclip_edge.data.preprocess import BadPicture, pixel_values
 from conaclip_edge.errors import UserError
 from conaclip_edge.search.index import Hit, PictureIndex, open_index
@@ -84,10 +84,10 @@ class Searcher:
                 pixels = pixel_values(query.picture, self.bundle.image_size)
             except BadPicture as error:
                 raise UserError(f"the query's picture {error}.") from error
-            total += self.bundle.encode_pixels(pixels[None])[0]
+            total += self.bundle.embed_pixels(pixels[None])[0]
         notes = [note for text in texts if (note := self._too_long(text))]
         if texts:
-            vectors = self.bundle.encode_texts(texts)
+            vectors = self.bundle.embed_texts(texts)
             total += vectors[0] if query.text.strip() else -vectors[0]
             total -= vectors[1:].sum(axis=0)
         length = float(np.linalg.norm(total))
@@ -130,16 +130,9 @@ def open_searcher(index_folder: Path, bundle: Path | None = None, threads: int =
     folder = bundle or index.bundle
     if not (folder / "manifest.json").is_file():
         raise UserError(f"no bundle at {folder}, where the one of index {index_folder} was. Pass --bundle FOLDER.")
-    towers = open_towers(folder, index.target, threads)
+    towers = open_bundle(folder, index.target, threads=threads)
     check_space(towers, folder, index_folder, index.space_id)
     return Searcher(index, towers)
-
-
-def open_towers(folder: Path, target: str, threads: int) -> Bundle:
-    """Open a target of a bundle in the smallest precision that it has."""
-    suffix = SUFFIXES.get(target)
-    there = (name for name in ("int8", "fp16", "fp32") if (folder / target / f"image.{name}.{suffix}").exists())
-    return open_bundle(folder, target, next(there, "int8"), threads)
 
 
 def check_space(bundle: Bundle, folder: Path, index_folder: Path, space_id: str) -> None:

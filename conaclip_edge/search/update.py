@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from conaclip_edge.bundle.open import open_bundle
 from conaclip_edge.data.preprocess import BadPicture
 from conaclip_edge.errors import UserError
 from conaclip_edge.search.hnsw_graph import (
@@ -25,7 +26,7 @@ from conaclip_edge.search.hnsw_graph import (
 )
 from conaclip_edge.search.index import graph_file, written
 from conaclip_edge.search.picture_folder import PictureFile, Walk, check_folder, pixels, read, read_heic, walk
-from conaclip_edge.search.query import check_space, open_towers
+from conaclip_edge.search.query import check_space
 from conaclip_edge.search.sqlite_store import (
     FILE,
     LOCK,
@@ -196,7 +197,7 @@ def open_writer(
         target = target or meta.get("target", "onnx")
         cores = os.cpu_count() or 1
         # onnxruntime runs beside itself; the other runtimes have one pool of threads a process
-        towers = open_towers(bundle, target, 1 if target == "onnx" else cores)
+        towers = open_bundle(bundle, target, threads=1 if target == "onnx" else cores)
         if sidecar is None:
             sidecar = make_sidecar(
                 out,
@@ -222,7 +223,7 @@ def open_writer(
 
         # one picture a call: the vector of a picture depends on nothing but the picture
         def encode(data: bytes) -> np.ndarray:
-            vector: np.ndarray = towers.encode_pixels(pixels(data, towers.image_size))[0]
+            vector: np.ndarray = towers.embed_pixels(pixels(data, towers.image_size))[0]
             if not np.isfinite(vector).all():
                 raise BadPicture("gives no embedding: the image tower makes numbers that are not finite of it")
             return vector

@@ -86,7 +86,8 @@ def _run(config: DistillConfig, folder: Path, split: str) -> dict[str, Any]:
     if not (record.exists() and read_json(record, "training record").get("recipe") == recipe):
         say(f"{config.name}: {config.train.steps} steps of {config.train.batch_size}")
         distill(config, folder)
-    return evaluate(folder, None, split, "onnx") | {"training": read_json(record, "training record")}
+    report = evaluate(folder, None, split, "onnx").model_dump(mode="json")
+    return report | {"training": read_json(record, "training record")}
 
 
 def _row(outcomes: list[dict[str, Any]]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 from conaclip_edge.errors import NotInstalled
 
@@ -30,6 +31,17 @@ def not_installed(module: str, reason: str = "is not installed") -> NotInstalled
     """
     name = _NAMES.get(module, module)
     return NotInstalled(f"this needs {name}, which {reason}. Install it: pip install 'conaclip-edge[{EXTRAS[module]}]'")
+
+
+def require_extra(extra: str) -> None:
+    """Look for the packages of an extra, without importing them.
+
+    Raises:
+        NotInstalled: one is not there.
+    """
+    for module, brought_by in EXTRAS.items():
+        if brought_by == extra and find_spec(module) is None:
+            raise not_installed(module)
 
 
 @contextmanager

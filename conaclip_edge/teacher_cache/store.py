@@ -9,11 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL.Image import Image
 
-from conaclip_edge.data.bad_pictures import check_bad
 from conaclip_edge.data.pairs import Pairs
-from conaclip_edge.data.preprocess import AUGMENTATION, BadPicture, augment, decode
+from conaclip_edge.data.preprocess import AUGMENTATION, augment
+from conaclip_edge.data.usable import check_left_out, usable_pictures
 from conaclip_edge.models.teacher.base import Teacher
 from conaclip_edge.system.files import atomic_file, sha256_text
 from conaclip_edge.system.progress import track
@@ -54,7 +53,7 @@ class TeacherCache:
 
     Attributes:
         folder: where its shards are.
-        views: number of augmentations a picture; view 0 is the plain picture.
+        views: augmentations per picture; view 0 is the plain picture.
         usable: bool [n], false for pictures that could not be decoded.
         first_text: [n + 1]; captions of picture i are the texts first_text[i] .. first_text[i + 1] - 1.
         bad: reasons of the pictures left out, "key: reason".
@@ -97,7 +96,7 @@ def teacher_cache(
         pairs: all splits.
         teacher: frozen.
         folder: parent of all caches.
-        views: augmentations a picture; 1 means the plain picture only.
+        views: augmentations per picture; 1 means the plain picture only.
         max_bad: share of undecodable pictures above which the data set is refused.
         max_pixels: a larger picture counts as undecodable and is never decoded.
     """
@@ -106,7 +105,7 @@ def teacher_cache(
     fill(home, cache_tables(pairs, teacher, views, max_pixels))
     usable = np.concatenate([part.astype(bool) for part in _columns(home, "pictures-0", "usable", len(pairs), 1)])
     bad = [*pairs.skipped, *_reasons(home, len(pairs))]
-    check_bad(bad, len(pairs) + len(pairs.skipped), max_bad, pairs.name)
+    check_left_out(bad, len(pairs) + len(pairs.skipped), max_bad, pairs.name)
     pictures = [_columns(home, f"pictures-{view}", "embedding", len(pairs)) for view in range(views)]
     return TeacherCache(
         home, views, usable, first_text, bad, pictures, _columns(home, "texts", "embedding", int(first_text[-1]))
@@ -177,24 +176,18 @@ def text_embeddings(teacher: Teacher, texts: list[str], folder: Path, what: str)
 
 def _picture_shard(pairs: Pairs, teacher: Teacher, rows: range, view: int, max_pixels: int) -> Shard:
     """Embed one view of some pictures; the header keeps why some are not usable, so that a killed run still knows."""
-    reasons: dict[str, str] = {}
+    left_out: dict[str, str] = {}
     embedding = np.zeros((len(rows), teacher.embed_dim), dtype=np.float32)
     usable = np.zeros(len(rows), dtype=np.uint8)
     for batch in _batches(rows):
-        pictures: list[Image] = []
-        places: list[int] = []
-        for row in batch:
-            try:
-                picture = decode(pairs.read(row), max_pixels)
-            except (BadPicture, OSError) as error:
-                reasons[pairs.keys[row]] = str(error)
-                continue
-            pictures.append(augment(picture, (view, row)) if view else picture)
-            places.append(row - rows.start)
+        pictures = {
+            row - rows.start: augment(picture, (view, row)) if view else picture
+            for row, _, picture in usable_pictures(pairs, batch, max_pixels, left_out)
+        }
         if pictures:
-            embedding[places] = teacher.embed_pictures(pictures).numpy()
-            usable[places] = 1
-    return {"embedding": embedding, "usable": usable}, {"bad": json.dumps(reasons)}
+            embedding[list(pictures)] = teacher.embed_pictures(list(pictures.values())).numpy()
+            usable[list(pictures)] = 1
+    return {"embedding": embedding, "usable": usable}, {"bad": json.dumps(left_out)}
 
 
 def _text_shard(teacher: Teacher, captions: list[str], rows: range) -> Shard:

@@ -91,7 +91,7 @@ def test_each_target_has_its_own_snippet_with_this_bundles_paths(manifest):
     alone = model_card(only(manifest, "executorch"))
     assert "OrtEnvironment" not in alone
     assert not snippet(alone, "swift")
-    assert 'open_bundle(Path("."), "executorch", "fp16")' in snippet(alone, "python")
+    assert 'open_bundle(".", "executorch", "fp16")' in snippet(alone, "python")
 
 
 def test_the_snippets_name_the_sizes_and_ids_of_this_student(manifest):

@@ -146,7 +146,14 @@ RECIPES = [
     ),
     ("--set tarin.steps=3", r"^unknown key 'tarin' in .*recipe\.yaml \(tarin\)\. Did you mean 'train'\?"),
     ("--set student.image.widht=3", r"^unknown key 'widht' in student\.image \(widht\)\. Did you mean 'width'\?"),
-    ("--set data.format=imagfolder", r"'data\.format': Input should be 'openmoji', 'imagefolder', .* got 'imagfolder'"),
+    (
+        "--set data.format=imagfolder",
+        r"^unknown data format 'imagfolder' in data\.format\. Did you mean 'imagefolder'\? Known: coco, easynlp, .*",
+    ),
+    (
+        "--set student.image.kind=vti",
+        r"^unknown image tower 'vti' in student\.image\.kind\. Did you mean 'vit'\? Known: mobile, vit\.$",
+    ),
     ("--set train.steps=many", r"'train\.steps': Input should be a valid integer.* got 'many'\.$"),
     ("--set train.steps=0", r"'train\.steps': Input should be greater than 0, got 0\.$"),
     ("--set train.steps", r"^--set takes key=value, got 'train\.steps'\. Example: --set train\.steps=100$"),

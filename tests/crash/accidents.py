@@ -1,6 +1,6 @@
 """Commands that meet an accident, are run again, and must end as if nothing had happened.
 
-    python tests/crash/accidents.py --runs 200 [--jobs distill,export] [--seed 0]
+    python -m tests.crash.accidents --runs 200 [--jobs distill,export] [--seed 0]
 
 Accidents: SIGKILL or SIGTERM at a random time of the run, or a disk that is full from some byte on. After them the same
 command is given again and must come to its end; then every file below its folder must have the bytes of an undisturbed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,8 @@ from conaclip_edge.data.load import read_pairs
 from conaclip_edge.data.preprocess import decode
 from conaclip_edge.distill.trainer import distill
 from conaclip_edge.errors import UserError
-from conaclip_edge.evaluation import evaluate as module
 from conaclip_edge.evaluation.encoders import open_encoder
-from conaclip_edge.evaluation.evaluate import evaluate, table
-from conaclip_edge.models.teacher.load import load_teacher
+from conaclip_edge.evaluation.evaluate import evaluate, rank_split, recorded_data, table
 from tests.helpers import tiny
 
 
@@ -38,11 +37,11 @@ def _own_place(tmp_path: Path, world: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def naive_recall(pictures: np.ndarray, texts: np.ndarray, caption_to_image: list[int]) -> dict[str, dict[str, float]]:
     scores = (pictures @ texts.T).tolist()
-    t2i = [sum(line[t] >= scores[owner][t] for line in scores) for t, owner in enumerate(caption_to_image)]
+    t2i = [sum(line[t] >= scores[image][t] for line in scores) for t, image in enumerate(caption_to_image)]
     i2t = []
     for p, line in enumerate(scores):
-        own = max(score for score, owner in zip(line, caption_to_image, strict=True) if owner == p)
-        i2t.append(1 + sum(score >= own for score, owner in zip(line, caption_to_image, strict=True) if owner != p))
+        own = max(score for score, image in zip(line, caption_to_image, strict=True) if image == p)
+        i2t.append(1 + sum(score >= own for score, image in zip(line, caption_to_image, strict=True) if image != p))
     return {
         way: {str(k): 100 * float(np.mean([rank <= k for rank in found])) for k in (1, 5, 10)}
         for way, found in (("t2i", t2i), ("i2t", i2t))
@@ -59,20 +58,20 @@ def test_recall_is_that_of_the_whole_matrix(world: Path, student: Path, kind: st
     encoder = open_encoder(model)
     texts = [text for row in rows for text in pairs.captions[row]]
     caption_to_image = [place for place, row in enumerate(rows) for _ in pairs.captions[row]]
-    pictures = encoder.pictures([decode(pairs.read(row)) for row in rows])
-    wanted = naive_recall(pictures, encoder.texts(texts), caption_to_image)
+    pictures = encoder.embed_images(decode(pairs.read(row)) for row in rows)
+    wanted = naive_recall(pictures, encoder.embed_texts(texts), caption_to_image)
     for way in ("t2i", "i2t"):
-        assert found["recall"][way] == pytest.approx(wanted[way])
-    data = found["dataset"]
-    assert (data["name"], data["split"], data["left_out"]) == ("imagefolder:data", split, [])
-    assert data["pictures"] == len(rows) == {"val": 10, "test": 9}[split]
-    assert data["captions"] == 2 * len(rows)
-    assert data["fingerprint"] == pairs.fingerprint
-    assert found["executed"] == "torch"
-    assert found["mean_recall"] == pytest.approx(np.mean([v for way in found["recall"].values() for v in way.values()]))
-    for way, recalls in found["recall"].items():
+        assert found.recall[way] == pytest.approx(wanted[way])
+    data = found.dataset
+    assert (data.name, data.split, data.left_out) == ("imagefolder:data", split, ())
+    assert data.pictures == len(rows) == {"val": 10, "test": 9}[split]
+    assert data.captions == 2 * len(rows)
+    assert data.fingerprint == pairs.fingerprint
+    assert found.executed == "torch"
+    assert found.mean_recall == pytest.approx(np.mean([v for way in found.recall.values() for v in way.values()]))
+    for way, recalls in found.recall.items():
         for k, value in recalls.items():
-            low, high = found["interval_95"][way][k]
+            low, high = found.interval_95[way][k]
             assert low <= value <= high
 
 
@@ -80,23 +79,17 @@ def test_a_student_s_recall_on_val_is_what_its_training_reported(student: Path) 
     reported = json.loads((student / "training.json").read_text("utf-8"))["val"]
     found = evaluate(student, None, "val", "onnx")
     for key in ("recall", "median_rank", "mean_recall"):
-        assert found[key] == reported[key]
-
-
-def test_a_teacher_is_asked_by_its_own_preprocessing(world: Path) -> None:
-    teacher, encoder = load_teacher(str(world / "teacher")), open_encoder(world / "teacher")
-    pictures = [tiny.drawing("red", "disc", "left"), tiny.drawing("blue", "bar", "right")]
-    assert np.array_equal(encoder.pictures(pictures), teacher.embed_pictures(pictures).numpy())
-    assert np.array_equal(encoder.texts(["a", "red disc"]), teacher.embed_texts(["a", "red disc"]).numpy())
-    assert encoder.name == "teacher (clip)"
+        assert getattr(found, key) == reported[key]
 
 
 def test_many_pictures_and_texts_are_encoded_in_batches_of_the_same_result(
-    student: Path, monkeypatch: pytest.MonkeyPatch
+    student: Path,
 ) -> None:
-    whole = evaluate(student, None, "train", "onnx")
-    monkeypatch.setattr(module, "BATCH", 4)
-    assert evaluate(student, None, "train", "onnx")["recall"] == whole["recall"]
+    config = recorded_data(student)
+    encoder, pairs = open_encoder(student), read_pairs(config)
+    whole, _ = rank_split(encoder, pairs, "train", config)
+    small, _ = rank_split(replace(encoder, pictures_per_call=4, texts_per_call=4), pairs, "train", config)
+    assert small.recall() == whole.recall()
 
 
 def data_folder(place: Path, **changes: Any) -> Path:
@@ -117,9 +110,9 @@ def test_broken_pictures_are_left_out_named_and_limited(
         tmp_path / "recipe.yaml", {"data": {"format": "imagefolder", "path": str(folder), "max_bad": 0.05}}
     )
     found = evaluate(student, recipe, "test", "onnx")
-    assert found["dataset"]["pictures"] == 47
-    assert found["dataset"]["captions"] == 94
-    assert [reason.split(":")[0] for reason in found["dataset"]["left_out"]] == ["red-disc-left.png"]
+    assert found.dataset.pictures == 47
+    assert found.dataset.captions == 94
+    assert [reason.split(":")[0] for reason in found.dataset.left_out] == ["red-disc-left.png"]
     assert "1 of 48 pictures left out: red-disc-left.png: cannot be decoded" in capsys.readouterr().err
     with pytest.raises(UserError, match=r"1 of 48 pictures cannot be used, more than max_bad = 1\.0%"):
         evaluate(student, folder, "test", "onnx")
@@ -149,7 +142,7 @@ def test_what_cannot_be_evaluated_says_why(student: Path, world: Path, tmp_path:
         (student, data_folder(tmp_path / "train", split="train"), "val", None),
     ):
         if message is None:
-            assert evaluate(model, data, split, "onnx")["dataset"]["pictures"] > 0
+            assert evaluate(model, data, split, "onnx").dataset.pictures > 0
             continue
         with pytest.raises(UserError, match=message):
             evaluate(model, data, split, "onnx")
@@ -159,7 +152,28 @@ def test_the_table_shows_every_figure(student: Path) -> None:
     found = evaluate(student, None, "test", "onnx")
     shown = table(found)
     assert "9 pictures, 18 captions" in shown
-    for way in found["recall"].values():
+    for way in found.recall.values():
         for value in way.values():
             assert f"{value:.1f} [" in shown
-    assert f"mean of the six: {found['mean_recall']:.1f} %" in shown
+    assert f"mean of the six: {found.mean_recall:.1f} %" in shown
+
+
+def test_the_report_s_dump_has_the_keys_that_scripts_read(student: Path) -> None:
+    found = evaluate(student, None, "test", "onnx").model_dump(mode="json", by_alias=True)
+    assert list(found) == [
+        "model",
+        "executed",
+        "dataset",
+        "recall",
+        "interval_95",
+        "median_rank",
+        "mean_recall",
+        "rules",
+    ]
+    assert list(found["dataset"]) == ["name", "split", "pictures", "captions", "left_out", "fingerprint"]
+    assert {way: list(values) for way, values in found["recall"].items()} == {
+        "t2i": ["1", "5", "10"],
+        "i2t": ["1", "5", "10"],
+    }
+    assert len(found["interval_95"]["i2t"]["10"]) == 2
+    assert found["rules"].startswith("i2t: any caption counts")

@@ -113,7 +113,7 @@ class Browser:
 
     def look(self) -> dict[str, Any]:
         """Return what the checks of the report's page say about this one."""
-        from benchmarks.browser import CHECKS
+        from tests.helpers.benchmarks.browser import CHECKS
 
         script = f"""new Promise(found => {{
             addEventListener("message", event => found(JSON.parse(event.data)), {{once: true}});

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import zipfile
 from importlib.metadata import distribution
 from pathlib import Path, PurePosixPath
@@ -16,16 +14,9 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
-    """The wheel as `make` builds it, from a copy, so that nothing is left in the source folder."""
-    home = tmp_path_factory.mktemp("wheel")
-    (home / "source").mkdir()
-    for name in ("pyproject.toml", "README.md", "LICENSE", "conaclip_edge"):
-        (home / "source" / name).symlink_to(ROOT / name)
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
-    subprocess.run([*command, "--wheel-dir", str(home), str(home / "source")], check=True, capture_output=True)
-    (path,) = home.glob("*.whl")
-    return zipfile.ZipFile(path)
+def wheel(wheel_file: Path) -> zipfile.ZipFile:
+    """The members of the wheel."""
+    return zipfile.ZipFile(wheel_file)
 
 
 def test_conaclip_edge_is_its_only_top_level_name(wheel: zipfile.ZipFile) -> None:

@@ -1,4 +1,4 @@
-"""The long fuzz: `python tests/security/fuzz.py [PARSER ...] --seconds 600 [--engine hypothesis|atheris]`.
+"""The long fuzz: `python -m tests.security.fuzz [PARSER ...] --seconds 600 [--engine hypothesis|atheris]`.
 
 Each parser runs in child processes with an address space of 2 GB more than they start with; one that spends over 10 s
 on a case is ended. So hangs and crashes of native code are found like any other failure. The first case of every kind

@@ -29,13 +29,13 @@ def test_every_row_is_the_mean_over_its_runs(outcome: tuple[Path, dict[str, Any]
     assert (found["n"], found["split"], found["seeds"]) == (9, "test", [0, 1])
     for graph, row in found["rows"].items():
         runs = [evaluate(home / f"{graph}-s{seed}", None, "test", "onnx") for seed in (0, 1)]
-        means = [run["mean_recall"] for run in runs]
+        means = [run.mean_recall for run in runs]
         assert row["mean_recall"] == means
         assert row["mean"] == pytest.approx(np.mean(means))
         assert row["spread"] == pytest.approx(abs(means[0] - means[1]) / np.sqrt(2))
         for way in ("t2i", "i2t"):
             for k, value in row["recall"][way].items():
-                assert value == pytest.approx(np.mean([run["recall"][way][k] for run in runs]))
+                assert value == pytest.approx(np.mean([run.recall[way][k] for run in runs]))
     json.dumps(found)
 
 

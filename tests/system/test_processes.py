@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -34,9 +33,8 @@ if __name__ == "__main__":
 """
 
 
-def sleeps(folder: str) -> None:
-    (Path(folder) / str(os.getpid())).touch()
-    time.sleep(60)
+# the child that runs it leaves its number behind
+SLEEPS = 'touch "$0/$PPID"; exec sleep 30'
 
 
 def gone(process: int) -> bool:
@@ -70,7 +68,7 @@ def test_no_process_outlives_the_one_that_started_it(tmp_path: Path, asked: sign
 
 def test_an_error_in_the_block_stops_the_processes_and_is_passed_on(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="in the block"), processes(1) as pool:  # noqa: PT012  # the block fails
-        pool.submit(sleeps, str(tmp_path))
+        pool.submit(subprocess.call, ["sh", "-c", SLEEPS, str(tmp_path)])
         wait_until(lambda: any(tmp_path.iterdir()))
         raise RuntimeError("in the block")
     child = int(next(tmp_path.iterdir()).name)

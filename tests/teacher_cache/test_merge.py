@@ -14,8 +14,7 @@ from safetensors.numpy import save_file
 
 from conaclip_edge.distill.trainer import distill
 from conaclip_edge.errors import UserError
-from conaclip_edge.teacher_cache import merge as cache_parts
-from conaclip_edge.teacher_cache import store as embeddings
+from conaclip_edge.teacher_cache import merge, store
 from conaclip_edge.teacher_cache.build import build_cache
 from tests.helpers import tiny
 
@@ -23,17 +22,17 @@ from tests.helpers import tiny
 ROWS = 16
 WORKER = """
 import sys
-from conaclip_edge.models import cache_parts, embeddings
-embeddings.SHARD_ROWS = cache_parts.SHARD_ROWS = int(sys.argv[1])
+from conaclip_edge.teacher_cache import merge, store
+store.SHARD_ROWS = merge.SHARD_ROWS = int(sys.argv[1])
 sys.argv = ["conaclip-edge", *sys.argv[2:]]
-from conaclip_edge.cli import main
+from conaclip_edge.cli.main import main
 main()
 """
 
 
 @pytest.fixture(autouse=True)
 def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (embeddings, cache_parts):
+    for module in (store, merge):
         monkeypatch.setattr(module, "SHARD_ROWS", ROWS)
 
 
@@ -71,7 +70,7 @@ def test_parts_of_other_machines_are_merged_to_a_cache_that_needs_no_teacher(mad
     build_cache(made("one"))
     assert shards("merged") == shards("one")
     for name in ("_picture_shard", "_text_shard"):  # a teacher that is loaded says a word to show that it can
-        monkeypatch.setattr(embeddings, name, None)
+        monkeypatch.setattr(store, name, None)
     distill(made("merged"), Path("out"))
 
 

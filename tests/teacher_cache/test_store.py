@@ -17,7 +17,7 @@ from conaclip_edge.data.pixel_cache import pixel_reader
 from conaclip_edge.data.preprocess import augment, decode, to_pixels
 from conaclip_edge.errors import UserError
 from conaclip_edge.models.teacher.load import load_teacher
-from conaclip_edge.teacher_cache import store as embeddings
+from conaclip_edge.teacher_cache import store
 from conaclip_edge.teacher_cache.store import cache_key, teacher_cache, write_cache
 from tests.helpers.tiny import COLOURS, SHAPES, PixelTeacher, drawing
 
@@ -42,8 +42,8 @@ def made(broken: Sequence[int] = (), stamp: str = "1") -> Pairs:
 
 @pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embeddings, "SHARD_ROWS", 4)
-    monkeypatch.setattr(embeddings, "BATCH_ROWS", 3)
+    monkeypatch.setattr(store, "SHARD_ROWS", 4)
+    monkeypatch.setattr(store, "BATCH_ROWS", 3)
 
 
 @pytest.mark.usefixtures("small_shards")
@@ -187,11 +187,10 @@ def test_the_student_sees_the_very_views_that_the_teacher_saw(tmp_path: Path) ->
             assert np.allclose(cache.pictures(np.array([row]), view)[0], direct, atol=1e-6)
 
 
-def test_pixels_are_the_same_kept_or_on_the_fly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pixels_are_the_same_kept_or_on_the_fly(tmp_path: Path) -> None:
     rows, views = np.array([3, 0, 15]), np.array([1, 0, 1])
     kept = pixel_reader(made(), np.arange(16), 16, 2, tmp_path)(rows, views)
-    monkeypatch.setattr("conaclip_edge.data.pixel_cache.LIMIT_BYTES", 0)
-    fresh = pixel_reader(made(), np.arange(16), 16, 2, tmp_path / "none")(rows, views)
+    fresh = pixel_reader(made(), np.arange(16), 16, 2, tmp_path / "none", limit_bytes=0)(rows, views)
     assert not (tmp_path / "none").exists()
     assert np.array_equal(kept, fresh)
 

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from conaclip_edge.benchmarks.measure.fresh_process import in_fresh_process, resident
-from conaclip_edge.benchmarks.measure.models import Spec, open_subject
+from conaclip_edge.benchmarks.measure.models import Spec, open_model
 from conaclip_edge.benchmarks.schema.row import Memory, Tower
 from conaclip_edge.runtime.open_tower import open_tower
 
@@ -119,11 +119,11 @@ def probe_model(spec: Spec, threads: int) -> tuple[int, int]:
     """Load a model and run both towers once; returns the peak and the resident bytes before."""
     _import("torch")
     runtime = resident()[0]
-    subject = open_subject(spec, threads)
-    if subject.image:
-        subject.image(subject.pixels([Image.new("RGB", (64, 64))]))
-    if subject.text:
-        subject.text(subject.tokens(["a"], False))
+    model = open_model(spec, threads)
+    if model.image:
+        model.embed_images([Image.new("RGB", (64, 64))])
+    if model.text:
+        model.embed_texts(["a"])
     return resident()[1], runtime
 
 

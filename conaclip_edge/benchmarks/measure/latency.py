@@ -7,12 +7,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from conaclip_edge.benchmarks.measure.models import Spec, Subject, open_subject
+from conaclip_edge.benchmarks.measure.models import Spec, open_model
 from conaclip_edge.benchmarks.measure.rounds import Call, interleave, ratio, summarise
 from conaclip_edge.benchmarks.measure.stages import random_index, stage_times
 from conaclip_edge.benchmarks.schema.row import Latency
 from conaclip_edge.config.benchmark import BenchmarkConfig
 from conaclip_edge.data.preprocess import decode
+from conaclip_edge.evaluation.encoder import Encoder
 from conaclip_edge.system.progress import say
 
 
@@ -67,7 +68,7 @@ def measure_speed(
         with_stages: also time the stages of the exported files.
         config: the suite.
     """
-    subjects = {spec.row: open_subject(spec, threads) for spec in specs}
+    subjects = {spec.row: open_model(spec, threads) for spec in specs}
     found = {spec.row: Speed() for spec in specs}
     for condition in conditions(config):
         # a large model at batch 8 would take the time of all others together and is nobody's question
@@ -103,7 +104,7 @@ def measure_speed(
 
 def _add_stages(
     found: dict[str, Speed],
-    subjects: dict[str, Subject],
+    subjects: dict[str, Encoder],
     pictures: list[bytes],
     captions: list[str],
     config: BenchmarkConfig,
@@ -119,7 +120,7 @@ def _add_stages(
 
 
 def _call(
-    subject: Subject, condition: Condition, pictures: list[bytes], captions: list[str]
+    subject: Encoder, condition: Condition, pictures: list[bytes], captions: list[str]
 ) -> tuple[Call | None, str]:
     """Make the function that is timed, its inputs prepared; None and a reason if the subject cannot do it."""
     run = subject.image if condition.tower == "image" else subject.text

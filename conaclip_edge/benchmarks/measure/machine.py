@@ -11,9 +11,9 @@ from pathlib import Path
 
 import psutil
 
-from conaclip_edge import __version__
 from conaclip_edge.benchmarks.schema.environment import Environment
 from conaclip_edge.system.processes import available_cores
+from conaclip_edge.system.version import __version__
 
 # what onnxruntime's and XNNPACK's kernels are chosen by
 ISA = (

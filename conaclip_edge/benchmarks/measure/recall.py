@@ -1,4 +1,4 @@
-"""Recall of every row on the same pictures and captions, and what is left of the student's and the teacher's."""
+"""Recall of every model on the same pictures and captions, and relative to the student's and the teacher's."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from conaclip_edge.benchmarks.measure.models import Subject
 from conaclip_edge.benchmarks.schema.spread import Interval
 from conaclip_edge.config.data import DataConfig
-from conaclip_edge.data.bad_pictures import check_bad
 from conaclip_edge.data.pairs import Pairs
-from conaclip_edge.data.preprocess import BadPicture, decode
+from conaclip_edge.data.usable import reasons, usable_pictures
 from conaclip_edge.errors import UserError
-from conaclip_edge.evaluation.recall import KS, Ranks, ranks
+from conaclip_edge.evaluation.encoder import Encoder
+from conaclip_edge.evaluation.recall import KS, Ranks, hits_by_picture, ranks
 from conaclip_edge.system.progress import track
 
 _SEED = 5
@@ -27,7 +26,7 @@ class Split:
     Attributes:
         rows: position of each picture in the data set [P].
         captions: all captions, picture by picture [C].
-        caption_to_image: place among `rows` of each caption's picture [C].
+        caption_to_image: position in `rows` of each caption's picture [C].
         left_out: broken pictures, as "key: reason".
     """
 
@@ -46,72 +45,66 @@ class Embedded:
 
 
 def embed_split(
-    subjects: Mapping[str, Subject], pairs: Pairs, split: str, count: int, data: DataConfig
+    encoders: Mapping[str, Encoder], pairs: Pairs, split: str, count: int, data: DataConfig
 ) -> tuple[Split, dict[str, Embedded]]:
-    """Embed a split by all subjects, one picture or text a call as an app does.
+    """Embed a split by all encoders, one picture or text per call as an app does.
 
     Dynamic int8 takes its scales from the whole batch, so a batch would give other embeddings than the device.
 
     Args:
-        subjects: row -> subject.
+        encoders: row of the report -> encoder.
         pairs: the data set.
         split: "val" or "test".
         count: captioned pictures at most; the same ones every time.
         data: gives max_pixels and max_bad.
+
+    Raises:
+        UserError: the split has no usable captioned picture, or too many broken ones.
     """
     captioned = [int(row) for row in pairs.rows(split) if len(pairs.captions[row])]
     if len(captioned) > count:
         captioned = sorted(np.random.default_rng(_SEED).permutation(captioned)[:count].tolist())
-    pictures: dict[str, list[np.ndarray]] = {name: [] for name, one in subjects.items() if one.image}
+    pictures: dict[str, list[np.ndarray]] = {name: [] for name, encoder in encoders.items() if encoder.image}
     kept: list[int] = []
-    bad: list[str] = []
-    for row in track(captioned, f"embedding {split} pictures by {len(pictures)} rows"):
-        try:
-            picture = decode(pairs.read(row), data.max_pixels)
-        except BadPicture as error:
-            bad.append(f"{pairs.keys[row]}: {error}")
-            continue
+    left_out: dict[str, str] = {}
+    rows = track(captioned, f"embedding {split} pictures by {len(pictures)} rows")
+    for row, _, picture in usable_pictures(pairs, rows, data.max_pixels, left_out, data.max_bad):
         kept.append(row)
-        for name in pictures:
-            subject = subjects[name]
-            assert subject.image is not None
-            pictures[name].append(subject.image(subject.pixels([picture])))
-    check_bad(bad, len(captioned), data.max_bad, pairs.name)
+        for name, vectors in pictures.items():
+            vectors.append(encoders[name].embed_images([picture]))
     if not kept:
         raise UserError(f"split '{split}' of data set '{pairs.name}' has no captions to measure recall with.")
     captions = [text for row in kept for text in pairs.captions[row]]
     caption_to_image = np.repeat(np.arange(len(kept)), [len(pairs.captions[row]) for row in kept])
-    texts: dict[str, list[np.ndarray]] = {name: [] for name, one in subjects.items() if one.text}
+    texts: dict[str, list[np.ndarray]] = {name: [] for name, encoder in encoders.items() if encoder.text}
     for caption in track(captions, f"embedding {split} captions by {len(texts)} rows"):
-        for name in texts:
-            subject = subjects[name]
-            assert subject.text is not None
-            texts[name].append(subject.text(subject.tokens([caption], False)))
+        for name, vectors in texts.items():
+            vectors.append(encoders[name].embed_texts([caption]))
     found = {
         name: Embedded(
             np.concatenate(pictures[name]) if name in pictures else None,
             np.concatenate(texts[name]) if name in texts else None,
         )
-        for name in subjects
+        for name in encoders
     }
-    return Split(tuple(kept), tuple(captions), caption_to_image, tuple(bad)), found
+    return Split(tuple(kept), tuple(captions), caption_to_image, tuple(reasons(left_out))), found
 
 
 def rank(embedded: Embedded, caption_to_image: np.ndarray) -> Ranks | None:
-    """Rank a row's embeddings; None if one of its towers cannot be run."""
+    """Rank a model's embeddings; None if one of its towers cannot be run."""
     if embedded.pictures is None or embedded.texts is None:
         return None
     return ranks(embedded.pictures, embedded.texts, caption_to_image)
 
 
 def relative_recall(found: Ranks, base: Ranks, samples: int, seed: int = 0) -> dict[str, Interval]:
-    """Return the share of a base's mean recall that is left, by direction, with 95 % bootstrap intervals.
+    """Return a model's mean recall as a share of a base's, by direction, with 95 % bootstrap intervals.
 
     Both sides are resampled together (the same pictures with their captions), so what makes a picture hard for both
     does not widen the interval. A base that finds nothing has nothing to lose: its share is 1.
 
     Args:
-        found: ranks of a row.
+        found: ranks of the model.
         base: ranks of the student or teacher on the same pictures and captions.
         samples: number of resamples.
         seed: of the resampling.
@@ -130,11 +123,9 @@ def relative_recall(found: Ranks, base: Ranks, samples: int, seed: int = 0) -> d
 
 
 def _hits(found: Ranks, way: str) -> np.ndarray:
-    """Sum a picture's hits at 1, 5 and 10 over its queries of a direction [P]."""
-    if way == "t2i":
-        hits = sum((found.t2i <= k).astype(float) for k in KS)
-        return np.bincount(found.caption_to_image, weights=hits, minlength=len(found.i2t))
-    return np.asarray(sum(((found.i2t <= k) & (found.i2t > 0)).astype(float) for k in KS))
+    """Sum each picture's hits at 1, 5 and 10 over its queries of a direction [P]."""
+    hits, _ = hits_by_picture(found)
+    return np.asarray(sum(hits[way, k] for k in KS))
 
 
 def _share(left: float, whole: float) -> float:
@@ -149,5 +140,5 @@ def quantiles(values: Sequence[float]) -> tuple[float, ...]:
 def typical(captions: Sequence[str], lengths: Sequence[int], count: int) -> list[str]:
     """Choose captions at even quantiles of their lengths, so that they take as long as the whole corpus does."""
     order = np.lexsort((captions, lengths))
-    places = ((np.arange(count) + 0.5) / count * len(order)).astype(int)
-    return [captions[order[place]] for place in places]
+    chosen = ((np.arange(count) + 0.5) / count * len(order)).astype(int)
+    return [captions[order[position]] for position in chosen]

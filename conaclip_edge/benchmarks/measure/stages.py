@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from conaclip_edge.benchmarks.measure.models import Subject
 from conaclip_edge.data.preprocess import decode
+from conaclip_edge.evaluation.encoder import Encoder
 
 TOP = 10
 
@@ -28,7 +28,7 @@ def random_index(count: int, width: int, seed: int = 0) -> np.ndarray:
 
 
 def stage_times(
-    subjects: Mapping[str, Subject], pictures: list[bytes], captions: list[str], index: np.ndarray, rounds: int
+    subjects: Mapping[str, Encoder], pictures: list[bytes], captions: list[str], index: np.ndarray, rounds: int
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Time the stages of every subject in interleaved rounds.
 
@@ -64,12 +64,12 @@ def stage_times(
     }
 
 
-def _picture(subject: Subject) -> dict[str, Callable[[Any], Any]]:
+def _picture(subject: Encoder) -> dict[str, Callable[[Any], Any]]:
     assert subject.image is not None
     return {"decode": decode, "resize": lambda picture: subject.pixels([picture]), "tower": subject.image}
 
 
-def _query(subject: Subject, index: np.ndarray) -> dict[str, Callable[[Any], Any]]:
+def _query(subject: Encoder, index: np.ndarray) -> dict[str, Callable[[Any], Any]]:
     assert subject.text is not None
     return {
         "tokenise": lambda text: subject.tokens([text], False),

@@ -38,7 +38,6 @@ from conaclip_edge.data.load import read_pairs
 from conaclip_edge.data.preprocess import pixel_values
 from conaclip_edge.errors import UserError
 from conaclip_edge.evaluation.evaluate import evaluate, recorded_data
-from conaclip_edge.evaluation.recall import mean_recall
 from conaclip_edge.models.tokenizer import TextTokenizer
 from conaclip_edge.system.files import atomic_folder
 from conaclip_edge.system.progress import say
@@ -168,7 +167,7 @@ def _mobile(bench: Bench) -> list[Finding]:
     recalls = {}
     for name, bundle in (("mobile", bench.config.mobile), ("ViT", bench.bundle)):
         measured = evaluate(bundle, None, "test", "onnx")
-        recalls[name] = (mean_recall(measured["recall"]), measured["dataset"]["pictures"])
+        recalls[name] = (measured.mean_recall, measured.dataset.pictures)
     mobile, vit = recalls["mobile"][0], recalls["ViT"][0]
     return [
         *found,

@@ -8,13 +8,13 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from conaclip_edge.benchmarks.measure.models import Subject
 from conaclip_edge.benchmarks.measure.recall import Embedded, Split
 from conaclip_edge.benchmarks.schema.gallery import FoundPicture, GalleryQuery
 from conaclip_edge.config.benchmark import GalleryConfig
 from conaclip_edge.config.data import DataConfig
 from conaclip_edge.data.pairs import Pairs
 from conaclip_edge.data.preprocess import decode, resize_crop
+from conaclip_edge.evaluation.encoder import Encoder
 
 TOP = 5
 
@@ -23,7 +23,7 @@ def make_gallery(
     pairs: Pairs,
     split: Split,
     embedded: dict[str, Embedded],
-    subjects: dict[str, Subject],
+    subjects: dict[str, Encoder],
     config: GalleryConfig,
     data: DataConfig,
 ) -> tuple[tuple[GalleryQuery, ...], dict[str, str]]:
@@ -74,9 +74,8 @@ def _places(scores: np.ndarray, caption_to_image: np.ndarray) -> np.ndarray:
     return np.asarray((scores >= right[:, None]).sum(axis=1))
 
 
-def _typed(subject: Subject, embedded: Embedded, text: str) -> np.ndarray:
-    assert subject.text is not None
-    return np.asarray(embedded.pictures @ subject.text(subject.tokens([text], False))[0])
+def _typed(subject: Encoder, embedded: Embedded, text: str) -> np.ndarray:
+    return np.asarray(embedded.pictures @ subject.embed_texts([text])[0])
 
 
 def _examples(split: Split, count: int) -> list[int]:

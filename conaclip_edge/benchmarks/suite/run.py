@@ -16,7 +16,7 @@ from conaclip_edge.benchmarks.measure.delegate_coverage import coverages
 from conaclip_edge.benchmarks.measure.fresh_process import in_fresh_process
 from conaclip_edge.benchmarks.measure.latency import Speed, measure_speed
 from conaclip_edge.benchmarks.measure.machine import environment
-from conaclip_edge.benchmarks.measure.models import Subject, open_subject
+from conaclip_edge.benchmarks.measure.models import open_model
 from conaclip_edge.benchmarks.measure.recall import Embedded, Split, embed_split, quantiles, rank, typical
 from conaclip_edge.benchmarks.report.model_values import model_values
 from conaclip_edge.benchmarks.report.write import write_report
@@ -30,6 +30,7 @@ from conaclip_edge.config.benchmark import BenchmarkConfig
 from conaclip_edge.config.data import DataConfig
 from conaclip_edge.data.load import read_pairs
 from conaclip_edge.data.pairs import Pairs
+from conaclip_edge.evaluation.encoder import Encoder
 from conaclip_edge.evaluation.evaluate import recorded_data
 from conaclip_edge.models.tokenizer import TextTokenizer
 from conaclip_edge.system.files import read_json
@@ -64,7 +65,7 @@ def run_benchmark(bundle: Path, suite: BenchmarkConfig, out: Path, comparison: P
         ]
         pairs = read_pairs(data)
         split, embedded, subjects = _embed(candidates, pairs, suite, data)
-        executed = {name: subject.executed for name, subject in subjects.items()}
+        executed = {name: one.executed.replace("torch", "native") for name, one in subjects.items()}
         tokenizer = TextTokenizer(bundle / "tokenizer.json", manifest.context)
         lengths = [len(tokenizer.ids(text)) for text in split.captions]
         captions = typical(split.captions, lengths, suite.inputs)
@@ -90,9 +91,9 @@ def run_benchmark(bundle: Path, suite: BenchmarkConfig, out: Path, comparison: P
 
 def _embed(
     candidates: list[Candidate], pairs: Pairs, suite: BenchmarkConfig, data: DataConfig
-) -> tuple[Split, dict[str, Embedded], dict[str, Subject]]:
+) -> tuple[Split, dict[str, Embedded], dict[str, Encoder]]:
     """Embed the split by everything that has trained weights, on one thread so that a second run gives the same."""
-    subjects = {one.spec.row: open_subject(one.spec, 1) for one in candidates if one.weights == "trained" and one.runs}
+    subjects = {one.spec.row: open_model(one.spec, 1) for one in candidates if one.weights == "trained" and one.runs}
     split, embedded = embed_split(subjects, pairs, suite.split, suite.pictures, data)
     return split, embedded, subjects
 
@@ -176,7 +177,7 @@ def _with_gallery(
     pairs: Pairs,
     split: Split,
     embedded: dict[str, Embedded],
-    subjects: dict[str, Subject],
+    subjects: dict[str, Encoder],
     data: DataConfig,
 ) -> BenchmarkReport:
     """Add the gallery: of the row that ships, else of the first one of the bundle; it needs the teacher beside it."""

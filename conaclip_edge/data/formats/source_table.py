@@ -1,42 +1,25 @@
-"""The index of a source: its rows in a memory-mapped Arrow file, grouped by picture.
+"""The index of a source: its rows, grouped by picture.
 
-Captions, keys and places stay in the file; what is kept in memory is a few numbers a picture.
+The rows are in a memory-mapped Arrow file, so that what is kept in memory is a few numbers per picture. Where pyarrow,
+which comes with the extra train, is not installed, they are read into memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, Protocol, TypeVar, overload
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from conaclip_edge.config.data import DataConfig
 from conaclip_edge.data.formats.source_row import Row
 from conaclip_edge.data.formats.splits import fill_splits
 from conaclip_edge.data.pairs import SPLITS, Pairs
-from conaclip_edge.errors import UserError
-from conaclip_edge.system.files import atomic_file
 
 T = TypeVar("T")
-
-SCHEMA = pa.schema(
-    {
-        "picture": pa.string(),
-        "key": pa.string(),
-        "captions": pa.list_(pa.string()),
-        "split": pa.string(),
-        "file": pa.string(),
-        "start": pa.int64(),
-        "length": pa.int64(),
-        "problem": pa.string(),
-    }
-)
-ROWS_A_BATCH = 4096
 
 
 @dataclass(frozen=True)
@@ -46,6 +29,50 @@ class Place:
     file: str
     start: int
     length: int
+
+
+class Table(Protocol):
+    """The rows of a source, in its order."""
+
+    def column(self, name: str) -> Callable[[int], Any]:
+        """Return a function that gives a field of a row by the row's position."""
+        ...
+
+    def pictures(self) -> np.ndarray:
+        """Return a number [rows] that rows of one picture share; pictures are counted as the source mentions them."""
+        ...
+
+    def splits(self) -> np.ndarray:
+        """Return the position [rows] of each row's split in SPLITS."""
+        ...
+
+    def usable(self) -> np.ndarray:
+        """Return whether a row has a picture [rows]."""
+        ...
+
+
+@dataclass(frozen=True)
+class RowList:
+    """A table in memory."""
+
+    rows: Sequence[Row]
+
+    def column(self, name: str) -> Callable[[int], Any]:
+        """Return a function that gives a field of a row by the row's position."""
+        return lambda row: getattr(self.rows[row], name)
+
+    def pictures(self) -> np.ndarray:
+        """Return a number [rows] that rows of one picture share."""
+        codes: dict[str, int] = {}
+        return np.array([codes.setdefault(row.picture, len(codes)) for row in self.rows], dtype=np.int32)
+
+    def splits(self) -> np.ndarray:
+        """Return the position [rows] of each row's split in SPLITS."""
+        return np.array([SPLITS.index(row.split) for row in self.rows], dtype=np.int32)
+
+    def usable(self) -> np.ndarray:
+        """Return whether a row has a picture [rows]."""
+        return np.array([not row.problem for row in self.rows], dtype=bool)
 
 
 @dataclass(frozen=True)
@@ -72,41 +99,41 @@ class Index:
     """The pictures of a source, in the order in which it first mentions them.
 
     Attributes:
-        table: one line a row of the source, by SCHEMA.
+        table: the rows of the source.
         rows: positions in `table`, those of one picture side by side.
         starts: [n] first position in `rows` of each picture.
         ends: [n] the position after its last one.
     """
 
-    table: pa.Table
+    table: Table
     rows: np.ndarray
     starts: np.ndarray
     ends: np.ndarray
 
     def column(self, name: str) -> Lazy[Any]:
         """Return a column of the first row of each picture."""
-        values, first = self.table[name], self.rows[self.starts]
-        return Lazy(len(first), lambda i: values[int(first[i])].as_py())
+        value, first = self.table.column(name), self.rows[self.starts]
+        return Lazy(len(first), lambda i: value(int(first[i])))
 
     def captions(self) -> Lazy[tuple[str, ...]]:
         """Return the captions of each picture, from all its rows."""
-        values = self.table["captions"]
+        captions = self.table.column("captions")
 
         def of_picture(i: int) -> tuple[str, ...]:
             rows = self.rows[self.starts[i] : self.ends[i]]
-            return tuple(text for row in rows for text in values[int(row)].as_py())
+            return tuple(text for row in rows for text in captions(int(row)))
 
         return Lazy(len(self.starts), of_picture)
 
     def splits(self) -> np.ndarray:
         """Return the split [n] that the source gives each picture."""
-        ranks = _split_ranks(self.table)[self.rows[self.starts]]
+        ranks = self.table.splits()[self.rows[self.starts]]
         return np.asarray(np.array(SPLITS)[ranks])
 
     def place(self, i: int) -> Place:
         """Return where the bytes of picture i are."""
         row = int(self.rows[self.starts[i]])
-        return Place(*(self.table[name][row].as_py() for name in ("file", "start", "length")))
+        return Place(*(self.table.column(name)(row) for name in ("file", "start", "length")))
 
     def without(self, absent: np.ndarray) -> Index:
         """Return the index without the pictures marked in `absent` [n]."""
@@ -114,30 +141,23 @@ class Index:
 
     def skipped(self) -> list[str]:
         """Return "key: problem" of the rows that have no picture."""
-        keys, problems = self.table["key"], self.table["problem"]
-        return [f"{keys[int(row)]}: {problems[int(row)]}" for row in np.flatnonzero(~_usable(self.table))]
+        key, problem = self.table.column("key"), self.table.column("problem")
+        return [f"{key(int(row))}: {problem(int(row))}" for row in np.flatnonzero(~self.table.usable())]
 
 
 def open_index(path: Path, source: Path, rows: Callable[[], Iterable[Row]]) -> Index:
-    """Open the index of a source that has one table; see `open_table`."""
-    return grouped(open_table(path, source, rows))
-
-
-def open_table(path: Path, source: Path, rows: Callable[[], Iterable[Row]]) -> pa.Table:
-    """Memory-map the table at `path`; where there is none yet, write it first.
+    """Open the index of a source that has one table.
 
     Args:
-        path: an Arrow file, in a folder that is another one when the source has changed.
+        path: an Arrow file, in a folder that is another one when the source has changed; written where there is none.
         source: what it lists the rows of, for errors.
         rows: reads the source.
     """
-    if not path.exists():
-        with atomic_file(path) as temporary, pa.OSFile(str(temporary), "wb") as sink:
-            _write(sink, iter(rows()))
-    try:
-        return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(f"cannot read {path}, the index of {source}: {error}. Delete it; it is made anew.") from error
+    if find_spec("pyarrow") is None:
+        return grouped(RowList(list(rows())))
+    from conaclip_edge.data.formats.arrow_file import ArrowRows, open_table
+
+    return grouped(ArrowRows(open_table(path, source, rows)))
 
 
 def to_pairs(
@@ -170,32 +190,14 @@ def to_pairs(
     )
 
 
-def _write(sink: pa.NativeFile, rows: Iterator[Row]) -> None:
-    with pa.ipc.new_file(sink, SCHEMA) as writer:
-        while batch := list(islice(rows, ROWS_A_BATCH)):
-            columns = zip(*batch, strict=True)
-            arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
-            writer.write_batch(pa.record_batch(arrays, schema=SCHEMA))
-
-
-def _usable(table: pa.Table) -> np.ndarray:
-    return np.asarray(pc.equal(table["problem"], ""))
-
-
-def _split_ranks(table: pa.Table) -> np.ndarray:
-    return np.asarray(pc.index_in(table["split"], value_set=pa.array(SPLITS)))
-
-
-def grouped(table: pa.Table) -> Index:
+def grouped(table: Table) -> Index:
     """Group the usable rows by picture.
 
     Of a picture in several splits only the rows of the last one (train, val, test) count, so that no picture is both
     trained on and tested on.
     """
-    codes = table["picture"].dictionary_encode().combine_chunks().indices.to_numpy().copy()
-    pa.default_memory_pool().release_unused()  # the dictionary was as large as the column
-    ranks = _split_ranks(table)
-    rows = np.flatnonzero(_usable(table))
+    codes, ranks = table.pictures(), table.splits()
+    rows = np.flatnonzero(table.usable())
     last = np.zeros(len(codes), dtype=ranks.dtype)
     np.maximum.at(last, codes[rows], ranks[rows])
     rows = rows[ranks[rows] == last[codes[rows]]]

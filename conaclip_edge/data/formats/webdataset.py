@@ -17,10 +17,11 @@ from pathlib import Path, PurePosixPath
 import pyarrow as pa
 
 from conaclip_edge.config.data import DataConfig
+from conaclip_edge.data.formats.arrow_file import ArrowRows, open_table
 from conaclip_edge.data.formats.picture_files import read_bytes
 from conaclip_edge.data.formats.source_files import cache_folder, data_files, data_path, reading
 from conaclip_edge.data.formats.source_row import Row, bad_row, captions_in, content_row
-from conaclip_edge.data.formats.source_table import grouped, open_table, to_pairs
+from conaclip_edge.data.formats.source_table import grouped, to_pairs
 from conaclip_edge.data.formats.splits import split_of_table
 from conaclip_edge.data.pairs import Pairs
 from conaclip_edge.errors import UserError
@@ -49,7 +50,7 @@ def read(config: DataConfig) -> Pairs:
 
     with ThreadPoolExecutor(available_cores()) as pool:
         tables = [made for _, made in zip(track(files, "reading shards"), pool.map(table, files), strict=True)]
-    index = grouped(pa.concat_tables(tables))
+    index = grouped(ArrowRows(pa.concat_tables(tables)))
     if not len(index.starts):
         skipped = index.skipped()
         found = skipped[0] if skipped else "They are empty"

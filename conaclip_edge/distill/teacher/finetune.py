@@ -11,16 +11,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from conaclip_edge.config.distill import TeacherConfig
-from conaclip_edge.data.bad_pictures import check_bad
 from conaclip_edge.data.load import read_pairs
 from conaclip_edge.data.pairs import Pairs
-from conaclip_edge.data.preprocess import BadPicture, decode
+from conaclip_edge.data.usable import check_left_out, reasons, usable_pictures
 from conaclip_edge.distill.losses import infonce
 from conaclip_edge.distill.sampler import Sampler
 from conaclip_edge.distill.schedule import lr_factor
 from conaclip_edge.errors import UserError
-from conaclip_edge.evaluation.encoders import teacher_encoder
 from conaclip_edge.evaluation.evaluate import rank_split
+from conaclip_edge.evaluation.torch_encoders import teacher_encoder
 from conaclip_edge.models.teacher.huggingface import TransformersTeacher
 from conaclip_edge.models.teacher.load import load_teacher
 from conaclip_edge.models.tokenizer import whole_text
@@ -97,36 +96,24 @@ def _fit(teacher: TransformersTeacher, learning: list[nn.Parameter], config: Tea
     first_text = np.concatenate([[0], np.cumsum(counts)])
     sampler = Sampler(rows, rows[:0], first_text, min(config.batch_size, len(rows)), 0.0, 1, config.seed)
     optimizer = torch.optim.AdamW(learning, lr=config.lr, weight_decay=config.weight_decay)
-    bad: dict[int, str] = {}
+    left_out: dict[str, str] = {}
     with Meter("fit teacher", config.steps) as meter:
         for step in range(config.steps):
             for group in optimizer.param_groups:
                 group["lr"] = config.lr * lr_factor(step, config.steps, warmup=0.1)
             batch = sampler.rows(step)
-            known = len(bad)
-            pictures, kept = _pictures(pairs, batch.pictures, config.data.max_pixels, bad)
-            if len(bad) > known:
-                check_bad(list(bad.values()), len(rows), config.data.max_bad, pairs.name)
-            captions = [texts[batch.texts[place]] for place in kept]
-            loss = _loss(teacher, pictures, captions, config.temperature)
+            known = len(left_out)
+            usable = usable_pictures(pairs, batch.pictures.tolist(), config.data.max_pixels, left_out)
+            pictures = {row: picture for row, _, picture in usable}
+            if len(left_out) > known:
+                check_left_out(reasons(left_out), len(rows), config.data.max_bad, pairs.name)
+            captions = [texts[text] for row, text in zip(batch.pictures, batch.texts, strict=True) if row in pictures]
+            loss = _loss(teacher, list(pictures.values()), captions, config.temperature)
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(learning, 1.0)
             optimizer.step()
             meter.advance(loss=float(loss.detach()), pictures=len(pictures))
-
-
-def _pictures(pairs: Pairs, rows: np.ndarray, max_pixels: int, bad: dict[int, str]) -> tuple[list[Any], list[int]]:
-    """Decode a batch; returns the pictures and the places of those that could be, and notes the others in `bad`."""
-    pictures, kept = [], []
-    for place, row in enumerate(rows):
-        try:
-            pictures.append(decode(pairs.read(int(row)), max_pixels))
-        except BadPicture as error:
-            bad[int(row)] = f"{pairs.keys[row]}: {error}"
-            continue
-        kept.append(place)
-    return pictures, kept
 
 
 def _loss(teacher: TransformersTeacher, pictures: list[Any], captions: list[str], temperature: float) -> Tensor:

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from conaclip_edge import __version__
 from conaclip_edge.config.export import ExportConfig
 from conaclip_edge.export.coreml.int8 import int8_activations, int8_weights
 from conaclip_edge.export.coreml.package import write_package
@@ -23,6 +22,7 @@ from conaclip_edge.export.quantize.sensitivity import int8_layers
 from conaclip_edge.export.towers.towers import Towers
 from conaclip_edge.runtime.mil.package import import_coremltools
 from conaclip_edge.system.progress import quiet
+from conaclip_edge.system.version import __version__
 
 INPUTS = {"image": "pixel_values", "text": "input_ids"}
 OUTPUT = "embedding"

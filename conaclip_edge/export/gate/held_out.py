@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import torch
 from PIL import Image
 
 from conaclip_edge.config.data import DataConfig
-from conaclip_edge.data.bad_pictures import check_bad
 from conaclip_edge.data.pairs import Pairs
-from conaclip_edge.data.preprocess import BadPicture, decode, to_pixels
+from conaclip_edge.data.preprocess import to_pixels
+from conaclip_edge.data.usable import reasons, usable_pictures
 from conaclip_edge.errors import UserError
 from conaclip_edge.evaluation.recall import Ranks, ranks
+from conaclip_edge.evaluation.torch_encoders import embed_ids, embed_pixels
 from conaclip_edge.models.student.checkpoint import Student
 from conaclip_edge.system.progress import track
 
@@ -78,22 +78,16 @@ def held_out(
     ids: list[np.ndarray] = []
     caption_to_image: list[int] = []
     kept: list[tuple[str, bytes]] = []
-    bad: list[str] = []
-    for row in track(chosen, "reading held-out pictures"):
-        encoded = pairs.read(row)
-        try:
-            picture = decode(encoded, data.max_pixels)
-        except BadPicture as error:
-            bad.append(f"{pairs.keys[row]}: {error}")
-            continue
+    left_out: dict[str, str] = {}
+    rows = track(chosen, "reading held-out pictures")
+    for row, encoded, picture in usable_pictures(pairs, rows, data.max_pixels, left_out, data.max_bad):
         if len(kept) < examples:
             kept.append((f"held-out-{len(kept)}.{_suffix(encoded)}", encoded))
         caption_to_image += [len(pixels)] * len(pairs.captions[row])
         pixels.append(to_pixels(picture, size))
         ids += [np.asarray(student.tokenizer.ids(text), dtype=np.int32) for text in pairs.captions[row]]
-    check_bad(bad, len(chosen), data.max_bad, pairs.name)
     stacked = np.stack(pixels)
-    pictures, texts = _student_pictures(student, stacked), _student_texts(student, ids)
+    pictures, texts = _embed_pixels(student, stacked), _embed_unpadded(student, ids)
     return HeldOut(
         pairs.name,
         pairs.fingerprint,
@@ -104,28 +98,23 @@ def held_out(
         texts,
         ranks(pictures, texts, np.asarray(caption_to_image)),
         tuple(kept),
-        tuple(bad),
+        tuple(reasons(left_out)),
     )
 
 
-def _student_pictures(student: Student, pixels: np.ndarray) -> np.ndarray:
-    with torch.inference_mode():
-        parts = [
-            student.model.encode_image(torch.from_numpy(pixels[start : start + _BATCH]).float() / 255).numpy()
-            for start in track(range(0, len(pixels), _BATCH), "float32 student embeds pictures")
-        ]
-    return np.concatenate(parts)
+def _embed_pixels(student: Student, pixels: np.ndarray) -> np.ndarray:
+    starts = track(range(0, len(pixels), _BATCH), "float32 student embeds pictures")
+    return embed_pixels(student.model, (pixels[start : start + _BATCH] for start in starts))
 
 
-def _student_texts(student: Student, rows: list[np.ndarray]) -> np.ndarray:
+def _embed_unpadded(student: Student, ids: list[np.ndarray]) -> np.ndarray:
     """Embed texts unpadded, those of one length together."""
-    embeddings = np.zeros((len(rows), student.model.config.embed_dim), dtype=np.float32)
-    lengths = np.asarray([len(row) for row in rows])
-    with torch.inference_mode():
-        for length in track(sorted(set(lengths.tolist())), "float32 student embeds texts"):
-            places = np.flatnonzero(lengths == length)
-            ids = torch.from_numpy(np.stack([rows[place] for place in places]))
-            embeddings[places] = student.model.encode_text(ids).numpy()
+    lengths = np.asarray([len(text) for text in ids])
+    groups = [np.flatnonzero(lengths == length) for length in sorted(set(lengths.tolist()))]
+    batches = (np.stack([ids[text] for text in group]) for group in track(groups, "float32 student embeds texts"))
+    grouped = embed_ids(student.model, batches)
+    embeddings = np.empty_like(grouped)
+    embeddings[np.concatenate(groups)] = grouped
     return embeddings
 
 

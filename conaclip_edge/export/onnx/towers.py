@@ -10,8 +10,9 @@ from onnx import TensorProto, helper
 from torch import Tensor, nn
 
 from conaclip_edge.export.onnx.graph_builder import Graph, convolution, exact_linear, layer_norm, linear, token_rows
+from conaclip_edge.export.onnx.traced_image import traced_image_model
 from conaclip_edge.export.towers.layers import MASKED, Block, QuickGelu
-from conaclip_edge.export.towers.towers import MobileTower, TextTower, Towers, VitTower
+from conaclip_edge.export.towers.towers import MobileTower, OtherImageTower, TextTower, Towers, VitTower
 
 Pool = Callable[[Graph, str], str]
 CAUSAL = "causal"  # in the place of a mask: the Attention operator makes it itself
@@ -20,6 +21,8 @@ CAUSAL = "causal"  # in the place of a mask: the Attention operator makes it its
 def image_model(towers: Towers, graph: Graph, about: str) -> onnx.ModelProto:
     """Write the image tower: pixel_values float32 [batch, 3, H, W] to embedding float32 [batch, d]."""
     size, tower = towers.image_size, towers.image
+    if isinstance(tower, OtherImageTower):
+        return traced_image_model(tower, size, graph.half, graph.int8, graph.opset, about)
     given = helper.make_tensor_value_info("pixel_values", TensorProto.FLOAT, ["batch", 3, size, size])
     pixels = graph.add("Cast", "pixel_values", to=TensorProto.FLOAT16) if graph.half else "pixel_values"
     if isinstance(tower, VitTower):

@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from conaclip_edge.data.pairs import Pairs
-from conaclip_edge.data.preprocess import BadPicture, decode, to_pixels
+from conaclip_edge.data.preprocess import to_pixels
+from conaclip_edge.data.usable import usable_pictures
 from conaclip_edge.errors import UserError
 from conaclip_edge.models.tokenizer import TextTokenizer
 
@@ -78,14 +80,8 @@ def calibrate(pairs: Pairs, tokenizer: TextTokenizer, size: int, count: int, max
     random = np.random.default_rng(_SEED)
     pixels: list[np.ndarray] = []
     ids: list[np.ndarray] = []
-    for position in random.permutation(len(rows)):
-        if len(ids) == count:
-            break
-        row = rows[position]
-        try:
-            picture = decode(pairs.read(row), max_pixels)
-        except BadPicture:
-            continue
+    shuffled = (rows[position] for position in random.permutation(len(rows)))
+    for row, _, picture in islice(usable_pictures(pairs, shuffled, max_pixels, left_out={}), count):
         captions = pairs.captions[row]
         pixels.append(to_pixels(picture, size))
         ids.append(np.asarray(tokenizer.ids(captions[int(random.integers(len(captions)))]), dtype=np.int32))

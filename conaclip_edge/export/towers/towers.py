@@ -7,6 +7,7 @@ block works on the pooled row alone, and the embedding is normalised in the grap
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from conaclip_edge.export.towers.layers import MASKED, Block, Conv, InvertedResidual, TokenTable, Unit
+from conaclip_edge.models.image_towers.layers import ConvNorm
 from conaclip_edge.models.student.dual_encoder import DualEncoder
 
 
@@ -66,8 +68,7 @@ def build_towers(model: DualEncoder, name: str) -> Towers:
 @torch.no_grad()
 def image_tower(model: DualEncoder) -> nn.Module:
     """Build the image tower: pixel_values float32 [B, 3, H, W] in [0, 1] to unit vectors [B, d]."""
-    tower: nn.Module = VitTower(model) if model.config.image.kind == "vit" else MobileTower(model)
-    return _frozen(tower)
+    return _frozen(EXPORT_READY.get(model.config.image.kind, OtherImageTower)(model))
 
 
 @torch.no_grad()
@@ -201,6 +202,35 @@ class TextTower(nn.Module):
         first = torch.relu(is_end - earlier).unsqueeze(1)
         mask = (earlier.clamp(max=1.0) * MASKED).view(ids.shape[0], 1, 1, -1)
         return first, mask.expand(-1, self.heads, -1, -1).reshape(ids.shape[0] * self.heads, 1, -1)
+
+
+class OtherImageTower(nn.Module):
+    """The image tower of a kind without a form of its own: its backbone as trained, batch norms folded away."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, model: DualEncoder):
+        super().__init__()
+        self.register_buffer("mean", model.image.mean.detach().clone())
+        self.register_buffer("std", model.image.std.detach().clone())
+        self.backbone = _copy(model.image.backbone)
+        for name, module in list(self.backbone.named_modules()):
+            if isinstance(module, ConvNorm):
+                parent, _, own = name.rpartition(".")
+                setattr(self.backbone.get_submodule(parent), own, _folded(module))
+        self.projection = _copy(model.image.projection)
+        self.unit = Unit()
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        """Map pixels [B, 3, H, W] in [0, 1] to unit vectors [B, d]."""
+        features = self.backbone((pixel_values - self.mean) / self.std)
+        embedding: Tensor = self.unit(self.projection(features))
+        return embedding
+
+
+# kinds with a form of their own, which exporters may treat by layer
+EXPORT_READY: dict[str, Callable[[DualEncoder], nn.Module]] = {"vit": VitTower, "mobile": MobileTower}
 
 
 def _frozen(tower: nn.Module) -> nn.Module:

@@ -11,7 +11,8 @@ from conaclip_edge.config.model import ImageTowerConfig, ModelConfig, TextTowerC
 from conaclip_edge.config.parse import parse
 from conaclip_edge.data.preprocess import describe
 from conaclip_edge.errors import ConaclipError, UserError
-from conaclip_edge.models.student.dual_encoder import DualEncoder, text_config, vision_config
+from conaclip_edge.models.image_towers.vit import vision_config
+from conaclip_edge.models.student.dual_encoder import DualEncoder, text_config
 from conaclip_edge.models.tokenizer import TextTokenizer
 from conaclip_edge.system.files import atomic_folder, read_json, sha256_file
 
@@ -98,7 +99,7 @@ def _filled(config: ModelConfig, weights: dict[str, Any]) -> DualEncoder:
     import torch
 
     image = config.image
-    layers = config.text.layers + (image.layers if image.kind == "vit" else sum(stage[2] for stage in image.stages))
+    layers = config.text.layers + max(image.layers, sum(stage[2] for stage in image.stages))
     if layers > len(weights):
         raise RuntimeError(f"it has {len(weights)} tensors for {layers} layers")
     try:

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from conaclip_edge.config.model import ImageTowerConfig, ModelConfig, TextTowerConfig
-from conaclip_edge.models.mobile_tower import MobileTower
+from conaclip_edge.models.image_towers.backbone import Backbone
+from conaclip_edge.models.image_towers.kinds import build_backbone
 
 MAX_LOGIT_SCALE = math.log(100.0)
 
@@ -24,40 +25,43 @@ class ImageTower(nn.Module):
         self.std: Tensor
         self.register_buffer("mean", torch.tensor(config.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(config.std).view(1, 3, 1, 1), persistent=False)
-        if config.kind == "vit":
-            from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+        backbone = build_backbone(config, embed_dim)
+        self.add_module(config.kind, backbone)  # so its weights are saved under the name of its kind
+        if backbone.features:
+            self.projection = nn.Linear(backbone.features, embed_dim, bias=False)
 
-            self.vit = CLIPVisionModelWithProjection(CLIPVisionConfig(**vision_config(config, embed_dim)))
-        else:
-            self.mobile = MobileTower(config)
-            self.projection = nn.Linear(self.mobile.features, embed_dim, bias=False)
+    @property
+    def backbone(self) -> Backbone:
+        """The part that the tower's kind decides."""
+        found = self.get_submodule(self.config.kind)
+        assert isinstance(found, Backbone)
+        return found
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the first blocks keep their weights, so that what they give can be kept between steps."""
+        return self.backbone.frozen_blocks > 0
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         """Map float32 pixels [B, 3, H, W] in [0, 1] to embeddings [B, d], not yet normalised."""
-        if self.config.kind == "mobile":
-            return self.rest(self.first(pixel_values))
-        embedding: Tensor = self.vit(pixel_values=self.normalise(pixel_values)).image_embeds
-        return embedding
+        return self.rest(self.first(pixel_values))
 
     def normalise(self, pixel_values: Tensor) -> Tensor:
         """Apply mean and standard deviation to pixels in [0, 1]."""
         return (pixel_values - self.mean) / self.std
 
-    @property
-    def frozen(self) -> bool:
-        """Whether the first blocks stand still, so that what they give can be kept between steps."""
-        return self.config.kind == "mobile" and self.mobile.frozen_blocks > 0
-
     def first(self, pixel_values: Tensor) -> Tensor:
-        """Run the frozen part of a mobile tower on pixels in [0, 1]."""
-        pixels = self.normalise(pixel_values).contiguous(memory_format=torch.channels_last)
-        return self.mobile.first(pixels)
+        """Run the frozen part, if any, on pixels in [0, 1]."""
+        return self.backbone.first(self._laid_out(self.normalise(pixel_values)))
 
     def rest(self, features: Tensor) -> Tensor:
-        """Run what follows the frozen part of a mobile tower; gives embeddings [B, d], not yet normalised."""
-        pooled = self.mobile.rest(features.contiguous(memory_format=torch.channels_last))
-        projected: Tensor = self.projection(pooled)
-        return projected
+        """Run what follows the frozen part; gives embeddings [B, d], not yet normalised."""
+        backbone = self.backbone
+        given = backbone.rest(self._laid_out(features))
+        return self.projection(given) if backbone.features else given
+
+    def _laid_out(self, x: Tensor) -> Tensor:
+        return x.contiguous(memory_format=torch.channels_last) if self.backbone.channels_last else x
 
 
 class TextTower(nn.Module):
@@ -111,21 +115,6 @@ class DualEncoder(nn.Module):
         """Keep the scale at 100 at most, as CLIP does."""
         with torch.no_grad():
             self.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
-
-
-def vision_config(config: ImageTowerConfig, embed_dim: int) -> dict[str, object]:
-    """Keys of transformers' CLIPVisionConfig for an image tower."""
-    return {
-        "hidden_size": config.width,
-        "intermediate_size": config.mlp,
-        "num_hidden_layers": config.layers,
-        "num_attention_heads": config.heads,
-        "image_size": config.size,
-        "patch_size": config.patch,
-        "hidden_act": config.activation,
-        "layer_norm_eps": config.layer_norm_eps,
-        "projection_dim": embed_dim,
-    }
 
 
 def text_config(config: TextTowerConfig, embed_dim: int) -> dict[str, object]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from conaclip_edge.config.model import ImageTowerConfig, ModelConfig, StudentConfig, TextTowerConfig
 from conaclip_edge.config.parse import parse
 from conaclip_edge.errors import unknown
-from conaclip_edge.models.mobile_tower import LITE0_STAGES
+from conaclip_edge.models.image_towers.kinds import check_kind
+from conaclip_edge.models.image_towers.lite0 import LITE0_STAGES
 
 _HALF = {"mean": (127 / 255,) * 3, "std": (128 / 255,) * 3}
 _VIT_S16 = ImageTowerConfig(kind="vit", size=224, width=384, layers=12, heads=6, mlp=1536, patch=16)
@@ -34,5 +35,6 @@ def student_shape(student: StudentConfig) -> ModelConfig:
         raise unknown("student preset", student.preset, PRESETS)
     preset = PRESETS[student.preset]
     image = parse(ImageTowerConfig, preset.image.model_dump() | student.image, "student.image")
+    check_kind(image.kind)
     text = parse(TextTowerConfig, preset.text.model_dump() | student.text, "student.text")
     return ModelConfig(image=image, text=text, embed_dim=student.embed_dim or preset.embed_dim)

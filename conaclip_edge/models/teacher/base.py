@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
+from typing import Any
 
+import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 
@@ -34,12 +36,30 @@ class Teacher(nn.Module, ABC):
         return self
 
     @abstractmethod
-    def embed_pictures(self, pictures: list[Image]) -> Tensor:
-        """Map upright RGB pictures to unit vectors [n, embed_dim], by the teacher's own preprocessing."""
+    def pixels(self, pictures: list[Image]) -> Any:
+        """Turn upright RGB pictures into the image tower's input, by the teacher's own preprocessing."""
 
     @abstractmethod
+    def tokens(self, texts: list[str], full: bool = False) -> Any:
+        """Turn texts into the text tower's input, by the teacher's own tokenizer; `full`: padded to the context."""
+
+    @abstractmethod
+    def encode_pixels(self, pixels: Any) -> Tensor:
+        """Map what `pixels` gives to unit vectors [n, embed_dim]."""
+
+    @abstractmethod
+    def encode_tokens(self, tokens: Any) -> Tensor:
+        """Map what `tokens` gives to unit vectors [n, embed_dim]."""
+
+    @torch.no_grad()
+    def embed_pictures(self, pictures: list[Image]) -> Tensor:
+        """Map upright RGB pictures to unit vectors [n, embed_dim]."""
+        return self.encode_pixels(self.pixels(pictures))
+
+    @torch.no_grad()
     def embed_texts(self, texts: list[str]) -> Tensor:
-        """Map texts to unit vectors [n, embed_dim], by the teacher's own tokenizer."""
+        """Map texts to unit vectors [n, embed_dim]; longer ones are cut to the context."""
+        return self.encode_tokens(self.tokens(texts))
 
     @abstractmethod
     def token_table(self) -> Tensor:

@@ -77,17 +77,23 @@ class TransformersTeacher(Teacher):
         self.tokenizer_file = student_tokenizer_file(self.tokenizer, folder, source)
         self.fingerprint = _fingerprint(folder)
 
-    @torch.no_grad()
-    def embed_pictures(self, pictures: list[Image.Image]) -> Tensor:
-        """Map upright RGB pictures to unit vectors [n, embed_dim]."""
-        batch = self.image_processor(images=pictures, return_tensors="pt").to(self.model.device)
-        return F.normalize(self.model.get_image_features(**batch).pooler_output, dim=-1)
+    def pixels(self, pictures: list[Image.Image]) -> Any:
+        """Turn upright RGB pictures into the image tower's keywords."""
+        return self.image_processor(images=pictures, return_tensors="pt").to(self.model.device)
 
-    @torch.no_grad()
-    def embed_texts(self, texts: list[str]) -> Tensor:
-        """Map texts to unit vectors [n, embed_dim]; longer ones are cut to the context."""
-        batch = self.tokenizer([whole_text(text) for text in texts], return_tensors="pt", **self.padding)
-        return F.normalize(self.model.get_text_features(**batch.to(self.model.device)).pooler_output, dim=-1)
+    def tokens(self, texts: list[str], full: bool = False) -> Any:
+        """Turn texts into the text tower's keywords, padded to the longest or the context."""
+        padding = self.padding | ({"padding": "max_length"} if full else {})
+        words = [whole_text(text) for text in texts]
+        return self.tokenizer(words, return_tensors="pt", **padding).to(self.model.device)
+
+    def encode_pixels(self, pixels: Any) -> Tensor:
+        """Map the image tower's keywords to unit vectors [n, embed_dim]."""
+        return F.normalize(self.model.get_image_features(**pixels).pooler_output, dim=-1)
+
+    def encode_tokens(self, tokens: Any) -> Tensor:
+        """Map the text tower's keywords to unit vectors [n, embed_dim]."""
+        return F.normalize(self.model.get_text_features(**tokens).pooler_output, dim=-1)
 
     def token_table(self) -> Tensor:
         """Return the text tower's token embeddings [vocabulary, width]."""

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -54,13 +53,14 @@ class JoinedTeacher(Teacher):
         super().__init__()
         from transformers import BertConfig, BertModel
 
-        from conaclip_edge.models.mobile_tower import MobileTower
-        from conaclip_edge.models.teacher.packaged_towers import LITE0, MeanPooledText
+        from conaclip_edge.models.image_towers.lite0 import LITE0
+        from conaclip_edge.models.image_towers.mobile import MobileBackbone
+        from conaclip_edge.models.teacher.packaged_towers import MeanPooledText
         from conaclip_edge.models.tokenizer import TextTokenizer
 
         self.name, self.embed_dim = config.name, config.embed_dim
         self.config = config
-        self.image = MobileTower(LITE0)
+        self.image = MobileBackbone(LITE0)
         bert = BertConfig.from_dict(read_json(folder / "text.json", "teacher text config"))
         self.text = MeanPooledText(BertModel(bert, add_pooling_layer=False))
         self.image_head = Head(self.image.features, config.hidden, config.embed_dim)
@@ -102,20 +102,26 @@ class JoinedTeacher(Teacher):
         if folder != self.tokenizer_file.parent:
             (folder / "tokenizer.json").write_bytes(self.tokenizer_file.read_bytes())
 
-    @torch.no_grad()
-    def embed_pictures(self, pictures: list[Image]) -> Tensor:
-        """Map upright RGB pictures to unit vectors [n, embed_dim]."""
-        from conaclip_edge.models.teacher.packaged_towers import mobile_features
+    def pixels(self, pictures: list[Image]) -> Tensor:
+        """Turn upright RGB pictures into normalised pixels [n, 3, 224, 224]."""
+        from conaclip_edge.models.teacher.packaged_towers import lite0_pixels
 
-        embedding: Tensor = self.image_head(F.normalize(mobile_features(self.image, pictures), dim=-1))
+        return lite0_pixels(pictures)
+
+    def tokens(self, texts: list[str], full: bool = False) -> tuple[Tensor, Tensor]:
+        """Turn texts into ids and mask [n, L]."""
+        from conaclip_edge.models.teacher.packaged_towers import ids_and_mask
+
+        return ids_and_mask(self.tokenizer, texts, full)
+
+    def encode_pixels(self, pixels: Tensor) -> Tensor:
+        """Map normalised pixels to unit vectors [n, embed_dim]."""
+        embedding: Tensor = self.image_head(F.normalize(self.image(pixels), dim=-1))
         return embedding
 
-    @torch.no_grad()
-    def embed_texts(self, texts: list[str]) -> Tensor:
-        """Map texts to unit vectors [n, embed_dim]."""
-        from conaclip_edge.models.teacher.packaged_towers import mean_pooled
-
-        return mean_pooled(self.text, self.tokenizer, texts)
+    def encode_tokens(self, tokens: tuple[Tensor, Tensor]) -> Tensor:
+        """Map ids and mask to unit vectors [n, embed_dim]."""
+        return F.normalize(self.text(*tokens), dim=-1)
 
     def token_table(self) -> Tensor:
         """Return MiniLM's word embeddings [30522, 384]."""

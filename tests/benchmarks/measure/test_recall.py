@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from conaclip_edge.benchmarks.measure.models import Subject
 from conaclip_edge.benchmarks.measure.recall import Embedded, embed_split, rank, relative_recall, typical
 from conaclip_edge.config.data import DataConfig
 from conaclip_edge.data.pairs import Pairs
 from conaclip_edge.errors import UserError
+from conaclip_edge.evaluation.encoder import Encoder
 from conaclip_edge.evaluation.recall import Ranks
 
 
@@ -101,7 +101,7 @@ def png(shade: int) -> bytes:
 
 
 class Spy:
-    """A subject that tells pictures by their red and texts by their first letter, and notes how it was called."""
+    """A model that tells pictures by their red and texts by their first letter, and notes how it was called."""
 
     def __init__(self) -> None:
         self.batches: list[int] = []
@@ -110,8 +110,9 @@ class Spy:
         self.batches.append(len(angles))
         return np.asarray([[np.cos(angle), np.sin(angle)] for angle in angles])
 
-    def subject(self, with_text: bool = True) -> Subject:
-        return Subject(
+    def encoder(self, with_text: bool = True) -> Encoder:
+        return Encoder(
+            "spy",
             "native",
             lambda pictures: [picture.getpixel((0, 0))[0] / 100 for picture in pictures],
             lambda texts, full: [int(text.split()[0]) / 10 for text in texts],
@@ -120,10 +121,10 @@ class Spy:
         )
 
 
-def test_pictures_and_texts_are_embedded_one_a_call():
+def test_pictures_and_texts_are_embedded_one_per_call():
     spy = Spy()
     pairs = pairs_of([png(10 * place) for place in range(6)])
-    split, found = embed_split({"row": spy.subject()}, pairs, "test", 99, DataConfig())
+    split, found = embed_split({"row": spy.encoder()}, pairs, "test", 99, DataConfig())
     assert set(spy.batches) == {1}
     ranks = rank(found["row"], split.caption_to_image)
     assert ranks is not None
@@ -135,7 +136,7 @@ def test_pictures_and_texts_are_embedded_one_a_call():
 def test_a_broken_picture_is_left_out_for_all_rows_and_named():
     pictures = [png(10 * place) for place in range(6)]
     pictures[2] = b"no picture"
-    split, found = embed_split({"row": Spy().subject()}, pairs_of(pictures), "test", 99, DataConfig(max_bad=0.5))
+    split, found = embed_split({"row": Spy().encoder()}, pairs_of(pictures), "test", 99, DataConfig(max_bad=0.5))
     assert split.rows == (0, 1, 3, 4, 5)
     assert split.left_out[0].startswith("p2: cannot be decoded")
     assert found["row"].pictures is not None
@@ -145,12 +146,12 @@ def test_a_broken_picture_is_left_out_for_all_rows_and_named():
 
 def test_too_many_broken_pictures_are_an_error():
     with pytest.raises(UserError, match="drawn"):
-        embed_split({"row": Spy().subject()}, pairs_of([png(0), b"", b""]), "test", 99, DataConfig(max_bad=0.5))
+        embed_split({"row": Spy().encoder()}, pairs_of([png(0), b"", b""]), "test", 99, DataConfig(max_bad=0.5))
 
 
 def test_a_limited_number_of_pictures_is_the_same_every_time():
     pairs = pairs_of([png(10 * place) for place in range(20)])
-    once, again = (embed_split({"row": Spy().subject()}, pairs, "test", 7, DataConfig())[0].rows for _ in range(2))
+    once, again = (embed_split({"row": Spy().encoder()}, pairs, "test", 7, DataConfig())[0].rows for _ in range(2))
     assert once == again
     assert len(once) == 7
     assert once != tuple(range(7))
@@ -158,7 +159,7 @@ def test_a_limited_number_of_pictures_is_the_same_every_time():
 
 def test_a_row_without_a_text_tower_has_no_recall():
     pairs = pairs_of([png(10 * place) for place in range(3)])
-    split, found = embed_split({"row": Spy().subject(with_text=False)}, pairs, "test", 9, DataConfig())
+    split, found = embed_split({"row": Spy().encoder(with_text=False)}, pairs, "test", 9, DataConfig())
     assert found["row"].texts is None
     assert rank(found["row"], split.caption_to_image) is None
     assert rank(Embedded(None, None), split.caption_to_image) is None

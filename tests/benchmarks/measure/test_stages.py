@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from conaclip_edge.benchmarks.measure.models import Subject
 from conaclip_edge.benchmarks.measure.stages import random_index, search, stage_times
+from conaclip_edge.evaluation.encoder import Encoder
 
 
 @settings(deadline=None, max_examples=25)
@@ -33,7 +33,7 @@ def busy(milliseconds: float) -> None:
         pass
 
 
-def subject(**costs: float) -> Subject:
+def subject(**costs: float) -> Encoder:
     def pixels(pictures):
         busy(costs.get("resize", 0))
         return pictures
@@ -48,7 +48,7 @@ def subject(**costs: float) -> Subject:
         busy(costs.get("tower", 0))
         return np.full((1, 4), 0.5, dtype=np.float32)
 
-    return Subject("native", pixels, tokens, tower, tower)
+    return Encoder("busy", "native", pixels, tokens, tower, tower)
 
 
 def png() -> bytes:

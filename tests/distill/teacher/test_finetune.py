@@ -42,7 +42,7 @@ def test_its_folder_is_a_teacher_with_the_recorded_recall(fitted: tuple[Path, di
     out, record = fitted
     assert load_teacher(str(out)).fingerprint != load_teacher(str(world / "teacher")).fingerprint
     assert json.loads((out / "training.json").read_text("utf-8")) == record
-    assert evaluate(out, None, "val", "onnx")["mean_recall"] == pytest.approx(record["val"]["mean_recall"])
+    assert evaluate(out, None, "val", "onnx").mean_recall == pytest.approx(record["val"]["mean_recall"])
 
 
 def test_only_the_last_layers_and_what_follows_have_moved(fitted: tuple[Path, dict[str, Any]], world: Path) -> None:

@@ -42,11 +42,11 @@ def joined(world: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Teach
 
 def test_it_finds_the_pairs_that_it_was_trained_on(joined: tuple[TeacherConfig, Path, dict[str, Any]]) -> None:
     _, folder, record = joined
-    assert evaluate(folder, None, "train", "onnx")["recall"]["t2i"]["1"] > 75
+    assert evaluate(folder, None, "train", "onnx").recall["t2i"]["1"] > 75
     assert json.loads((folder / "training.json").read_text("utf-8")) == record
     for split in ("val", "test"):
         assert record[split]["n"] == 3
-        assert evaluate(folder, None, split, "onnx")["recall"] == record[split]["recall"]
+        assert evaluate(folder, None, split, "onnx").recall == record[split]["recall"]
 
 
 def test_its_folder_loads_as_a_frozen_teacher(joined: tuple[TeacherConfig, Path, dict[str, Any]]) -> None:

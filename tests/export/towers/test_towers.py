@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from conaclip_edge.errors import UserError
 from conaclip_edge.export.towers.layers import Conv
-from conaclip_edge.export.towers.towers import build_towers, image_tower, text_tower
+from conaclip_edge.export.towers.towers import OtherImageTower, build_towers, image_tower, text_tower
 from conaclip_edge.models.student.checkpoint import load_student
 from tests.helpers.small_students import CONTEXT, EOS, SIZE, VOCAB, pictures, student, text
 
@@ -134,6 +134,14 @@ def test_batch_norm_is_gone_from_the_mobile_tower():
     tower = image_tower(student("mobile"))
     assert not [m for m in tower.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     assert all(m.conv.bias is not None for m in tower.modules() if isinstance(m, Conv))
+
+
+def test_a_kind_without_a_form_of_its_own_is_exported_as_trained_with_batch_norms_folded():
+    model = student("mobile")
+    tower = OtherImageTower(model).eval()
+    torch.testing.assert_close(tower(pictures(3)), model.encode_image(pictures(3)), atol=EXACT, rtol=0)
+    assert not [m for m in tower.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)], "the student itself has lost them"
 
 
 def test_only_the_pooled_row_passes_the_last_block():

@@ -1,7 +1,7 @@
 """An index run that is killed again and again, and what is left of it.
 
 By itself it kills a run on pictures of your own at random times:
-    python tests/helpers/search/killed.py BUNDLE PICTURES --kills 20
+    python -m tests.helpers.search.killed BUNDLE PICTURES --kills 20
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ import numpy as np
 _AT_CALL = """
 import os, signal, sys
 from pathlib import Path
-from conaclip_edge.retrieval.update import open_writer
-import conaclip_edge.retrieval.update as update
+from conaclip_edge.search.update import open_writer
+import conaclip_edge.search.update as update
 bundle, pictures, out, last, batch, waiting = sys.argv[1:]
 update.BATCH, update.WAITING = int(batch), int(waiting)
 calls = 0
 def count(frame, event, what):
     global calls
-    if event in ("call", "c_call") and "retrieval" in frame.f_code.co_filename:
+    if event in ("call", "c_call") and "conaclip_edge/search" in frame.f_code.co_filename:
         calls += 1
         if calls == int(last):
             os.kill(os.getpid(), signal.SIGKILL)

@@ -16,13 +16,7 @@ from conaclip_edge.web.server.app import make_app
 from conaclip_edge.web.server.run import listen
 from conaclip_edge.web.server.slow_clients import Impatient
 from tests.helpers.devtools import Browser, browser
-from tests.helpers.search.search_world import SearchWorld, search_world
-
-
-@pytest.fixture(scope="session")
-def searched(tmp_path_factory: pytest.TempPathFactory) -> SearchWorld:
-    """A bundle, pictures and their index; tests change none."""
-    return search_world(tmp_path_factory.mktemp("serve"))
+from tests.helpers.search.search_world import SearchWorld
 
 
 @pytest.fixture(scope="session")

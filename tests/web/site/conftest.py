@@ -10,13 +10,7 @@ import pytest
 from conaclip_edge.web.measure.local_server import serve_folder
 from conaclip_edge.web.site.build import build_site
 from tests.helpers.devtools import Browser, browser
-from tests.helpers.search.search_world import SearchWorld, search_world
-
-
-@pytest.fixture(scope="session")
-def searched(tmp_path_factory: pytest.TempPathFactory) -> SearchWorld:
-    """A bundle, pictures and their index; tests change none."""
-    return search_world(tmp_path_factory.mktemp("web"))
+from tests.helpers.search.search_world import SearchWorld
 
 
 @pytest.fixture(scope="session")

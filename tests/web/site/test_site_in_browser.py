@@ -63,7 +63,7 @@ def test_the_ten_best_from_pythons_own_embedding_differ_only_where_scores_all_bu
     bundle = open_bundle(searched.bundle, "onnx")
     same = 0
     for query, answer in answers.items():
-        vector = bundle.encode_texts([query])[0]
+        vector = bundle.embed_texts([query])[0]
         assert np.asarray(answer["vector"]) @ vector > 0.999, query
         scores = dict(best(*rows, vector, len(rows[1])))
         own, theirs = best(*rows, vector, 10), [row for row, _ in answer["rows"]]
@@ -135,7 +135,7 @@ def test_a_golden_value_that_differs_fails_the_gate(changes, what, monkeypatch):
 
 
 def test_the_reports_row_of_the_browser_is_replaced_never_doubled(site, monkeypatch):
-    from benchmarks.sample import sample_report
+    from tests.helpers.benchmarks.sample import sample_report
 
     report = sample_report()
     once = measure.with_row(report, found_values(), site)
@@ -152,9 +152,8 @@ def test_the_reports_row_of_the_browser_is_replaced_never_doubled(site, monkeypa
 
 
 def test_a_report_of_another_bundle_is_refused(site, tmp_path):
-    from benchmarks.sample import sample_report
-
     from conaclip_edge.benchmarks.report.write import report_text
+    from tests.helpers.benchmarks.sample import sample_report
 
     (tmp_path / "report.json").write_text(report_text(sample_report()), "utf-8")
     with pytest.raises(UserError, match="of another bundle"):

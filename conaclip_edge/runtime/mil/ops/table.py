@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from conaclip_edge.runtime.mil.ops.arithmetic import MATH
 from conaclip_edge.runtime.mil.ops.layers import LAYERS
-from conaclip_edge.runtime.mil.ops.math import MATH
 from conaclip_edge.runtime.mil.ops.shape import SHAPE
 from conaclip_edge.runtime.mil.ops.weights import WEIGHTS
 

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conaclip_edge.runtime.mil.ops.arithmetic import MATH
 from conaclip_edge.runtime.mil.ops.layers import LAYERS
-from conaclip_edge.runtime.mil.ops.math import MATH
 from conaclip_edge.runtime.mil.ops.shape import SHAPE
 from conaclip_edge.runtime.mil.ops.table import OPS, constant, stored, unknown_inputs
 from conaclip_edge.runtime.mil.ops.weights import WEIGHTS

@@ -10,12 +10,13 @@ from efficientnet_lite_pytorch import EfficientNet
 from torch import Tensor
 
 from conaclip_edge.config.model import ImageTowerConfig
-from conaclip_edge.models.mobile_tower import LITE0_STAGES, MobileTower, from_lite0
-from conaclip_edge.models.teacher.packaged_towers import LITE0, lite0, lite0_weights
+from conaclip_edge.models.image_towers.lite0 import LITE0, LITE0_STAGES, lite0_weights
+from conaclip_edge.models.image_towers.mobile import MobileBackbone, from_lite0
+from conaclip_edge.models.teacher.packaged_towers import lite0
 
 
 @pytest.fixture(scope="module", name="tower")
-def _tower() -> MobileTower:
+def _tower() -> MobileBackbone:
     return lite0()
 
 
@@ -32,7 +33,7 @@ def pixels(height: int, width: int) -> Tensor:
 
 @torch.no_grad()
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (96, 160), (224, 224)])
-def test_features_are_exactly_those_of_the_package(tower: MobileTower, height: int, width: int) -> None:
+def test_features_are_exactly_those_of_the_package(tower: MobileBackbone, height: int, width: int) -> None:
     maps = oracle(height, width).extract_features(pixels(height, width))
     features = tower(pixels(height, width))
     assert features.shape == (2, 1280)
@@ -44,7 +45,7 @@ def test_features_are_exactly_those_of_the_package(tower: MobileTower, height: i
 @pytest.mark.parametrize("stages", [1, 4])
 def test_the_first_stages_alone_are_the_package_s_first_blocks(stages: int) -> None:
     config = ImageTowerConfig(kind="mobile", width=32, stages=LITE0_STAGES[:stages])
-    tower = MobileTower(config).eval()
+    tower = MobileBackbone(config).eval()
     from_lite0(lite0_weights(), tower)
     assert tower.features == LITE0_STAGES[stages - 1][1]
 
@@ -57,7 +58,7 @@ def test_the_first_stages_alone_are_the_package_s_first_blocks(stages: int) -> N
 
 def test_every_weight_comes_from_the_package() -> None:
     """No weight keeps its random start, and none but the classifier's is left over."""
-    tower, given = MobileTower(LITE0), lite0_weights()
+    tower, given = MobileBackbone(LITE0), lite0_weights()
     with torch.no_grad():
         for parameter in tower.parameters():
             parameter.fill_(float("nan"))
@@ -69,6 +70,6 @@ def test_every_weight_comes_from_the_package() -> None:
 
 
 def test_too_many_blocks_are_refused() -> None:
-    tower = MobileTower(ImageTowerConfig(kind="mobile", width=32, stages=(*LITE0_STAGES, (6, 320, 1, 3, 1))))
+    tower = MobileBackbone(ImageTowerConfig(kind="mobile", width=32, stages=(*LITE0_STAGES, (6, 320, 1, 3, 1))))
     with pytest.raises(KeyError, match=r"_blocks\.16"):
         from_lite0(lite0_weights(), tower)

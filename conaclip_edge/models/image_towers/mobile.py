@@ -1,4 +1,4 @@
-"""A mobile image tower: inverted residual blocks with batch norm and ReLU6, without squeeze-excite.
+"""The kind `mobile`: inverted residual blocks with batch norm and ReLU6, without squeeze-excite.
 
 Batch norm folds into the convolutions and ReLU6 bounds the activations, so the tower quantises to int8 without any
 float op in between. The full-size stage list is EfficientNet-Lite0's (Tan & Le, arXiv 1905.11946), whose ImageNet
@@ -9,60 +9,18 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from conaclip_edge.config.model import ImageTowerConfig
-
-LITE0_STAGES = (
-    (1, 16, 1, 3, 1),
-    (6, 24, 2, 3, 2),
-    (6, 40, 2, 5, 2),
-    (6, 80, 3, 3, 2),
-    (6, 112, 3, 5, 1),
-    (6, 192, 4, 5, 2),
-    (6, 320, 1, 3, 1),
-)
+from conaclip_edge.errors import UserError
+from conaclip_edge.models.image_towers.backbone import Backbone
+from conaclip_edge.models.image_towers.layers import ConvNorm, InvertedResidual
+from conaclip_edge.models.image_towers.lite0 import lite0_weights
 
 
-class ConvNorm(nn.Module):
-    """Convolution and batch norm, ReLU6 if `active`; stride 2 pads as TensorFlow's SAME does on even sizes."""
-
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, active: bool = True):
-        super().__init__()
-        self.pad = ((kernel - 2) // 2, (kernel - 1) // 2) * 2 if stride == 2 else ()
-        padding = 0 if stride == 2 else kernel // 2
-        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=False)
-        self.norm = nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.01)
-        self.active = active
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map [B, inputs, H, W] to [B, outputs, H / stride, W / stride]."""
-        if self.pad:
-            x = F.pad(x, self.pad)
-        y: Tensor = self.norm(self.conv(x))
-        return F.relu6(y) if self.active else y
-
-
-class InvertedResidual(nn.Module):
-    """Expand by a 1x1, filter each channel, project by a 1x1; a residual where the shape allows."""
-
-    def __init__(self, inputs: int, outputs: int, expand: int, kernel: int, stride: int):
-        super().__init__()
-        hidden = inputs * expand
-        self.expand = ConvNorm(inputs, hidden, 1) if expand > 1 else None
-        self.depthwise = ConvNorm(hidden, hidden, kernel, stride, groups=hidden)
-        self.project = ConvNorm(hidden, outputs, 1, active=False)
-        self.residual = stride == 1 and inputs == outputs
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map [B, inputs, H, W] to [B, outputs, H / stride, W / stride]."""
-        y: Tensor = x if self.expand is None else self.expand(x)
-        y = self.project(self.depthwise(y))
-        return x + y if self.residual else y
-
-
-class MobileTower(nn.Module):
+class MobileBackbone(Backbone):
     """Stem, stages, an optional 1x1 head and the mean over all positions."""
+
+    pretrained = True
 
     def __init__(self, config: ImageTowerConfig):
         super().__init__()
@@ -76,16 +34,15 @@ class MobileTower(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.head = ConvNorm(channels, config.head_width, 1) if config.head_width else None
         self.features = config.head_width or channels
-        self.frozen_blocks = 0
 
     def freeze(self, blocks: int) -> None:
-        """Keep the stem and the first blocks as they are, batch statistics included."""
+        """Let the stem and the first blocks keep their weights, batch statistics included."""
         self.frozen_blocks = blocks
         for module in (self.stem, *self.blocks[:blocks]):
             module.requires_grad_(False)
         self.train(self.training)
 
-    def train(self, mode: bool = True) -> MobileTower:
+    def train(self, mode: bool = True) -> MobileBackbone:
         """Set the mode of all but the frozen part, which stays in eval mode."""
         super().train(mode)
         if self.frozen_blocks:
@@ -112,9 +69,25 @@ class MobileTower(nn.Module):
         """Map normalised pixels [B, 3, H, W] to pooled features [B, features]."""
         return self.rest(self.first(pixels))
 
+    def start_pretrained(self) -> int:
+        """Load EfficientNet-Lite0's weights; returns how many."""
+        try:
+            from_lite0(lite0_weights(), self)
+        except (KeyError, RuntimeError) as error:
+            raise UserError(
+                "student.init_image: EfficientNet-Lite0's weights do not fit the changed image tower. Take its stages "
+                f"from the first on, or set init_image: none. ({' '.join(str(error).split())[:200]})"
+            ) from error
+        return sum(value.numel() for value in self.parameters())
 
-def from_lite0(weights: dict[str, Tensor], tower: MobileTower) -> None:
-    """Copy EfficientNet-Lite0 weights (the package's names) into a tower of the same or fewer blocks."""
+
+def build(config: ImageTowerConfig, embed_dim: int) -> MobileBackbone:
+    """Build a mobile backbone with random weights; the projection to `embed_dim` follows it."""
+    return MobileBackbone(config)
+
+
+def from_lite0(weights: dict[str, Tensor], backbone: MobileBackbone) -> None:
+    """Copy EfficientNet-Lite0 weights (the package's names) into a backbone of the same or fewer blocks."""
     renamed: dict[str, Tensor] = {}
 
     def take(source: str, norm: str, target: str) -> None:
@@ -123,12 +96,12 @@ def from_lite0(weights: dict[str, Tensor], tower: MobileTower) -> None:
             renamed[f"{target}.norm.{part}"] = weights.get(f"{norm}.{part}", torch.tensor(0))
 
     take("_conv_stem", "_bn0", "stem")
-    for index, block in enumerate(tower.blocks):
+    for index, block in enumerate(backbone.blocks):
         prefix = f"_blocks.{index}"
         if isinstance(block, InvertedResidual) and block.expand is not None:
             take(f"{prefix}._expand_conv", f"{prefix}._bn0", f"blocks.{index}.expand")
         take(f"{prefix}._depthwise_conv", f"{prefix}._bn1", f"blocks.{index}.depthwise")
         take(f"{prefix}._project_conv", f"{prefix}._bn2", f"blocks.{index}.project")
-    if tower.head is not None:
+    if backbone.head is not None:
         take("_conv_head", "_bn1", "head")
-    tower.load_state_dict(renamed)
+    backbone.load_state_dict(renamed)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conaclip_edge.runtime.mil.ops.math import MATH
+from conaclip_edge.runtime.mil.ops.arithmetic import MATH
 from tests.helpers.mil_op_checks import (
     Case,
     Draw,
