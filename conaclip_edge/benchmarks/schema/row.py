@@ -11,6 +11,7 @@ from conaclip_edge.system.result import Result
 
 Tower = Literal["image", "text"]
 Direction = Literal["t2i", "i2t"]
+DIRECTIONS: tuple[Direction, ...] = ("t2i", "i2t")
 RecallTable = dict[Direction, dict[str, float]]  # {"t2i": {"1": %, "5": %, "10": %}, "i2t": {..}}
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from conaclip_edge.benchmarks.measure.machine import environment
 from conaclip_edge.benchmarks.measure.rounds import summarise
 from conaclip_edge.benchmarks.report.write import write_report
-from conaclip_edge.benchmarks.schema.report import BenchmarkReport, parse_report, plain, read_report
+from conaclip_edge.benchmarks.schema.report import BenchmarkReport, checked, read_report
 from conaclip_edge.benchmarks.schema.row import Latency, ReportRow, Tower
 from conaclip_edge.errors import GateFailed, UserError
 from conaclip_edge.system.files import read_json
@@ -70,7 +70,7 @@ def with_row(report: BenchmarkReport, found: dict[str, Any], site: Path) -> Benc
     place = max((number + 1 for number, row in enumerate(rows) if row.group == "files"), default=len(rows))
     rows.insert(place, _row(report, here.label, found, site))
     changes = {"rows": tuple(rows), "other_environments": (*report.other_environments, *more)}
-    return parse_report(plain(report.model_copy(update=changes)), "the report")
+    return checked(report.model_copy(update=changes), "the report")
 
 
 def _row(report: BenchmarkReport, host: str, found: dict[str, Any], site: Path) -> ReportRow:
@@ -103,8 +103,7 @@ def _row(report: BenchmarkReport, host: str, found: dict[str, Any], site: Path) 
 
 
 def _latency(report: BenchmarkReport, tower: Tower, timed: dict[str, Any]) -> Latency:
-    values = summarise(np.asarray(timed["ms"]), timed["inputs"], 1, report.suite.rounds.noise)
-    texts = "captions" if tower == "text" else None
-    return Latency.model_validate(
-        values | {"tower": tower, "threads": 1, "texts": texts, "warmup": timed["warmup"], "ratio_to": {}}
-    )
+    texts: Literal["captions"] | None = "captions" if tower == "text" else None
+    times, noise_limit = np.asarray(timed["ms"]), report.suite.rounds.noise
+    warmup = timed["warmup"]
+    return summarise(times, timed["inputs"], noise_limit, tower=tower, threads=1, texts=texts, warmup=warmup)
