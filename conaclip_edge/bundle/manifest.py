@@ -6,13 +6,15 @@ import hashlib
 import json
 import stat
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from conaclip_edge.bundle.members import MANIFEST, Member, Problem, Sha256
 from conaclip_edge.config.base import Config
 from conaclip_edge.errors import UserError
+from conaclip_edge.runtime.open_tower import RUNTIMES
 
 SCHEMA: Literal["conaclip-edge/bundle/1"] = "conaclip-edge/bundle/1"
 RecallTable = dict[str, dict[str, float]]  # {"t2i": {"1": %, "5": %, "10": %}, "i2t": {..}}
@@ -91,12 +93,22 @@ class CalibrationSet(Strict):
     pairs: int
 
 
+def _known_target(name: str) -> str:
+    known = dict.fromkeys(runtime.target for runtime in RUNTIMES.values())
+    if name not in known:
+        raise PydanticCustomError("target", f"should be one of {', '.join(known)}")
+    return name
+
+
+TargetName = Annotated[str, AfterValidator(_known_target)]
+
+
 class ExportedFile(Strict):
     """One exported tower: a file, or a folder for Core ML.
 
     Attributes:
         path: relative to the bundle.
-        target: onnx, executorch or coreml.
+        target: one that a runtime of this version opens: onnx, executorch or coreml.
         precision: int8, fp16 or fp32.
         tower: image or text.
         backend: what runs it on the device.
@@ -109,7 +121,7 @@ class ExportedFile(Strict):
     """
 
     path: str
-    target: Literal["onnx", "executorch", "coreml"]
+    target: TargetName
     precision: Literal["int8", "fp16", "fp32"]
     tower: Literal["image", "text"]
     backend: str
@@ -179,8 +191,8 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
         manifest = Manifest.model_validate_json(data)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "document"
-        raise UserError(f"{where}: '{place}': {first['msg']}. A bundle of schema {SCHEMA} is needed.") from None
+        key = ".".join(str(part) for part in first["loc"]) or "document"
+        raise UserError(f"{where}: '{key}': {first['msg']}. A bundle of schema {SCHEMA} is needed.") from None
     if manifest.digest != digest_of(manifest) or manifest_text(manifest).encode() != data:
         raise UserError(f"{where} was changed after it was written: its digest does not fit. Export again.")
     return manifest

@@ -42,7 +42,7 @@ measured by conaclip-edge.
 
 - embedding: {manifest.embed_dim} float32 values, length 1
 - embedding space: `{manifest.embedding_space}`. Embeddings compare only where this id is the same: an index made with
-  another id has to be made anew.
+  another id has to be made again.
 - pictures: {manifest.image_size} x {manifest.image_size} pixels; texts: up to {manifest.context} ids"""
 
 
@@ -52,33 +52,35 @@ def _files(files: tuple[ExportedFile, ...]) -> str:
     student = " | ".join(_recall(first.recall_student[way]) for way in ("t2i", "i2t"))
     rows = "\n".join([f"| float32 student | | 1 | 1 | {student} | 100 % / 100 % | |", *map(_row, files)])
     pairs = "; ".join(_pair(file) for file in files if file.tower == "image")
+    figures = "text to picture R@1/5/10 | picture to text R@1/5/10 | relative recall"
     return f"""\
-| file | MB | of float32 | cosine mean / 1 % | text to picture R@1/5/10 | picture to text R@1/5/10 | recall kept | run |
+| file | MB | of float32 | cosine mean / 1 % | {figures} | run |
 |---|---|---|---|---|---|---|---|
 {rows}
 
 Measured by running each file on {first.pictures} held-out pictures and {first.captions} captions ({first.dataset},
-split {first.split}), with the other tower in float32. Recall in percent; kept: of the mean over the three, text to
-picture / picture to text. "native" is the platform's own runtime, "reference" an interpreter of the same program: it
-shows recall, not speed. Kept with both files of a target together: {pairs}."""
+split {first.split}), with the other tower in float32. Recall in percent; relative recall: the share of the float32
+student's mean over the three, text to picture / picture to text. "native" is the platform's own runtime, "reference" an
+interpreter of the same program: it shows recall, not speed. Relative recall with both files of a target together:
+{pairs}."""
 
 
 def _row(file: ExportedFile) -> str:
     gate = file.gate
     recall = " | ".join(_recall(gate.alone.recall[way]) for way in ("t2i", "i2t"))
-    kept = _kept(gate.alone.relative_recall)
+    relative_recall = _relative_recall(gate.alone.relative_recall)
     return (
         f"| `{file.path}` | {file.size / 1e6:.2f} | {file.size / file.float_size:.3f} "
-        f"| {gate.cosine.mean:.5f} / {gate.cosine.p1:.5f} | {recall} | {kept} | {gate.executed} |"
+        f"| {gate.cosine.mean:.5f} / {gate.cosine.p1:.5f} | {recall} | {relative_recall} | {gate.executed} |"
     )
 
 
 def _pair(file: ExportedFile) -> str:
-    return f"{file.path.replace('image.', '')} {_kept(file.gate.pair.relative_recall)}"
+    return f"{file.path.replace('image.', '')} {_relative_recall(file.gate.pair.relative_recall)}"
 
 
-def _kept(relative_recall: dict[str, float]) -> str:
-    return f"{100 * relative_recall['t2i']:.1f} % / {100 * relative_recall['i2t']:.1f} %"
+def _relative_recall(shares: dict[str, float]) -> str:
+    return f"{100 * shares['t2i']:.1f} % / {100 * shares['i2t']:.1f} %"
 
 
 def _recall(values: dict[str, float]) -> str:

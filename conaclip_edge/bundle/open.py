@@ -13,13 +13,12 @@ from PIL import Image
 
 from conaclip_edge.bundle.integrity import check_members
 from conaclip_edge.data.preprocess import BadPicture, pixel_values, to_pixels, upright_rgb
-from conaclip_edge.errors import UserError, unknown
+from conaclip_edge.errors import UserError
 from conaclip_edge.models.tokenizer import TextTokenizer
-from conaclip_edge.runtime.open_tower import open_tower
+from conaclip_edge.runtime.open_tower import RUNTIMES, open_tower, suffixes_of
 from conaclip_edge.runtime.tower import Executed, Tower
 from conaclip_edge.system.files import read_json
 
-SUFFIXES = {"onnx": "onnx", "executorch": "pte", "coreml": "mlpackage"}
 PRECISIONS = ("int8", "fp16", "fp32")  # from the smallest files
 
 
@@ -141,17 +140,15 @@ def open_bundle(
         >>> bundle.executed, bundle.image_size, bundle.dim
         ('native', 32, 24)
     """
-    folder = Path(folder)
-    if target not in SUFFIXES:
-        raise unknown("target", target, SUFFIXES)
+    folder, suffix = Path(folder), suffixes_of(target)[0]
     manifest = read_json(folder / "manifest.json", "bundle manifest")
-    suffix = SUFFIXES[target]
     if precision is None:
-        found = (name for name in PRECISIONS if (folder / target / f"image.{name}.{suffix}").exists())
+        found = (name for name in PRECISIONS if (folder / target / f"image.{name}{suffix}").exists())
         precision = next(found, "int8")
-    files = {tower: folder / target / f"{tower}.{precision}.{suffix}" for tower in ("image", "text")}
+    files = {tower: folder / target / f"{tower}.{precision}{suffix}" for tower in ("image", "text")}
     if not all(file.exists() for file in files.values()):
-        there = sorted(path.name for path in folder.iterdir() if path.name in SUFFIXES)
+        known = {runtime.target for runtime in RUNTIMES.values()}
+        there = sorted(path.name for path in folder.iterdir() if path.name in known)
         raise UserError(
             f"bundle {folder} has no {precision} files for {target}; it has {', '.join(there) or 'no target'}. "
             f"Add them: conaclip-edge export --target {target} --precision {precision}"

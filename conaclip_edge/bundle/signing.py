@@ -12,7 +12,7 @@ import os
 import stat
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
@@ -24,6 +24,7 @@ from conaclip_edge.bundle.members import MANIFEST, SIGNATURE, Problem, member_pr
 from conaclip_edge.config.base import Config
 from conaclip_edge.errors import GateFailed, UserError
 from conaclip_edge.system.files import atomic_file, not_written
+from conaclip_edge.system.result import Result
 
 SCHEMA: Literal["conaclip-edge/signature/1"] = "conaclip-edge/signature/1"
 _SIGNED = b"conaclip-edge bundle manifest, signature 1\n"  # what else the same key may sign is no bundle
@@ -40,11 +41,59 @@ class Signature(Config):
     signature: str
 
 
-def make_key(path: Path) -> dict[str, str]:
-    """Write a new private key, which nobody else may read, and its public key as `<path>.pub`.
+class KeyReport(Result):
+    """A new pair of keys: the files and the fingerprint."""
 
-    Returns:
-        {"private", "public", "fingerprint"}.
+    private: Path
+    public: Path
+    fingerprint: str
+
+
+class SignReport(Result):
+    """A signed bundle.
+
+    Attributes:
+        bundle: its folder.
+        signature: file of the signature.
+        digest: of the manifest.
+        fingerprint: of the key.
+    """
+
+    bundle: Path
+    signature: Path
+    digest: str
+    fingerprint: str
+
+
+class SignatureStatus(Result):
+    """What the signature of a bundle is worth.
+
+    Attributes:
+        status: "unsigned"; "altered": it does not fit the manifest; "signed": by whoever has that key; "untrusted": by
+            none of the trusted keys; "trusted": by one of them.
+        fingerprint: of the key, if there is one.
+    """
+
+    status: Literal["unsigned", "altered", "signed", "untrusted", "trusted"]
+    fingerprint: str | None = None
+
+    def of_changed_bundle(self) -> SignatureStatus:
+        """Return what the signature is worth where the bundle is not what its manifest says."""
+        return self.model_copy(update={"status": "altered"}) if self.status in ("signed", "trusted") else self
+
+    def text(self) -> str:
+        """Say it in a line."""
+        return {
+            "unsigned": "not signed",
+            "altered": "changed after it was signed, or its signature was",
+            "untrusted": f"signed with key {self.fingerprint}, which is not trusted",
+            "signed": f"signed with key {self.fingerprint}; whose that is, --trusted KEY would check",
+            "trusted": f"signed with the trusted key {self.fingerprint}",
+        }[self.status]
+
+
+def make_key(path: Path) -> KeyReport:
+    """Write a new private key, which nobody else may read, and its public key as `<path>.pub`.
 
     Raises:
         UserError: one of the files exists, or cannot be written.
@@ -63,18 +112,15 @@ def make_key(path: Path) -> dict[str, str]:
                 handle.write(content)
     except OSError as error:
         raise not_written(path, error) from error
-    return {"private": str(path), "public": str(public), "fingerprint": fingerprint(key.public_key())}
+    return KeyReport(private=path, public=public, fingerprint=fingerprint(key.public_key()))
 
 
-def sign_bundle(bundle: Path, key_file: Path) -> dict[str, str]:
+def sign_bundle(bundle: Path, key_file: Path) -> SignReport:
     """Sign a bundle that is what its manifest says; an older signature is replaced.
 
     Args:
         bundle: the folder.
         key_file: a private key as `make_key` writes it, outside the bundle.
-
-    Returns:
-        {"bundle", "signature": path, "digest": of the manifest, "fingerprint": of the key}.
 
     Raises:
         GateFailed: a member is not what the manifest says.
@@ -91,15 +137,15 @@ def sign_bundle(bundle: Path, key_file: Path) -> dict[str, str]:
         raise UserError(f"{bundle / copies[0]} is a copy of the key, which is passed on. Export again without it.")
     with atomic_file(bundle / SIGNATURE) as temporary:
         temporary.write_bytes(_file_bytes(_raw(key.public_key()), key.sign(_SIGNED + data)))
-    return {
-        "bundle": str(bundle),
-        "signature": str(bundle / SIGNATURE),
-        "digest": manifest.digest,
-        "fingerprint": fingerprint(key.public_key()),
-    }
+    return SignReport(
+        bundle=bundle,
+        signature=bundle / SIGNATURE,
+        digest=manifest.digest,
+        fingerprint=fingerprint(key.public_key()),
+    )
 
 
-def check_signature(bundle: Path, data: bytes, trusted: Sequence[Path] = ()) -> tuple[dict[str, Any], list[Problem]]:
+def check_signature(bundle: Path, data: bytes, trusted: Sequence[Path] = ()) -> tuple[SignatureStatus, list[Problem]]:
     """Look at the signature of a bundle.
 
     Args:
@@ -108,8 +154,7 @@ def check_signature(bundle: Path, data: bytes, trusted: Sequence[Path] = ()) -> 
         trusted: files of public keys; where there are any, the bundle has to be signed by one of them.
 
     Returns:
-        {"status": "unsigned", "altered" (it does not fit the manifest), "signed" (by whoever has that key), "untrusted"
-        (by none of the trusted keys) or "trusted", "fingerprint": of the key or None}, and what is wrong.
+        What it is worth, and what is wrong.
 
     Raises:
         UserError: a trusted key cannot be read.
@@ -118,7 +163,7 @@ def check_signature(bundle: Path, data: bytes, trusted: Sequence[Path] = ()) -> 
     file = bundle / SIGNATURE
     if not (file.exists() or file.is_symlink()):
         missing = Problem("unsigned", SIGNATURE, "is not there: nobody vouches for this bundle")
-        return {"status": "unsigned", "fingerprint": None}, [missing] if trusted else []
+        return SignatureStatus(status="unsigned"), [missing] if trusted else []
     try:
         text = _small(file)
         content = Signature.model_validate_json(text)
@@ -129,30 +174,15 @@ def check_signature(bundle: Path, data: bytes, trusted: Sequence[Path] = ()) -> 
         key.verify(signature, _SIGNED + data)
     except InvalidSignature:
         detail = "does not fit the manifest: the bundle was changed after it was signed"
-        return {"status": "altered", "fingerprint": fingerprint(key)}, [Problem("signature", SIGNATURE, detail)]
+        problem = Problem("signature", SIGNATURE, detail)
+        return SignatureStatus(status="altered", fingerprint=fingerprint(key)), [problem]
     except (OSError, ValidationError, binascii.Error, ValueError):
-        return {"status": "altered", "fingerprint": None}, [Problem("signature", SIGNATURE, "is no signature")]
+        return SignatureStatus(status="altered"), [Problem("signature", SIGNATURE, "is no signature")]
     name = fingerprint(key)
     if known and _raw(key) not in known:
         detail = f"was made with key {name}, which is not trusted"
-        return {"status": "untrusted", "fingerprint": name}, [Problem("untrusted", SIGNATURE, detail)]
-    return {"status": "trusted" if known else "signed", "fingerprint": name}, []
-
-
-def altered_since(found: dict[str, Any]) -> dict[str, Any]:
-    """Say what a signature is worth whose manifest is not what the bundle holds."""
-    return found | {"status": "altered"} if found["status"] in ("signed", "trusted") else found
-
-
-def signature_text(found: dict[str, Any]) -> str:
-    """Say in a line what a signature is worth."""
-    return {
-        "unsigned": "not signed",
-        "altered": "changed after it was signed, or its signature was",
-        "untrusted": f"signed with key {found['fingerprint']}, which is not trusted",
-        "signed": f"signed with key {found['fingerprint']}; whose that is, --trusted KEY would check",
-        "trusted": f"signed with the trusted key {found['fingerprint']}",
-    }[found["status"]]
+        return SignatureStatus(status="untrusted", fingerprint=name), [Problem("untrusted", SIGNATURE, detail)]
+    return SignatureStatus(status="trusted" if known else "signed", fingerprint=name), []
 
 
 def public_key(path: Path) -> Ed25519PublicKey:

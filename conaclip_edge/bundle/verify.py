@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 
@@ -13,21 +12,64 @@ from conaclip_edge.bundle.embeddings import NORM_ERROR, cosines, embed_ids, embe
 from conaclip_edge.bundle.golden import FOLDER, PIXEL_LEVELS, Golden, read_golden
 from conaclip_edge.bundle.manifest import ExportedFile, Manifest, manifest_bytes, parse_manifest, unlisted_files
 from conaclip_edge.bundle.members import MANIFEST, Problem, member_problems
-from conaclip_edge.bundle.signing import altered_since, check_signature, signature_text
+from conaclip_edge.bundle.signing import SignatureStatus, check_signature
 from conaclip_edge.data.preprocess import BadPicture, decode, describe, to_pixels
 from conaclip_edge.errors import ConaclipError, GateFailed, NotInstalled, UserError
 from conaclip_edge.models.tokenizer import TextTokenizer
-from conaclip_edge.runtime.open_tower import open_tower
+from conaclip_edge.runtime.open_tower import open_tower, runtime_of
 from conaclip_edge.runtime.tower import Executed
 from conaclip_edge.system.files import read_json
 from conaclip_edge.system.processes import apart
+from conaclip_edge.system.result import Result
 
 # How far the mean golden cosine may be below that of the export: other kernels round differently, and no more.
 DRIFT = {"fp32": 1e-5, "fp16": 1e-4, "int8": 2e-3}
-_DIED = "executorch's runtime died ({}) on NAME: the file is damaged or made to do this"
+_DIED = "TARGET's runtime died ({}) on NAME: the file is damaged or made to do this"
 
 
-def verify_bundle(bundle: Path, threads: int = 1, trusted: Sequence[Path] = ()) -> dict[str, Any]:
+class VerifiedFile(Result):
+    """One exported file of a bundle that is verified.
+
+    Attributes:
+        path: relative to the bundle.
+        executed: "native" or "reference", or "not run".
+        reason: why it was not run.
+        cosine_min: least cosine to the golden embeddings; None if it was not run.
+        cosine_mean: mean cosine to them.
+    """
+
+    path: str
+    executed: Executed | Literal["not run"]
+    reason: str = ""
+    cosine_min: float | None = None
+    cosine_mean: float | None = None
+
+
+class VerifyReport(Result):
+    """What `verify_bundle` found.
+
+    Attributes:
+        bundle: its folder.
+        host: machine and instruction sets that the files were run on.
+        ok: whether there is no problem.
+        embedding_space: of the bundle; None where its manifest cannot be read.
+        members: number of files that the manifest lists; None where it cannot be read.
+        signature: what it is worth.
+        files: every exported file.
+        problems: everything that is wrong.
+    """
+
+    bundle: Path
+    host: str
+    ok: bool
+    embedding_space: str | None
+    members: int | None
+    signature: SignatureStatus
+    files: tuple[VerifiedFile, ...]
+    problems: tuple[Problem, ...]
+
+
+def verify_bundle(bundle: Path, threads: int = 1, trusted: Sequence[Path] = ()) -> VerifyReport:
     """Check a bundle: manifest, members, golden ids and pixels, golden embeddings of every file that can run here.
 
     Files are run only if every member is what the manifest says.
@@ -37,68 +79,71 @@ def verify_bundle(bundle: Path, threads: int = 1, trusted: Sequence[Path] = ()) 
         threads: CPU threads of the runtimes.
         trusted: files of public keys; where there are any, the bundle has to be signed by one of them.
 
-    Returns:
-        {"bundle", "ok", "embedding_space", "host", "members": count, "signature": {"status", "fingerprint"} as of
-        `check_signature`, "problems": [{"kind", "member", "detail"}],
-        "files": [{"path", "executed": "native" | "reference" | "not run", "reason", "cosine_min", "cosine_mean"}]}.
-
     Raises:
         UserError: there is no bundle, or a trusted key cannot be read.
     """
     if not (bundle / MANIFEST).exists():
         raise UserError(f"no bundle at {bundle}: it has no {MANIFEST}. Make one: conaclip-edge export")
-    report: dict[str, Any] = {"bundle": str(bundle), "host": host(), "files": []}
     data = b""  # which no signature fits
     try:
         data = manifest_bytes(bundle)
         manifest = parse_manifest(data, str(bundle / MANIFEST))
     except UserError as error:
-        report["signature"], problems = check_signature(bundle, data, trusted)
-        return _closed(report, [*problems, Problem("manifest", MANIFEST, str(error))])
+        signature, problems = check_signature(bundle, data, trusted)
+        return _report(bundle, None, signature, (), [*problems, Problem("manifest", MANIFEST, str(error))])
     signature, problems = check_signature(bundle, data, trusted)
-    changed = member_problems(bundle, manifest.members) + unlisted_files(manifest)
-    report |= {
-        "embedding_space": manifest.embedding_space,
-        "members": len(manifest.members),
-        "signature": altered_since(signature) if changed else signature,
-    }
-    problems += changed
-    if problems:
-        report["files"] = [_not_run(file, "the bundle is not what it has to be") for file in manifest.files]
-        return _closed(report, problems)
+    if changed := member_problems(bundle, manifest.members) + unlisted_files(manifest):
+        signature = signature.of_changed_bundle()
+    if problems := problems + changed:
+        files = [_not_run(file, "the bundle is not what it has to be") for file in manifest.files]
+        return _report(bundle, manifest, signature, files, problems)
     try:
         golden = read_golden(bundle / FOLDER)
         problems = _input_problems(bundle, manifest, golden)
     except UserError as error:
-        return _closed(report, [Problem("golden", FOLDER, str(error))])
+        return _report(bundle, manifest, signature, (), [Problem("golden", FOLDER, str(error))])
+    files = []
     for file in manifest.files:
-        row, found = _run(bundle, file, manifest, golden, threads)
-        report["files"].append(row)
+        verified, found = _run(bundle, file, manifest, golden, threads)
+        files.append(verified)
         problems += found
-    return _closed(report, problems)
+    return _report(bundle, manifest, signature, files, problems)
 
 
-def require_ok(report: dict[str, Any]) -> None:
+def require_ok(report: VerifyReport) -> None:
     """Raise GateFailed, naming every member at fault, if a report of `verify_bundle` holds a problem."""
-    if not report["ok"]:
-        shown = "; ".join(f"{problem['member']}: {problem['detail']}" for problem in report["problems"])
-        raise GateFailed(f"{report['bundle']} is not as it has to be: {shown}.")
+    if not report.ok:
+        raise GateFailed(f"{report.bundle} is not as it has to be: {'; '.join(map(str, report.problems))}.")
 
 
-def verify_table(report: dict[str, Any]) -> str:
+def verify_table(report: VerifyReport) -> str:
     """Format a report for a terminal."""
-    lines = [f"{report['bundle']}: {report.get('members', 0)} members, on {report['host']}"]
-    lines[0] += f"; {signature_text(report['signature'])}"
-    for file in report["files"]:
-        cosine = f"golden cosine {file['cosine_min']:.5f} at least" if "cosine_min" in file else file["reason"]
-        lines.append(f"  {file['path']:40} {file['executed']:10} {cosine}")
-    lines += [f"  {problem['kind']}: {problem['member']}: {problem['detail']}" for problem in report["problems"]]
-    lines.append("ok" if report["ok"] else f"{len(report['problems'])} problems")
+    lines = [f"{report.bundle}: {report.members or 0} members, on {report.host}; {report.signature.text()}"]
+    for file in report.files:
+        measured = file.reason if file.cosine_min is None else f"golden cosine {file.cosine_min:.5f} at least"
+        lines.append(f"  {file.path:40} {file.executed:10} {measured}")
+    lines += [f"  {problem.kind}: {problem}" for problem in report.problems]
+    lines.append("ok" if report.ok else f"{len(report.problems)} problems")
     return "\n".join(lines)
 
 
-def _closed(report: dict[str, Any], problems: list[Problem]) -> dict[str, Any]:
-    return report | {"ok": not problems, "problems": [asdict(problem) for problem in problems]}
+def _report(
+    bundle: Path,
+    manifest: Manifest | None,
+    signature: SignatureStatus,
+    files: Sequence[VerifiedFile],
+    problems: Sequence[Problem],
+) -> VerifyReport:
+    return VerifyReport(
+        bundle=bundle,
+        host=host(),
+        ok=not problems,
+        embedding_space=manifest.embedding_space if manifest else None,
+        members=len(manifest.members) if manifest else None,
+        signature=signature,
+        files=tuple(files),
+        problems=tuple(problems),
+    )
 
 
 def _input_problems(bundle: Path, manifest: Manifest, golden: Golden) -> list[Problem]:
@@ -132,7 +177,7 @@ def _input_problems(bundle: Path, manifest: Manifest, golden: Golden) -> list[Pr
 
 def _run(
     bundle: Path, file: ExportedFile, manifest: Manifest, golden: Golden, threads: int
-) -> tuple[dict[str, Any], list[Problem]]:
+) -> tuple[VerifiedFile, list[Problem]]:
     """Run one exported file over the golden inputs."""
     path, inputs = bundle / file.path, golden.pixels if file.tower == "image" else golden.ids
     try:
@@ -146,13 +191,9 @@ def _run(
         reason = f"gives embeddings of shape {found.shape}, not {expected.shape}"
         return _not_run(file, reason), [Problem("embedding", file.path, reason)]
     values, least = cosines(found, expected), golden.min_cosine[file.precision]
-    row = {
-        "path": file.path,
-        "executed": executed,
-        "reason": "",
-        "cosine_min": float(values.min()),
-        "cosine_mean": float(values.mean()),
-    }
+    verified = VerifiedFile(
+        path=file.path, executed=executed, cosine_min=float(values.min()), cosine_mean=float(values.mean())
+    )
     problems = []
     if values.min() < least:
         worst = int(values.argmin())
@@ -166,7 +207,7 @@ def _run(
         problems.append(Problem("drift", file.path, detail))
     if norm_error(found) > NORM_ERROR:
         problems.append(Problem("norm", file.path, f"a length is off by {norm_error(found):.3g}: not normalised"))
-    return row, problems
+    return verified, problems
 
 
 def embed_golden(
@@ -177,8 +218,9 @@ def embed_golden(
     Raises:
         UserError: its runtime refuses it or its inputs, or dies of it.
     """
-    if path.suffix == ".pte":  # one that fits its hash can still be made to end the process
-        return apart(_DIED.replace("NAME", path.name), _embed, path, inputs, pad_id, threads)
+    if runtime_of(path).may_crash:  # a file that fits its hash can still be made to end the process
+        died = _DIED.replace("TARGET", runtime_of(path).target).replace("NAME", path.name)
+        return apart(died, _embed, path, inputs, pad_id, threads)
     return _embed(path, inputs, pad_id, threads)
 
 
@@ -191,5 +233,5 @@ def _embed(
     return tower.executed, embed_ids(tower, inputs, pad_id, path.name)
 
 
-def _not_run(file: ExportedFile, reason: str) -> dict[str, Any]:
-    return {"path": file.path, "executed": "not run", "reason": reason}
+def _not_run(file: ExportedFile, reason: str) -> VerifiedFile:
+    return VerifiedFile(path=file.path, executed="not run", reason=reason)

@@ -7,33 +7,37 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
-from conaclip_edge.bundle.manifest import ExportedFile, Manifest, digest_of, manifest_text, read_manifest
+from conaclip_edge.bundle.golden import FOLDER, Golden, write_golden
+from conaclip_edge.bundle.manifest import SCHEMA, ExportedFile, Manifest, digest_of, manifest_text, read_manifest
 from conaclip_edge.bundle.members import MANIFEST, SIGNATURE, hashed, member_problems
+from conaclip_edge.bundle.model_card import model_card
 from conaclip_edge.data.preprocess import describe
 from conaclip_edge.errors import UserError
 from conaclip_edge.models.student.checkpoint import Student
-from conaclip_edge.system.files import atomic_folder
+from conaclip_edge.system.files import atomic_folder, write_json
 from conaclip_edge.system.progress import say
+from conaclip_edge.system.version import __version__
 
 CARD = "README.md"
 
 
 @dataclass(frozen=True)
-class Export:
-    """Files of one target that passed: what a bundle is extended by.
+class TargetFiles:
+    """Exported files of one target: what a bundle is extended by.
 
     Attributes:
-        folder: where they lie now.
-        place: their folder in the bundle.
-        files: their rows.
+        source: folder in which they are now.
+        folder: name of their folder in the bundle.
+        files: their entries in the manifest.
     """
 
-    folder: Path
-    place: str
+    source: Path
+    folder: str
     files: tuple[ExportedFile, ...]
 
 
@@ -60,7 +64,7 @@ def extendable(out: Path, space: str, replace: bool) -> Manifest | None:
     Args:
         out: the bundle's folder.
         space: embedding space of the student that is exported.
-        replace: start anew even if there is a bundle.
+        replace: start a new one even if there is a bundle.
 
     Raises:
         UserError: `out` is something else, a bundle of another embedding space, or a damaged one.
@@ -79,23 +83,61 @@ def extendable(out: Path, space: str, replace: bool) -> Manifest | None:
         )
     problems = member_problems(out, manifest.members)
     if problems:
-        raise UserError(f"bundle {out} is damaged and is not extended: {problems[0]}. Pass --replace to start anew.")
+        raise UserError(
+            f"bundle {out} is damaged and is not extended: {problems[0]}. Pass --replace to start a new one."
+        )
     return manifest
+
+
+def start_bundle(folder: Path, student: Student, name: str, space: str, licence: str, golden: Golden) -> Manifest:
+    """Write what a bundle holds beside the exported files: tokenizer.json, preprocess.json and golden/.
+
+    Args:
+        folder: is made.
+        student: the checkpoint.
+        name: of the student.
+        space: its embedding space.
+        licence: of the data, where the student's record names none.
+        golden: golden vectors.
+
+    Returns:
+        The manifest of a bundle without files.
+    """
+    folder.mkdir()
+    shutil.copyfile(student.folder / "tokenizer.json", folder / "tokenizer.json")
+    write_json(folder / "preprocess.json", describe(student.model.config.image.size))
+    write_golden(golden, folder / FOLDER)
+    model = student.model.config
+    return Manifest(
+        schema=SCHEMA,
+        name=name,
+        embedding_space=space,
+        embed_dim=model.embed_dim,
+        image_size=model.image.size,
+        context=model.text.context,
+        vocab_size=model.text.vocab_size,
+        eos_id=student.tokenizer.eos_id,
+        pad_id=student.tokenizer.pad_id,
+        licence=student.training.get("data", {}).get("licence") or licence,
+        training=student.training,
+        versions={package: version(package) for package in ("torch", "transformers", "numpy", "pillow", "tokenizers")}
+        | {"conaclip-edge": __version__},
+    )
 
 
 def write_bundle(
     out: Path,
     start: Manifest,
     base: Path,
-    exports: Sequence[Export],
-    card: Callable[[Manifest], str],
+    exports: Sequence[TargetFiles],
+    card: Callable[[Manifest], str] = model_card,
 ) -> Manifest:
     """Write a bundle, whole or not at all.
 
     Args:
-        out: final place; what is there is replaced at the end.
+        out: the bundle's folder; what is there is replaced at the end.
         start: manifest of `base`: a bundle that is extended, or one without files.
-        base: the bundle that is extended, or a folder with tokenizer.json, preprocess.json and golden/.
+        base: the bundle that is extended, or the folder of `start_bundle`.
         exports: what goes in; files of the same target, precision and backend are replaced.
         card: makes the model card.
 
@@ -113,7 +155,7 @@ def write_bundle(
         for old in replaced:
             _remove(target / old.path)
         for export in exports:
-            shutil.copytree(export.folder, target / export.place, dirs_exist_ok=True)
+            shutil.copytree(export.source, target / export.folder, dirs_exist_ok=True)
         (target / CARD).write_text(card(manifest), encoding="utf-8")
         manifest = manifest.model_copy(update={"members": hashed(target)})
         manifest = manifest.model_copy(update={"digest": digest_of(manifest)})

@@ -22,8 +22,8 @@ def export(
     precision: Annotated[str | None, typer.Option(help="int8, fp16 or fp32; default int8.")] = None,
     settings: SetOption = None,
     out: Annotated[Path | None, typer.Option(help="Bundle; default: bundle/ beside the checkpoint.")] = None,
-    data: Annotated[Path | None, typer.Option(help="Recipe or folder, if the student's data are elsewhere.")] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Start the bundle anew.")] = False,
+    data: Annotated[Path | None, typer.Option(help="Recipe or picture folder, if the student's are elsewhere.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace the bundle instead of adding to it.")] = False,
     sensitivity: Annotated[bool, typer.Option("--sensitivity", help="List what each layer loses in int8.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -37,10 +37,11 @@ def export(
 
         configs = export_configs(target, settings, precision)
         source = checkpoint or latest_run()
-        from conaclip_edge.export.export_bundle import export_bundle, export_table
+        from conaclip_edge.export.export_bundle import export_bundle
+        from conaclip_edge.export.report import export_table
 
-        outcome = export_bundle(source, configs, out or default_bundle(source), data, replace, sensitivity)
-        show(outcome, export_table(outcome))
+        report = export_bundle(source, configs, out or default_bundle(source), data, replace, sensitivity)
+        show(report, export_table(report))
 
 
 def verify(
@@ -57,9 +58,9 @@ def verify(
     with results(as_json) as show:
         from conaclip_edge.bundle.verify import require_ok, verify_bundle, verify_table
 
-        outcome = verify_bundle(bundle, trusted=trusted or ())
-        show(outcome, verify_table(outcome))
-        require_ok(outcome)
+        report = verify_bundle(bundle, trusted=trusted or ())
+        show(report, verify_table(report))
+        require_ok(report)
 
 
 def sign(
@@ -74,9 +75,9 @@ def sign(
     with results(as_json) as show:
         from conaclip_edge.bundle.signing import sign_bundle
 
-        done = sign_bundle(bundle, key)
-        text = f"{bundle} is signed with key {done['fingerprint']}. Check it: conaclip-edge verify {bundle} --trusted "
-        show(done, f"{text}{key}.pub")
+        report = sign_bundle(bundle, key)
+        check = f"conaclip-edge verify {bundle} --trusted {key}.pub"
+        show(report, f"{bundle} is signed with key {report.fingerprint}. Check it: {check}")
 
 
 def keygen(
@@ -90,5 +91,5 @@ def keygen(
     with results(as_json) as show:
         from conaclip_edge.bundle.signing import make_key
 
-        made = make_key(key)
-        show(made, f"key {made['fingerprint']}: keep {key} to yourself, give {made['public']} to who verifies")
+        report = make_key(key)
+        show(report, f"key {report.fingerprint}: keep {key} to yourself, give {report.public} to who verifies")

@@ -33,10 +33,11 @@ def index(
     Example: conaclip-edge index runs/demo/bundle ~/Pictures --out runs/pictures
     """
     with results(as_json) as show:
-        from conaclip_edge.search.commands import index_pictures, index_text
+        from conaclip_edge.search.commands import index_pictures
+        from conaclip_edge.search.report import index_text
 
-        outcome = index_pictures(bundle, pictures, out, target, vectors, watch)
-        show(outcome, index_text(outcome))
+        report = index_pictures(bundle, pictures, out, target, vectors, watch)
+        show(report, index_text(report))
 
 
 def search(
@@ -54,10 +55,11 @@ def search(
     """
     terminal = sys.stdout.isatty() and not as_json
     with results(as_json) as show:
-        from conaclip_edge.search.commands import found_text, search_pictures
+        from conaclip_edge.search.commands import search_pictures
+        from conaclip_edge.search.report import search_text
 
-        outcome = search_pictures(index, query, k, image, bundle, exact)
-        show(outcome, found_text(outcome, terminal))
+        report = search_pictures(index, query, k, image, bundle, exact)
+        show(report, search_text(report, terminal))
 
 
 def serve(

@@ -77,7 +77,7 @@ class BenchmarkConfig(Config):
     student: Path | None = Field(None, description="its checkpoint; left out: 'student' beside the bundle")
     teacher: str | None = Field(None, description="left out: the one that the student was distilled from")
     threads: tuple[int, ...] = Field((1, 0), description="CPU threads; 0 means all")
-    batches: tuple[int, ...] = Field((1, 8), description="pictures or texts a call; 1 is always measured")
+    batches: tuple[int, ...] = Field((1, 8), description="pictures or texts per call; 1 is always measured")
     full_context: bool = Field(True, description="also time texts that are padded to the context")
     inputs: int = Field(8, gt=0, description="pictures, and captions at even quantiles of the lengths, that take turns")
     rounds: RoundsConfig = RoundsConfig()
@@ -103,6 +103,9 @@ class SpeedConfig(Config):
     seed: int = Field(0, ge=0, lt=2**63)
     rounds: int = Field(30, ge=30, description="of every comparison")
     inputs: int = Field(8, gt=0, description="test pictures, and captions at even quantiles of the lengths")
+    data: Path | None = Field(
+        None, description="recipe or picture folder; left out: what the students were distilled on"
+    )
     student: Path | None = Field(None, description="the bundle's checkpoint; left out: 'student' beside the bundle")
     mobile: Path = Field(Path("runs/demo/bundle"), description="bundle of a student with a mobile image tower")
     recipe: Path | None = Field(None, description="recipe whose distillation step is timed; left out: the demo's")

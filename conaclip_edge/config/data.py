@@ -13,7 +13,8 @@ from conaclip_edge.config.base import Config
 class DataConfig(Config):
     """Where the pictures and captions are."""
 
-    format: str = Field("openmoji", description="one of those listed in `data/load.py`")
+    # all formats: the table in data/load.py
+    format: str = Field(description="how the pictures and captions are stored, e.g. imagefolder, parquet or webdataset")
     path: Path | None = None
     images: Path | None = Field(None, description="picture folder, for formats that keep it apart (karpathy, coco)")
     split: Literal["family", "random"] = Field("family", description="openmoji only: keep near-twins together, or not")

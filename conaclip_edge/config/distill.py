@@ -9,17 +9,19 @@ from pydantic import Field
 from conaclip_edge.config.base import Config
 from conaclip_edge.config.data import DataConfig
 from conaclip_edge.config.graph import GraphConfig
-from conaclip_edge.config.model import StudentConfig, VocabConfig
+from conaclip_edge.config.model import StudentConfig
+
+DATA = "where pictures and captions are, e.g. data: {format: imagefolder, path: FOLDER}"
 
 
 class TrainConfig(Config):
     """Budget and optimiser."""
 
     steps: int = Field(200, gt=0)
-    batch_size: int = Field(128, gt=1, description="pictures (and texts) a step over all processes")
+    batch_size: int = Field(128, gt=1, description="pictures (and texts) per step over all processes")
     unpaired: float = Field(0.5, ge=0, lt=1, description="share of a batch drawn from unpaired data where there is any")
     unpaired_texts: int | None = Field(
-        None, ge=0, description="unpaired texts a step, which are cheap; left out: as many as unpaired pictures"
+        None, ge=0, description="unpaired texts per step, which are cheap; left out: as many as unpaired pictures"
     )
     lr: float = Field(1e-3, gt=0)
     lr_pretrained: float = Field(0.3, gt=0, description="factor on lr for weights that start from a pretrained tower")
@@ -29,7 +31,7 @@ class TrainConfig(Config):
     accumulate: int = Field(1, gt=0)
     ema: float = Field(0.0, ge=0, lt=1, description="decay of the weights' moving average; 0 turns it off")
     bf16: bool = False
-    teacher_views: int = Field(1, gt=0, description="seeded augmentations a picture; 1 means the plain picture only")
+    teacher_views: int = Field(1, gt=0, description="seeded augmentations per picture; 1 means the plain picture only")
     eval_every: int = Field(50, gt=0, description="steps between recall on val (and checkpoints)")
     threads: int = Field(0, ge=0, description="torch threads; 0 leaves torch's own choice")
 
@@ -41,17 +43,14 @@ class SyntheticConfig(Config):
     texts: int = Field(0, ge=0, description="phrases of words from train captions and from the vocabulary")
 
 
-DEMO_DATA = DataConfig(format="openmoji", test_fraction=0.2, labelled=0.25)
-
-
 class DistillConfig(Config):
-    """A distillation recipe; the defaults are the demo's, but for its phrases (`recipes.DEMO`)."""
+    """A distillation recipe: it names data and teacher, all else has defaults."""
 
     name: str = "student"
     seed: int = Field(0, ge=0, lt=2**63)
-    data: DataConfig = DEMO_DATA
-    teacher: str = Field("runs/demo/teacher", description="folder of a teacher, or a hub name")
-    student: StudentConfig = StudentConfig(freeze_blocks=5, vocab=VocabConfig(keep="corpus", frequent=7000, near=6500))
+    data: DataConfig = Field(description=DATA)
+    teacher: str = Field(description="folder of a teacher, or a hub name; conaclip-edge train-teacher makes the demo's")
+    student: StudentConfig = StudentConfig()
     graph: GraphConfig = GraphConfig()
     synthetic: SyntheticConfig = SyntheticConfig()
     train: TrainConfig = TrainConfig()
@@ -63,13 +62,13 @@ class TeacherConfig(Config):
 
     name: str = "teacher"
     seed: int = Field(0, ge=0, lt=2**63)
-    data: DataConfig = DEMO_DATA
+    data: DataConfig = Field(description=DATA)
     base: str | None = Field(None, description="fit this dual encoder (folder or hub name) instead of joining towers")
     train_layers: int = Field(
         2, ge=0, description="base only: transformer layers of each tower that learn, from the last"
     )
     hidden: int = Field(1024, gt=0, description="width of the head")
-    views: int = Field(1, gt=0, description="seeded augmentations a picture")
+    views: int = Field(1, gt=0, description="seeded augmentations per picture")
     steps: int = Field(1500, gt=0)
     batch_size: int = Field(256, gt=1)
     lr: float = Field(1e-3, gt=0)

@@ -10,11 +10,14 @@ from conaclip_edge.config.base import Config
 
 
 class ExportConfig(Config):
-    """What to export and what the files must keep: an export target file."""
+    """What to export and what the files must keep: an export target file.
 
-    target: Literal["onnx", "executorch", "coreml"] = "onnx"
+    `conaclip_edge.export.targets` has the table of targets and checks target, precision and backend against it.
+    """
+
+    target: str = Field("onnx", description="onnx, executorch or coreml")
     precision: Literal["int8", "fp16", "fp32"] = "int8"
-    backend: Literal["xnnpack", "coreml"] = Field("xnnpack", description="executorch only: the delegate")
+    backend: str = Field("xnnpack", description="executorch only: the delegate, xnnpack or coreml")
     opset: int = Field(
         23, description="onnx only; int8 from 23 on asks for onnxruntime 1.23 on the phone, and is faster"
     )

@@ -6,11 +6,6 @@ from pydantic import Field
 
 from conaclip_edge.config.base import Config
 
-EDGES = ("SI-TI", "ST-TT", "SI-TT", "ST-TI", "SI-SI", "ST-ST", "SI-ST", "intra-ts", "inter-ts", "intra-ss", "inter-ss")
-
-
-LOSSES = ("infonce", "fd", "sd", "kl", "sym-sd", "sym-kl")
-
 
 class Term(Config):
     """One term of the interaction graph: an edge or learning type, its supervision, weight and temperature."""

@@ -66,7 +66,7 @@ class VocabConfig(Config):
 class StudentConfig(Config):
     """A student preset and what to change in it."""
 
-    preset: str = "demo"
+    preset: str = "mobile"
     image: dict[str, Any] = Field(default_factory=dict, description="keys of ImageTowerConfig to change")
     text: dict[str, Any] = Field(default_factory=dict, description="keys of TextTowerConfig to change")
     embed_dim: int | None = Field(None, description="must equal the teacher's; the default is the teacher's")

@@ -1,12 +1,13 @@
-"""From YAML and `--set` to plain values, and from those to a config: an unknown key is told with the nearest known."""
+"""From YAML and `--set` to plain values, and from those to a config; errors name the key, and the nearest known one."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from conaclip_edge.config.base import Config
 from conaclip_edge.errors import UserError, unknown
@@ -15,23 +16,35 @@ C = TypeVar("C", bound=Config)
 
 MAX_NODES = 10_000  # values in a YAML file; a few aliases of aliases would stand for billions
 MAX_DEPTH = 50  # of groups in groups; the library's time grows with the square of it
-MAX_CHARACTERS = 200_000  # its time grows with these, too: about 10 s a million
+MAX_CHARACTERS = 200_000  # its time grows with these, too: about 10 s per million
 
 
 def parse(kind: type[C], values: object, where: str) -> C:
-    """Validate plain values as a config; the error names the file, the key and the nearest known key."""
+    """Validate plain values as a config.
+
+    Args:
+        kind: the config's class.
+        values: keys and values, as JSON or YAML have them.
+        where: what errors call their source, e.g. the file.
+
+    Raises:
+        UserError: an unknown key (with the nearest known one), a missing one (with what it means), or a wrong value.
+    """
     if not isinstance(values, dict):
         raise UserError(f"{where} must hold keys and values, not {type(values).__name__}.")
     try:
         return kind.model_validate(values)
     except ValidationError as error:
         # a misspelt key may also leave a required one missing: its own error says more
-        first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
+        first = min(error.errors(), key=lambda each: {"extra_forbidden": 0, "missing": 2}.get(each["type"], 1))
         path = [str(part) for part in first["loc"]]
         if first["type"] == "extra_forbidden":
-            raise unknown("key", path[-1], _known_keys(kind, path[:-1]), where=f"{where} ({'.'.join(path)})") from None
-        given = "" if first["type"] == "missing" else f", got {_shown(first['input'])}"
-        raise UserError(f"{where}: '{'.'.join(path)}': {first['msg']}{given}.") from None
+            raise unknown("key", path[-1], _fields(kind, path[:-1]), where=f"{where} ({'.'.join(path)})") from None
+        if first["type"] == "missing":
+            field = _fields(kind, path[:-1]).get(path[-1])
+            meant = f": {field.description}" if field and field.description else ""
+            raise UserError(f"{where} has no '{'.'.join(path)}'{meant}.") from None
+        raise UserError(f"{where}: '{'.'.join(path)}': {first['msg']}, got {_shown(first['input'])}.") from None
 
 
 def _shown(value: object) -> str:
@@ -43,19 +56,29 @@ def _shown(value: object) -> str:
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 
-def _known_keys(kind: type[BaseModel], path: list[str]) -> list[str]:
-    """Keys of the model at a path of field names (list positions in the path are passed over)."""
-    for name in path:
-        if name.isdigit():
-            continue
-        annotation: Any = kind.model_fields[name].annotation
-        options = [annotation, *getattr(annotation, "__args__", ())]
-        kind = next(option for option in options if isinstance(option, type) and issubclass(option, BaseModel))
-    return list(kind.model_fields)
+def _fields(kind: type[BaseModel], path: list[str]) -> dict[str, FieldInfo]:
+    """Return the fields at a path of keys; positions in lists and keys of mappings in the path are passed over."""
+    fields = {field.alias or name: field for name, field in kind.model_fields.items()}
+    for number, key in enumerate(path):
+        inner = _models(fields[key].annotation) if key in fields else []
+        if inner:
+            return {name: field for model in inner for name, field in _fields(model, path[number + 1 :]).items()}
+    return fields
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """Return the models that a type names at any depth, e.g. those of `tuple[Term, ...] | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for inner in get_args(annotation) for model in _models(inner)]
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML file of plain values (no tags)."""
+    """Read a YAML file of plain values.
+
+    Raises:
+        UserError: no such file, no YAML, a tag that makes an object, values too many or too deep, or no mapping.
+    """
     try:
         values = _plain(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -110,20 +133,31 @@ def _size(node: yaml.Node, known: dict[int, int]) -> int:
 
 
 def override(values: dict[str, Any], settings: list[str]) -> dict[str, Any]:
-    """Apply `--set key.sub=value` settings to plain values; each value is read as YAML."""
+    """Apply `--set` settings to plain values.
+
+    Args:
+        values: keys and values, which are changed.
+        settings: each `key.sub=value`; the value is read as YAML, and groups that are missing are made.
+
+    Returns:
+        The same values.
+
+    Raises:
+        UserError: no `=`, a value that is no YAML, or a key below one that holds a value.
+    """
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals or not key:
             raise UserError(f"--set takes key=value, got '{setting}'. Example: --set train.steps=100")
         *parents, last = key.split(".")
-        place = values
+        group = values
         for parent in parents:
-            child = place.setdefault(parent, {})
+            child = group.setdefault(parent, {})
             if not isinstance(child, dict):
                 raise UserError(f"--set {setting}: '{parent}' is a value, not a group of keys.")
-            place = child
+            group = child
         try:
-            place[last] = _plain(text)
+            group[last] = _plain(text)
         except (yaml.YAMLError, RecursionError, ValueError, TypeError, LookupError, AttributeError):
             raise UserError(f"--set {setting[:200]}: cannot read the value '{text[:200]}'.") from None
     return values

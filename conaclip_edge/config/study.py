@@ -21,8 +21,8 @@ class StudyConfig(Config):
     """A study: which supervisions are tried on top of the baseline, how often, and what is swept of the final graph."""
 
     name: str = "study"
-    recipe: DistillConfig = Field(DistillConfig(), description="all runs share it; its own seed and graph do not count")
-    seeds: int = Field(3, gt=0, description="runs of each graph")
+    recipe: DistillConfig = Field(description="all runs share it; its own seed and graph do not count")
+    seeds: int = Field(3, gt=0, description="runs per graph")
     cells: tuple[str, ...] = Field((), description="'learning type/loss' of the table; left out: every meaningful one")
     most: int | None = Field(None, ge=0, description="cells tried on the path at most; left out: all that help alone")
     temperatures: tuple[float, ...] = Field((), description="factors on all fixed temperatures of the final graph")

@@ -10,8 +10,8 @@ from conaclip_edge.benchmarks.commands import benchmark, benchmark_text, default
 from conaclip_edge.benchmarks.schema.report import BenchmarkReport, read_report
 from conaclip_edge.bundle.manifest import read_manifest
 from conaclip_edge.bundle.write import embedding_space
-from conaclip_edge.config.distill import TeacherConfig
-from conaclip_edge.config.load import distill_recipe
+from conaclip_edge.config.benchmark import BenchmarkConfig
+from conaclip_edge.config.load import distill_recipe, teacher_recipe
 from conaclip_edge.data.load import read_pairs
 from conaclip_edge.data.pairs import Pairs
 from conaclip_edge.distill.teacher.join_towers import train_teacher
@@ -40,7 +40,7 @@ def demo(home: Path) -> BenchmarkReport:
     teacher = home / "teacher"
     if not (teacher / "training.json").exists():
         say("1/5 teacher: EfficientNet-Lite0 and MiniLM joined by a head")
-        train_teacher(TeacherConfig(name="demo-teacher"), teacher)
+        train_teacher(teacher_recipe(None, ["name=demo-teacher"]), teacher)
     say("2/5 students: the same recipe with three graphs")
     config = distill_recipe(None, []).model_copy(update={"name": "demo", "teacher": str(teacher)})
     # all at once: on two cores the third would otherwise train alone while a core stands idle
@@ -63,13 +63,13 @@ def demo(home: Path) -> BenchmarkReport:
         export_bundle(student, export_configs("all"), bundle, replace=True)
     if not benchmarked(bundle):
         say("4/5 benchmark: latency, memory, size and recall of the bundle's files")
-        benchmark(bundle)
+        benchmark(bundle, BenchmarkConfig())
     pictures = home / "pictures"
     if not pictures.is_dir():
         with atomic_folder(pictures) as folder:
             named_pictures(read_pairs(config.data), folder)
     say("5/5 index: all pictures of the data set, to be searched")
-    index_pictures(bundle, pictures, home / "index", None, None, False)
+    index_pictures(bundle, pictures, home / "index")
     return read_report(default_report(bundle) / "report.json")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from conaclip_edge.distill.graph import Embeddings
+from conaclip_edge.distill.embeddings import Embeddings
 
 
 class TeacherQueue:

@@ -19,6 +19,7 @@ from conaclip_edge.config.distill import DistillConfig
 from conaclip_edge.config.graph import Term
 from conaclip_edge.distill import graph as interaction
 from conaclip_edge.distill.all_gather import gather
+from conaclip_edge.distill.embeddings import Embeddings
 from conaclip_edge.distill.loss_curves import draw_curves
 from conaclip_edge.distill.negative_queue import TeacherQueue
 from conaclip_edge.distill.optimizer import make_optimizer
@@ -194,13 +195,13 @@ def train(run: Run, student: DualEncoder, accelerator: Accelerator, folder: RunF
 
 def embed(
     run: Run, model: torch.nn.Module, rows: BatchRows, accelerator: Accelerator, queue: TeacherQueue
-) -> tuple[interaction.Embeddings, Tensor]:
+) -> tuple[Embeddings, Tensor]:
     """Encode this process's share of a batch and gather all of it, gradients included."""
     device = accelerator.device
     mine = slice(accelerator.process_index, None, accelerator.num_processes)
     pictures = run.inputs.pictures(rows.pictures[mine], rows.views[mine]).to(device)
     si, st, scale = model(pictures, pad([run.inputs.ids[text] for text in rows.texts[mine]], run.pad_id).to(device))
-    batch = interaction.Embeddings(
+    batch = Embeddings(
         si=gather(si.float(), accelerator.num_processes),
         ti=run.inputs.teacher_pictures(rows.pictures, rows.views).to(device),
         st=gather(st.float(), accelerator.num_processes),
@@ -220,7 +221,7 @@ def pad(rows: Sequence[list[int]], pad_id: int) -> Tensor:
     return torch.tensor([row + [pad_id] * (longest - len(row)) for row in rows], dtype=torch.int32)
 
 
-def gradient_norms(terms: Sequence[Term], values: dict[str, Tensor], batch: interaction.Embeddings) -> dict[str, float]:
+def gradient_norms(terms: Sequence[Term], values: dict[str, Tensor], batch: Embeddings) -> dict[str, float]:
     """Norm of each weighted term's gradient at the student's embeddings: who pulls how hard."""
     norms = {}
     for term in terms:

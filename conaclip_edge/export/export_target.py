@@ -2,62 +2,61 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from conaclip_edge.bundle.golden import Golden
-from conaclip_edge.bundle.manifest import CalibrationSet, ExportedFile
-from conaclip_edge.bundle.write import Export
+from conaclip_edge.bundle.manifest import CalibrationSet, ExportedFile, Gate
+from conaclip_edge.bundle.write import TargetFiles
 from conaclip_edge.config.export import ExportConfig
-from conaclip_edge.errors import UserError
-from conaclip_edge.export.gate.gate import Outputs, blame, measure, pair_shortfalls, run_file, shortfalls
+from conaclip_edge.export.gate.gate import (
+    FileEmbeddings,
+    compare_with_student,
+    gate_failures,
+    pair_failures,
+    run_file,
+    worst_layers,
+)
 from conaclip_edge.export.gate.held_out import HeldOut
 from conaclip_edge.export.quantize.calibration import Calibration
 from conaclip_edge.export.quantize.sensitivity import sensitivity
 from conaclip_edge.export.quantize.smoothquant import smooth
-from conaclip_edge.export.towers.towers import Towers, build_towers
+from conaclip_edge.export.report import TargetCosts
+from conaclip_edge.export.targets import Target
+from conaclip_edge.export.towers.towers import build_towers
 from conaclip_edge.models.student.checkpoint import load_student, parameter_counts
-from conaclip_edge.runtime.open_tower import open_tower
-from conaclip_edge.system.progress import quiet_libraries, say
+from conaclip_edge.runtime.open_tower import open_tower, suffixes_of
+from conaclip_edge.system.progress import say
 
-Exporter = Callable[[Towers, Calibration, ExportConfig, Path], dict[str, Any]]
-
-# target -> the module that exports it, and the packages that it needs
-EXPORTERS = {
-    "onnx": ("conaclip_edge.export.onnx.export", "onnx onnxscript onnxruntime"),
-    "executorch": ("conaclip_edge.export.executorch.export", "executorch torchao"),
-    "coreml": ("conaclip_edge.export.coreml.export", "coremltools"),
-}
-TOWERS = ("image", "text")
-_RUNNABLE = (".onnx", ".ort", ".pte", ".mlpackage")
+TowerName = Literal["image", "text"]
+TOWERS: tuple[TowerName, ...] = ("image", "text")
 
 
 @dataclass(frozen=True)
-class Job:
-    """What one target needs.
+class TargetExport:
+    """What the export of one target needs; it can be sent to another process.
 
     Attributes:
         checkpoint: folder of the student.
         name: of the student.
+        target: row of the table of targets.
         config: target, precision and bars.
         calibration: train pairs; empty where the precision needs none.
         held: held-out pairs.
         golden: golden vectors.
         folder: an empty folder for the files.
         threads: CPU threads.
-        list_sensitivity: list each layer's damage even if the files pass.
+        list_sensitivity: list each layer's quantisation error even if the files pass.
     """
 
     checkpoint: Path
     name: str
+    target: Target
     config: ExportConfig
     calibration: Calibration
     held: HeldOut
@@ -66,107 +65,107 @@ class Job:
     threads: int
     list_sensitivity: bool = False
 
+    @property
+    def title(self) -> str:
+        """What the target is called in messages and reports."""
+        return self.target.title_of(self.config)
+
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of one target.
+class TargetResult:
+    """One exported target.
 
     Attributes:
-        config: of the job.
-        export: the files with their rows.
-        failures: why they do not pass, one sentence a file; empty if they do.
-        sensitivity: layer -> damage, where it was asked for or helps to explain a failure.
-        seconds: of exporting and of running the files.
-        peak_rss_bytes: of the process so far.
+        title: what it is called in messages and reports.
+        files: what a bundle is extended by.
+        failures: why the files do not pass the gate, one sentence for each file or tower; empty if they pass.
+        costs: time, memory and sensitivity.
     """
 
-    config: ExportConfig
-    export: Export
+    title: str
+    files: TargetFiles
     failures: tuple[str, ...]
-    sensitivity: dict[str, float]
-    seconds: dict[str, float]
-    peak_rss_bytes: int
+    costs: TargetCosts
 
 
-def title(config: ExportConfig) -> str:
-    """Name a target in messages."""
-    return f"{place(config)} {config.precision}"
+def export_target(export: TargetExport) -> TargetResult:
+    """Export both towers, run the files over held-out and golden inputs, and compare them with the student."""
+    torch.set_num_threads(export.threads)
+    target, config, held = export.target, export.config, export.held
+    student = load_student(export.checkpoint)
+    parameters = parameter_counts(student.model)
+    towers = build_towers(student.model, export.name)
 
-
-def place(config: ExportConfig) -> str:
-    """Return the folder of a target in a bundle; ExecuTorch's second delegate has one of its own."""
-    other = config.target == "executorch" and config.backend == "coreml"
-    return "executorch-coreml" if other else config.target
-
-
-def exporter(target: str) -> Exporter:
-    """Return the function that exports a target.
-
-    Raises:
-        UserError: a package that it needs is not installed.
-    """
-    module, packages = EXPORTERS[target]
-    try:
-        found: Exporter = import_module(module).export
-    except ImportError as error:
-        raise UserError(
-            f"target '{target}' cannot be exported on this host: {error}. Install it: pip install {packages}"
-        ) from error
-    return found
-
-
-def run_job(job: Job) -> Outcome:
-    """Export both towers, run the files over held-out and golden inputs, and compare them with the bars."""
-    torch.set_num_threads(job.threads)
-    config, label = job.config, title(job.config)
-    student = load_student(job.checkpoint)
-    towers = build_towers(student.model, job.name)
-    pad_id, counts = student.tokenizer.pad_id, parameter_counts(student.model)
-    say(f"{label}: exporting")
+    say(f"{export.title}: exporting")
     started = time.monotonic()
-    notes = exporter(config.target)(towers, job.calibration, config, job.folder)
+    notes = target.exporter()(towers, export.calibration, config, export.folder)
     exported = time.monotonic()
+
     files: list[ExportedFile] = []
     failures: list[str] = []
-    lost: dict[str, float] = {}
-    for suffix, pair in written(job.folder, config).items():
-        say(f"{label}: running {suffix} files on {len(job.held.pictures)} pictures, {len(job.held.texts)} captions")
-        outputs = {tower: _outputs(path, tower, job, pad_id) for tower, path in pair.items()}
-        gates = measure(outputs, job.held, job.golden)
+    lost: dict[str, float] = {}  # tower -> 1 - mean cosine, of the towers that fail
+    for suffix, paths in written_files(export).items():
+        say(f"{export.title}: running {suffix} files on {len(held.pictures)} pictures, {len(held.texts)} captions")
+        outputs: dict[str, FileEmbeddings] = {}
+        for tower, path in paths.items():
+            runtime, label = open_tower(path, export.threads), f"{export.title}: {path.name}"
+            outputs[tower] = run_file(runtime, tower, held, export.golden, student.tokenizer.pad_id, label)
+        gates = compare_with_student(outputs, held, export.golden)
         failed = False
-        for tower, gate in gates.items():
-            files.append(_row(job, pair[tower], tower, counts[tower], notes, gate))
-            missed = shortfalls(gate, config, job.golden)
-            if missed:
+        for tower, path in paths.items():
+            gate = gates[tower]
+            files.append(_manifest_entry(export, path, tower, parameters[tower], notes, gate))
+            if found := gate_failures(gate, config, export.golden):
                 failed = True
-                failures.append(f"{pair[tower].name}: {', '.join(missed)}")
+                failures.append(f"{path.name}: {', '.join(found)}")
                 lost[tower] = max(lost.get(tower, 0.0), 1 - gate.cosine.mean)
-        if not failed and (missed := pair_shortfalls(gates["image"], config)):
-            failures.append(f"both {suffix} files together: {', '.join(missed)}")
+        if not failed and (found := pair_failures(gates["image"], config)):
+            failures.append(f"both {suffix} files together: {', '.join(found)}")
             lost |= {tower: 1 - gate.cosine.mean for tower, gate in gates.items()}
-    damage: dict[str, float] = {}
-    if config.precision == "int8" and (lost or job.list_sensitivity):
-        damage = sensitivity(smooth(towers, job.calibration, config.smoothing), job.calibration)
-        failures += [f"{tower} tower: {blame(damage, tower, value)}" for tower, value in lost.items()]
-    return Outcome(
-        config,
-        Export(job.folder, place(config), tuple(files)),
+
+    errors: dict[str, float] = {}
+    if config.precision == "int8" and (lost or export.list_sensitivity):
+        errors = sensitivity(smooth(towers, export.calibration, config.smoothing), export.calibration)
+        failures += [f"{tower} tower: {worst_layers(errors, tower, value)}" for tower, value in lost.items()]
+    seconds = {"export": round(exported - started, 1), "gate": round(time.monotonic() - exported, 1)}
+    return TargetResult(
+        export.title,
+        TargetFiles(export.folder, target.folder_of(config), tuple(files)),
         tuple(failures),
-        damage,
-        {"export": round(exported - started, 1), "gate": round(time.monotonic() - exported, 1)},
-        peak_rss(),
+        TargetCosts(seconds=seconds, peak_rss_bytes=peak_rss(), sensitivity=errors),
     )
 
 
-def written(folder: Path, config: ExportConfig) -> dict[str, dict[str, Path]]:
-    """Return suffix -> tower -> file of what an exporter left in a folder and can be run."""
-    found: dict[str, dict[str, Path]] = {}
-    for suffix in _RUNNABLE:
-        paths = {tower: folder / f"{tower}.{config.precision}{suffix}" for tower in TOWERS}
+def written_files(export: TargetExport) -> dict[str, dict[TowerName, Path]]:
+    """Return suffix -> tower -> file of what an exporter wrote and a runtime opens."""
+    found: dict[str, dict[TowerName, Path]] = {}
+    for suffix in suffixes_of(export.target.name):
+        paths = {tower: export.folder / f"{tower}.{export.config.precision}{suffix}" for tower in TOWERS}
         if any(path.exists() for path in paths.values()):
             found[suffix] = paths
-    assert found, f"the exporter of {config.target} left no file that can be run in {folder}"
+    assert found, f"the exporter of {export.target.name} left no file that can be run in {export.folder}"
     return found
+
+
+def _manifest_entry(
+    export: TargetExport, path: Path, tower: TowerName, parameters: int, notes: dict[str, Any], gate: Gate
+) -> ExportedFile:
+    target, config, calibration = export.target, export.config, export.calibration
+    of_both = {key: value for key, value in notes.items() if key not in TOWERS}
+    of_tower = of_both | notes.get(tower, {})
+    return ExportedFile(
+        path=f"{target.folder_of(config)}/{path.name}",
+        target=target.name,
+        precision=config.precision,
+        tower=tower,
+        backend=target.backend_of(config),
+        size=sum(file.stat().st_size for file in (path, *path.rglob("*")) if file.is_file()),
+        float_size=4 * parameters,
+        settings=config.model_dump(mode="json", exclude={"target", "precision", "backend"}),
+        notes={key: value for key, value in of_tower.items() if key != "seconds"},  # which differ from run to run
+        calibration=CalibrationSet(sha256=calibration.sha256, pairs=len(calibration)) if len(calibration) else None,
+        gate=gate,
+    )
 
 
 def peak_rss() -> int:
@@ -175,43 +174,3 @@ def peak_rss() -> int:
 
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def size_of(path: Path) -> int:
-    """Return the bytes of a file, or of all files of a folder."""
-    return sum(file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file())
-
-
-def _outputs(path: Path, tower: str, job: Job, pad_id: int) -> Outputs:
-    loaded = open_tower(path, job.threads)
-    return run_file(loaded, tower, job.held, job.golden, pad_id, f"{title(job.config)}: {path.name}")
-
-
-def _row(job: Job, path: Path, tower: Any, parameters: int, notes: dict[str, Any], gate: Any) -> ExportedFile:
-    config, calibration = job.config, job.calibration
-    return ExportedFile(
-        path=f"{place(config)}/{path.name}",
-        target=config.target,
-        precision=config.precision,
-        tower=tower,
-        backend={"onnx": "onnxruntime", "coreml": "coreml", "executorch": config.backend}[config.target],
-        size=size_of(path),
-        float_size=4 * parameters,
-        settings=config.model_dump(mode="json", exclude={"target", "precision", "backend"}),
-        notes=_for_tower(notes, tower),
-        calibration=CalibrationSet(sha256=calibration.sha256, pairs=len(calibration)) if len(calibration) else None,
-        gate=gate,
-    )
-
-
-def _for_tower(notes: dict[str, Any], tower: str) -> dict[str, Any]:
-    """Keep what an exporter says of one tower and of both, but for its timings, which differ from run to run."""
-    both = {key: value for key, value in notes.items() if key not in TOWERS}
-    merged = both | notes.get(tower, {})
-    return {key: value for key, value in merged.items() if key != "seconds"}
-
-
-def begin_process() -> None:
-    """Keep libraries quiet in a process that runs beside others, and turn bars off: they would overwrite each other."""
-    quiet_libraries()
-    os.environ["TERM"] = "dumb"

@@ -1,28 +1,149 @@
-"""From `--target`, `--precision` and `--set` to what is exported."""
+"""The table of export targets, and what `--target`, `--precision` and `--set` ask for of it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import get_args
+from typing import Any
 
 from conaclip_edge.config.export import ExportConfig
 from conaclip_edge.config.parse import load_yaml, override, parse
-from conaclip_edge.errors import UserError, unknown
-from conaclip_edge.export.matrix import supported
+from conaclip_edge.errors import NotInstalled, UserError, unknown
+from conaclip_edge.system.extras import extras_needed
 
-TARGETS: tuple[str, ...] = get_args(ExportConfig.model_fields["target"].annotation)
+# (Towers, Calibration, ExportConfig, folder) -> notes. The first two come with torch, which takes seconds to import,
+# and a wrong target is to be reported at once.
+Exporter = Callable[..., dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What one export target is; `conaclip_edge.runtime.open_tower.RUNTIMES` says what opens its files.
+
+    Attributes:
+        name: as `--target` has it, and the folder in the bundle.
+        module: imported when it is needed. Its `export(towers, calibration, config, folder)` writes
+            `{image,text}.<precision><suffix>` for each suffix of the target into the folder and returns notes for the
+            manifest: those of one tower are under "image" or "text", seconds of work under "seconds". Which packages it
+            may need is in `conaclip_edge.system.extras`.
+        precisions: precision -> what is done to weights and activations.
+        backend: what runs the files on the device.
+        other_backends: those that the setting `backend` can name instead; each has a folder of its own in the bundle.
+    """
+
+    name: str
+    module: str
+    precisions: dict[str, str]
+    backend: str
+    other_backends: tuple[str, ...] = ()
+
+    def exporter(self) -> Exporter:
+        """Import and return the function that exports to this target.
+
+        Raises:
+            NotInstalled: a package that it needs is not installed; the message names the extra that brings it.
+        """
+        try:
+            with extras_needed():
+                found: Exporter = import_module(self.module).export
+        except NotInstalled as error:
+            raise NotInstalled(f"target '{self.name}' cannot be exported on this host: {error}") from error
+        return found
+
+    def backend_of(self, config: ExportConfig) -> str:
+        """Return what runs the files of a config on the device."""
+        return config.backend if config.backend in self.other_backends else self.backend
+
+    def folder_of(self, config: ExportConfig) -> str:
+        """Return the folder in the bundle for the files of a config, e.g. "onnx" or "executorch-coreml"."""
+        backend = self.backend_of(config)
+        return self.name if backend == self.backend else f"{self.name}-{backend}"
+
+    def title_of(self, config: ExportConfig) -> str:
+        """Return what a config is called in messages and reports, e.g. "onnx int8"."""
+        return f"{self.folder_of(config)} {config.precision}"
+
+
+_TARGETS = (
+    Target(
+        "onnx",
+        module="conaclip_edge.export.onnx.export",
+        precisions={
+            "fp32": "as trained",
+            "fp16": "weights and activations float16, normalisation float32",
+            "int8": "linear layers: int8 weights, activations quantised as they come; convolutions and token table: "
+            "int8 weights, float arithmetic",
+        },
+        backend="onnxruntime",
+    ),
+    Target(
+        "executorch",
+        module="conaclip_edge.export.executorch.export",
+        precisions={
+            "fp32": "as trained",
+            "int8": "linear layers and 1x1 convolutions: int8 weights, activations quantised as they come; other "
+            "convolutions: weights and activations int8 with calibrated ranges; token table: int8 rows, float "
+            "arithmetic",
+        },
+        backend="xnnpack",
+        other_backends=("coreml",),
+    ),
+    Target(
+        "coreml",
+        module="conaclip_edge.export.coreml.export",
+        precisions={
+            "fp16": "weights and activations float16",
+            "int8": "int8 weights, float16 arithmetic; or int8 activations too in the image tower, with calibrated "
+            "ranges, where they do no harm",
+        },
+        backend="coreml",
+    ),
+)
+TARGETS: dict[str, Target] = {target.name: target for target in _TARGETS}
+
+
+_DEFAULT_BACKEND: str = ExportConfig.model_fields["backend"].default
+
+
+def find_target(config: ExportConfig) -> Target:
+    """Return the row of the table that a config asks for.
+
+    Raises:
+        UserError: an unknown target, or a precision or backend that the target does not have; names those that it has.
+    """
+    if config.target not in TARGETS:
+        raise unknown("target", config.target, TARGETS)
+    target = TARGETS[config.target]
+    if config.precision not in target.precisions:
+        others = sorted(name for name, other in TARGETS.items() if config.precision in other.precisions)
+        raise UserError(
+            f"target '{target.name}' has no precision '{config.precision}'. Known: "
+            f"{', '.join(sorted(target.precisions))}. '{config.precision}' is possible for: {', '.join(others)}."
+        )
+    if config.backend == _DEFAULT_BACKEND:
+        return target
+    if not target.other_backends:
+        of = [name for name, other in TARGETS.items() if config.backend in other.other_backends] or ["no target"]
+        raise UserError(
+            f"backend '{config.backend}' is a delegate of {', '.join(of)}; target '{target.name}' has no choice."
+        )
+    if config.backend not in (known := (target.backend, *target.other_backends)):
+        raise unknown("backend", config.backend, known, where=f"target '{target.name}'")
+    return target
 
 
 def export_configs(target: str, settings: list[str] | None = None, precision: str | None = None) -> list[ExportConfig]:
     """Return what to export.
 
     Args:
-        target: onnx, executorch or coreml; "all" of them; or a YAML file of ExportConfig's keys.
+        target: a name in `TARGETS`; "all" of them; or a YAML file of ExportConfig's keys.
         settings: `key=value`, over the file's and the defaults.
         precision: over both.
 
     Raises:
-        UserError: an unknown target or key, or a precision that a target does not have.
+        UserError: an unknown target or key, or a precision or backend that a target does not have.
     """
     asked = [*(settings or []), *([f"precision={precision}"] if precision else [])]
     if target.endswith((".yaml", ".yml")):
@@ -33,11 +154,7 @@ def export_configs(target: str, settings: list[str] | None = None, precision: st
     else:
         raise unknown("target", target, ("all", *TARGETS, "a .yaml file"), where="--target")
     for config in configs:
-        supported(config.target, config.precision)
-        if config.backend != "xnnpack" and config.target != "executorch":
-            raise UserError(
-                f"backend '{config.backend}' is a delegate of executorch; target '{config.target}' has none."
-            )
+        find_target(config)
     return configs
 
 

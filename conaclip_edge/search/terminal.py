@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import io
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from conaclip_edge.data.preprocess import BadPicture, decode
 
@@ -24,8 +25,8 @@ def shows_pictures() -> Protocol | None:
     return None
 
 
-def hits_table(hits: list[dict[str, Any]], terminal: bool) -> str:
-    """Format hits as a table; where it is no terminal, no line is broken."""
+def hits_table(hits: Sequence[tuple[str, float]], terminal: bool) -> str:
+    """Format hits (path, score) as a table; where it is no terminal, no line is broken."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -34,21 +35,21 @@ def hits_table(hits: list[dict[str, Any]], terminal: bool) -> str:
     table.add_column("", justify="right")
     table.add_column("score", justify="right")
     table.add_column("picture", overflow="fold")
-    for place, hit in enumerate(hits, 1):
-        table.add_row(str(place), f"{hit['score']:.3f}", Text(_plain(hit["path"])))
-    width = None if terminal else 20 + max((len(hit["path"]) for hit in hits), default=0)
+    for rank, (path, score) in enumerate(hits, 1):
+        table.add_row(str(rank), f"{score:.3f}", Text(_plain(path)))
+    width = None if terminal else 20 + max((len(path) for path, _ in hits), default=0)
     text = io.StringIO()
     Console(file=text, width=width, color_system=None, legacy_windows=False).print(table)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
 
 
-def hits_with_pictures(hits: list[dict[str, Any]], protocol: Protocol) -> str:
-    """Format hits as lines, each under its thumbnail."""
+def hits_with_pictures(hits: Sequence[tuple[str, float]], protocol: Protocol) -> str:
+    """Format hits (path, score) as lines, each under its thumbnail."""
     parts = []
-    for place, hit in enumerate(hits, 1):
-        thumbnail = _thumbnail(Path(hit["path"]))
+    for rank, (path, score) in enumerate(hits, 1):
+        thumbnail = _thumbnail(Path(path))
         shown = (_kitty if protocol == "kitty" else _iterm2)(thumbnail) + "\n" if thumbnail else ""
-        parts.append(f"{shown}{place:>3}  {hit['score']:.3f}  {_plain(hit['path'])}")
+        parts.append(f"{shown}{rank:>3}  {score:.3f}  {_plain(path)}")
     return "\n".join(parts)
 
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -27,6 +26,7 @@ from conaclip_edge.search.hnsw_graph import (
 from conaclip_edge.search.index import graph_file, written
 from conaclip_edge.search.picture_folder import PictureFile, Walk, check_folder, pixels, read, read_heic, walk
 from conaclip_edge.search.query import check_space
+from conaclip_edge.search.report import BrokenPicture, IndexReport
 from conaclip_edge.search.sqlite_store import (
     FILE,
     LOCK,
@@ -53,12 +53,8 @@ class Writer:
         self.sidecar, self.pictures = sidecar, pictures
         self._encode, self._workers = encode, workers
 
-    def update(self) -> dict[str, Any]:
+    def update(self) -> IndexReport:
         """Bring the index up to date.
-
-        Returns:
-            {"index", "pictures": indexed now, "encoded", "reused": of bytes that were known, "dropped",
-            "broken": [{"path", "reason"}], "seconds"}.
 
         Raises:
             UserError: no picture in the folder, or the folder vanished; what was encoded is kept.
@@ -85,15 +81,15 @@ class Writer:
         self.sidecar.drop(dropped)
         self.fold()
         broken = {**self.sidecar.broken(), **there.unreadable}
-        return {
-            "index": str(self.sidecar.folder),
-            "pictures": len(self.sidecar),
-            "encoded": encoded,
-            "reused": reused,
-            "dropped": sum(seen[path].key is not None for path in dropped),
-            "broken": [{"path": path, "reason": reason} for path, reason in broken.items()],
-            "seconds": round(time.monotonic() - began, 3),
-        }
+        return IndexReport(
+            index=str(self.sidecar.folder),
+            pictures=len(self.sidecar),
+            encoded=encoded,
+            reused=reused,
+            dropped=sum(seen[path].key is not None for path in dropped),
+            broken=tuple(BrokenPicture(path=path, reason=reason) for path, reason in broken.items()),
+            seconds=round(time.monotonic() - began, 3),
+        )
 
     def fold(self) -> None:
         """Take waiting pictures into the graph if they are many; build it anew if it is damaged or much was removed."""

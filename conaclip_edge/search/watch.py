@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
 
 from watchfiles import watch
 
 from conaclip_edge.errors import UserError
+from conaclip_edge.search.report import IndexReport
 from conaclip_edge.search.update import Writer
 from conaclip_edge.system.progress import say
 
@@ -15,16 +15,16 @@ _QUIET_MS = 500  # without a change before the folder is looked at: a copy of ma
 _LONGEST_MS = 5000  # of changes without a pause
 
 
-def keep_current(writer: Writer, outcome: dict[str, Any], stop: threading.Event | None = None) -> dict[str, Any]:
+def keep_current(writer: Writer, report: IndexReport, stop: threading.Event | None = None) -> IndexReport:
     """Update an index whenever its folder changes.
 
     Args:
         writer: of the index, brought up to date before.
-        outcome: of that update.
+        report: of that update.
         stop: ends the watch when it is set; Ctrl-C does, too.
 
     Returns:
-        The outcome of the last update.
+        The report of the last update that changed anything.
     """
     say(f"watching {writer.pictures}; Ctrl-C ends it")
     changes = watch(
@@ -46,9 +46,7 @@ def keep_current(writer: Writer, outcome: dict[str, Any], stop: threading.Event 
             except UserError as error:
                 say(f"waiting: {error}")
                 continue
-            if new["encoded"] or new["reused"] or new["dropped"]:
-                outcome = new
-                say(
-                    f"{new['encoded']} encoded, {new['reused']} reused, {new['dropped']} dropped: {new['pictures']} now"
-                )
-    return outcome
+            if new.encoded or new.reused or new.dropped:
+                report = new
+                say(f"{new.encoded} encoded, {new.reused} reused, {new.dropped} dropped: {new.pictures} now")
+    return report

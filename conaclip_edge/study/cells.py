@@ -4,27 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from conaclip_edge.config.graph import LOSSES, GraphConfig, Term
+from conaclip_edge.config.graph import GraphConfig, Term
 from conaclip_edge.config.study import StudyConfig
-from conaclip_edge.distill.graph import LEARNING_TYPES, PRESETS, losses_for
+from conaclip_edge.distill.embeddings import LEARNING_TYPES
+from conaclip_edge.distill.graph import PRESETS
+from conaclip_edge.distill.supervisions import SUPERVISIONS, losses_for
 from conaclip_edge.errors import unknown
 
 BASELINE = "inter-ss/infonce"
-# (weight, fixed temperature) that a supervision is added with: those of the preset all-types, where it has them; the
-# symmetric distance gets its standard form's.
-ADDED: dict[str, tuple[float, float | None]] = {
-    "infonce": (1.0, 0.05),
-    "fd": (5.0, None),
-    "sd": (5.0, None),
-    "kl": (1.0, 0.05),
-    "sym-sd": (5.0, None),
-    "sym-kl": (0.5, 0.05),
-}
 
 
 def all_cells() -> tuple[str, ...]:
     """Return "learning type/loss" of everything that can be added to the baseline."""
-    names = [f"{kind}/{loss}" for kind in LEARNING_TYPES for loss in LOSSES if loss in losses_for(kind)]
+    names = [f"{kind}/{loss}" for kind in LEARNING_TYPES for loss in losses_for(kind)]
     return tuple(name for name in names if name != BASELINE)
 
 
@@ -47,7 +39,7 @@ def graph_of(cells: Sequence[str], temperature: float = 1.0, weight: float = 1.0
     terms = list(PRESETS["infonce"])
     for name in sorted(cells, key=all_cells().index):
         edge, loss = name.split("/")
-        own, fixed = ADDED[loss]
+        own, fixed = SUPERVISIONS[loss].weight, SUPERVISIONS[loss].temperature
         terms.append(
             Term(edge=edge, loss=loss, weight=own * weight, temperature=None if fixed is None else fixed * temperature)
         )

@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from conaclip_edge.benchmarks.measure.machine import environment
 from conaclip_edge.benchmarks.report import svg_charts as charts
+from conaclip_edge.distill.supervisions import SUPERVISIONS
 from conaclip_edge.system.files import atomic_file, write_json
 
 TYPES = {
@@ -21,14 +22,6 @@ TYPES = {
     "inter-ts": "across modalities, teacher and student",
     "intra-ss": "within a modality, student alone",
     "inter-ss": "across modalities, student alone",
-}
-LOSSES = {
-    "infonce": "InfoNCE",
-    "fd": "FD",
-    "sd": "SD",
-    "kl": "KL-Div",
-    "sym-sd": "Sym-SD",
-    "sym-kl": "Sym-KL-Div",
 }
 
 
@@ -59,7 +52,7 @@ def render_study(found: dict[str, Any]) -> str:
         css=Markup(files("conaclip_edge.benchmarks.report").joinpath("report.css").read_text("utf-8")),
         s=found,
         types=TYPES,
-        losses=LOSSES,
+        losses={name: one.title for name, one in SUPERVISIONS.items()},
         most=max(most, 1e-9),
         sizes=_sizes(found),
         sweeps=[(axis, rows) for axis, rows in found["sweeps"].items() if rows],

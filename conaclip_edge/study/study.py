@@ -15,10 +15,11 @@ from conaclip_edge.config.model import StudentConfig
 from conaclip_edge.config.parse import parse
 from conaclip_edge.config.study import SizeConfig, StudyConfig
 from conaclip_edge.distill.graph import expand
+from conaclip_edge.distill.supervisions import SUPERVISIONS
 from conaclip_edge.distill.training_data import Ready, prepare
 from conaclip_edge.errors import Interrupted, UserError
 from conaclip_edge.models.student.presets import student_shape
-from conaclip_edge.study.cells import ADDED, BASELINE, chosen_cells, graph_of
+from conaclip_edge.study.cells import BASELINE, chosen_cells, graph_of
 from conaclip_edge.study.scheduler import Bench
 from conaclip_edge.study.statistics import candidates, summary
 from conaclip_edge.system.locks import only_run
@@ -73,7 +74,9 @@ def study(config: StudyConfig, out: Path, jobs: int | None = None) -> dict[str, 
         "runs": {"all": bench.finished, "done_now": bench.done_now},
         "dataset": {"name": ready.pairs.name, "fingerprint": ready.pairs.fingerprint, **counts},
         "teacher": {"name": ready.teacher.name, "fingerprint": ready.teacher.fingerprint},
-        "added_with": {loss: {"weight": weight, "temperature": fixed} for loss, (weight, fixed) in ADDED.items()},
+        "added_with": {
+            name: {"weight": one.weight, "temperature": one.temperature} for name, one in SUPERVISIONS.items()
+        },
         "config": config.model_dump(mode="json"),
         **found,
     }

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from conaclip_edge.bundle import open as opened
 from conaclip_edge.bundle.integrity import check_members
 from conaclip_edge.bundle.members import hashed
 from conaclip_edge.bundle.open import open_bundle
 from conaclip_edge.errors import UserError
+from conaclip_edge.runtime.open_tower import RUNTIMES, Runtime
 from conaclip_edge.system.files import read_json, sha256_file, write_json
 from tests.helpers.search.small_index import write_bundle, write_pictures
 
@@ -25,13 +25,17 @@ def flip(path: Path) -> None:
     path.write_bytes(data)
 
 
-def told(folder: Path, name: str, reason: str) -> str:
+def no_runtime(path: Path, threads: int) -> None:
+    pytest.fail(f"a runtime was given {path}, which was changed")
+
+
+def message(folder: Path, name: str, reason: str) -> str:
     return f"bundle {folder} is not run: {name} {reason}. Look at all of it: conaclip-edge verify {folder}"
 
 
 def altered(folder: Path, name: str, before: str) -> str:
     found = sha256_file(folder / name)
-    return told(folder, name, f"has sha256 {found[:12]}.., the manifest says {before[:12]}..")
+    return message(folder, name, f"has sha256 {found[:12]}.., the manifest says {before[:12]}..")
 
 
 @pytest.mark.parametrize("name", [IMAGE, TEXT, "tokenizer.json"])
@@ -42,7 +46,7 @@ def test_one_changed_bit_of_a_member_is_named_and_no_runtime_sees_it(
     assert open_bundle(folder, "onnx").image_size == 8
     before = sha256_file(folder / name)
     flip(folder / name)
-    monkeypatch.setattr(opened, "open_tower", lambda *_: pytest.fail("a runtime was given a changed file"))
+    monkeypatch.setitem(RUNTIMES, ".onnx", Runtime("onnx", __name__, "no_runtime"))
     with pytest.raises(UserError, match=f"^{re.escape(altered(folder, name, before))}$"):
         open_bundle(folder, "onnx")
 
@@ -51,7 +55,7 @@ def test_one_changed_bit_of_a_member_is_named_and_no_runtime_sees_it(
 def test_a_manifest_that_lists_no_hash_is_no_leave_to_run(members: object, tmp_path: Path) -> None:
     folder = write_bundle(tmp_path / "bundle")
     write_json(folder / "manifest.json", read_json(folder / "manifest.json", "") | {"members": members})
-    with pytest.raises(UserError, match=f"^{re.escape(told(folder, IMAGE, 'is not listed in the manifest'))}$"):
+    with pytest.raises(UserError, match=f"^{re.escape(message(folder, IMAGE, 'is not listed in the manifest'))}$"):
         open_bundle(folder, "onnx")
 
 
@@ -88,12 +92,12 @@ def test_index_search_serve_and_evaluate_refuse_a_changed_member(tmp_path: Path)
 
     folder, index = write_bundle(tmp_path / "bundle"), tmp_path / "index"
     pictures = write_pictures(tmp_path / "pictures", 3)
-    index_pictures(folder, pictures, index, None, None, False)
+    index_pictures(folder, pictures, index)
     before = sha256_file(folder / TEXT)
     flip(folder / TEXT)
     line = altered(folder, TEXT, before)
     for run in (
-        lambda: index_pictures(folder, pictures, index, None, None, False),
+        lambda: index_pictures(folder, pictures, index),
         lambda: search_pictures(index, "red", 1, None, None),
         lambda: open_searcher(index),  # as `serve` does
         lambda: open_encoder(folder),

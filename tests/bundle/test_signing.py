@@ -123,16 +123,16 @@ def test_a_flipped_bit_in_the_manifest_is_told_with_its_signature(signed, place)
     whole[len(whole) * place // 100] ^= 1
     path.write_bytes(whole)
     report = verify_bundle(Path("bundle"), trusted=[Path("key.pub")])
-    assert report["signature"]["status"] == "altered"
-    assert [problem["kind"] for problem in report["problems"]] == ["signature", "manifest"]
+    assert report.signature.status == "altered"
+    assert [problem.kind for problem in report.problems] == ["signature", "manifest"]
 
 
 def test_line_ends_of_another_system_in_the_manifest_are_a_change(signed):
     path = Path("bundle/manifest.json")
     path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
-    assert [problem["kind"] for problem in verify_bundle(Path("bundle"))["problems"]] == ["signature", "manifest"]
+    assert [problem.kind for problem in verify_bundle(Path("bundle")).problems] == ["signature", "manifest"]
     Path("bundle", SIGNATURE).unlink()
-    assert [problem["kind"] for problem in verify_bundle(Path("bundle"))["problems"]] == ["manifest"]
+    assert [problem.kind for problem in verify_bundle(Path("bundle")).problems] == ["manifest"]
 
 
 @pytest.mark.parametrize("bit", [1, 4, 32])
@@ -142,7 +142,7 @@ def test_any_flipped_bit_of_the_signature_is_found(signed, bit):
     for place in range(len(whole)):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ bit]) + whole[place + 1 :])
         found, problems = check_signature(Path("bundle"), manifest, [Path("key.pub")])
-        assert (found["status"], len(problems)) == ("altered", 1), place
+        assert (found.status, len(problems)) == ("altered", 1), place
 
 
 def test_the_signature_of_another_bundle_does_not_fit(signed, bars):

@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
-from conaclip_edge.bundle import verify
 from conaclip_edge.bundle.manifest import Manifest, digest_of, manifest_text, read_manifest
 from conaclip_edge.bundle.members import Member, hashed, unsafe
-from conaclip_edge.bundle.verify import require_ok, verify_bundle, verify_table
+from conaclip_edge.bundle.verify import VerifyReport, require_ok, verify_bundle, verify_table
 from conaclip_edge.data import preprocess
 from conaclip_edge.errors import GateFailed, UserError
+from conaclip_edge.runtime.open_tower import RUNTIMES, Runtime
 from conaclip_edge.system.extras import not_installed
 from tests.helpers.bar_pictures import SPECIAL
 from tests.helpers.stand_in_exporter import begins_at, blurred, masked_by, not_normalised
@@ -36,24 +36,24 @@ def sound(exported, stand_in, tmp_path) -> Path:
 
 def found(bundle: Path) -> list[tuple[str, str]]:
     """Kind and member of every problem; the report has to be JSON and to agree with itself."""
-    report = json.loads(json.dumps(verify_bundle(bundle)))
-    assert report["ok"] == (not report["problems"])
-    if not report["ok"]:
+    report = verify_bundle(bundle)
+    assert VerifyReport.model_validate_json(report.model_dump_json()) == report
+    assert report.ok == (not report.problems)
+    if not report.ok:
         with pytest.raises(GateFailed) as caught:
             require_ok(report)
-        assert all(problem["member"] in str(caught.value) for problem in report["problems"])
-        assert not any(file["executed"] != "not run" for file in report["files"] if _integrity(report))
-    return [(problem["kind"], problem["member"]) for problem in report["problems"]]
+        assert all(problem.member in str(caught.value) for problem in report.problems)
+        assert not any(file.executed != "not run" for file in report.files if _integrity(report))
+    return [(problem.kind, problem.member) for problem in report.problems]
 
 
-def _integrity(report) -> bool:
-    return any(
-        problem["kind"] in ("altered", "missing", "extra", "link", "unsafe-path") for problem in report["problems"]
-    )
+def _integrity(report: VerifyReport) -> bool:
+    kinds = ("altered", "missing", "extra", "link", "unsafe-path")
+    return any(problem.kind in kinds for problem in report.problems)
 
 
 def resealed(bundle: Path, **changes) -> None:
-    """Write the manifest anew, as someone would who changes a bundle and fits the hashes to it."""
+    """Write the manifest again, as someone would who changes a bundle and fits the hashes to it."""
     manifest = read_manifest(bundle).model_copy(update={"members": hashed(bundle)} | changes)
     manifest = manifest.model_copy(update={"digest": digest_of(manifest)})
     (bundle / "manifest.json").write_text(manifest_text(manifest), "utf-8")
@@ -61,12 +61,12 @@ def resealed(bundle: Path, **changes) -> None:
 
 def test_a_sound_bundle_is_ok_and_says_how_each_file_was_run(sound):
     report = verify_bundle(sound)
-    assert report["ok"]
+    assert report.ok
     require_ok(report)
-    executed = {file["path"]: file["executed"] for file in report["files"]}
+    executed = {file.path: file.executed for file in report.files}
     assert executed["onnx/image.fp16.onnx"] == executed["onnx/text.fp16.ort"] == "native"
     assert executed["coreml/text.fp16.mlpackage"] == "reference"
-    assert all(file["cosine_min"] == pytest.approx(1, abs=1e-5) for file in report["files"])
+    assert all(file.cosine_min == pytest.approx(1, abs=1e-5) for file in report.files)
     text = verify_table(report)
     assert text.splitlines()[-1] == "ok"
     assert "coreml/text.fp16.mlpackage" in text
@@ -194,8 +194,8 @@ def test_another_schema_and_unknown_keys_are_refused(sound):
     for change in ({"schema": "conaclip-edge/bundle/2"}, {"more": 1}, {"embed_dim": "16"}, {"context": None}):
         (sound / "manifest.json").write_text(json.dumps(content | change), "utf-8")
         report = verify_bundle(sound)
-        assert [problem["kind"] for problem in report["problems"]] == ["manifest"]
-        assert next(iter(change)) in report["problems"][0]["detail"]
+        assert [problem.kind for problem in report.problems] == ["manifest"]
+        assert next(iter(change)) in report.problems[0].detail
 
 
 def test_no_bundle_is_a_wrong_use_not_a_failed_gate(tmp_path):
@@ -274,19 +274,18 @@ def test_swapped_files_are_found(sound):
     assert found(sound) == [("altered", "onnx/image.fp16.onnx"), ("altered", "onnx/image.fp16.ort")]
 
 
-def test_a_file_without_its_runtime_is_not_run_and_no_mismatch(sound, monkeypatch, stand_in):
-    def opened(path, threads=1):
-        if path.suffix == ".mlpackage":
-            raise not_installed("coremltools")
-        return stand_in.open(path)
+def without_coremltools(path: Path, threads: int) -> None:
+    raise not_installed("coremltools")
 
-    monkeypatch.setattr(verify, "open_tower", opened)
+
+def test_a_file_without_its_runtime_is_not_run_and_no_mismatch(sound, monkeypatch):
+    monkeypatch.setitem(RUNTIMES, ".mlpackage", Runtime("coreml", __name__, "without_coremltools"))
     report = verify_bundle(sound)
-    assert report["ok"]
-    row = next(file for file in report["files"] if file["path"] == "coreml/image.fp16.mlpackage")
-    assert row["executed"] == "not run"
-    assert "coremltools" in row["reason"]
-    assert "cosine_min" not in row
+    assert report.ok
+    (file,) = (file for file in report.files if file.path == "coreml/image.fp16.mlpackage")
+    assert file.executed == "not run"
+    assert "conaclip-edge[coreml]" in file.reason
+    assert file.cosine_min is file.cosine_mean is None
 
 
 def test_a_file_that_its_runtime_refuses_is_a_mismatch(sound, stand_in):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from conaclip_edge.bundle.members import Problem
 from conaclip_edge.bundle.verify import verify_bundle
 from conaclip_edge.errors import UserError
 from conaclip_edge.system.files import read_json, write_json
@@ -39,5 +40,5 @@ def test_a_program_made_to_end_the_process_is_a_line_of_verify(tmp_path: Path) -
     seeds.seal(bundle, hash_members=True)
     report = verify_bundle(bundle)
     reason = "executorch's runtime died (SIGSEGV) on image.int8.pte: the file is damaged or made to do this"
-    assert report["problems"] == [{"kind": "unreadable", "member": "executorch/image.int8.pte", "detail": reason}]
-    assert [file["executed"] for file in report["files"]] == ["native", "native", "not run"]
+    assert report.problems == (Problem("unreadable", "executorch/image.int8.pte", reason),)
+    assert [file.executed for file in report.files] == ["native", "native", "not run"]

@@ -13,8 +13,7 @@ import pytest
 import torch
 
 from conaclip_edge.bundle.manifest import ExportedFile, Manifest, parse_manifest, read_manifest
-from conaclip_edge.bundle.model_card import model_card
-from conaclip_edge.bundle.write import Export, embedding_space, write_bundle
+from conaclip_edge.bundle.write import TargetFiles, embedding_space, write_bundle
 from conaclip_edge.errors import UserError
 from conaclip_edge.models.student.checkpoint import load_student, save_student
 
@@ -141,14 +140,14 @@ def test_files_of_the_same_kind_are_replaced_and_others_stay(bundle, tmp_path):
     new.mkdir()
     rows = []
     for tower in ("image", "text"):
-        (new / f"{tower}.fp16.onnx").write_bytes(b"anew")
+        (new / f"{tower}.fp16.onnx").write_bytes(b"newer")
         row = next(file for file in start.files if file.path == f"onnx/{tower}.fp16.onnx")
-        rows.append(renamed(row, size=4))
-    manifest = write_bundle(bundle, start, bundle, [Export(new, "onnx", tuple(rows))], model_card)
+        rows.append(renamed(row, size=5))
+    manifest = write_bundle(bundle, start, bundle, [TargetFiles(new, "onnx", tuple(rows))])
     paths = [file.path for file in manifest.files]
     assert "onnx/image.fp16.ort" not in paths, "a row outlived its export"
     assert not (bundle / "onnx/image.fp16.ort").exists(), "a file outlived its export"
-    assert (bundle / "onnx/image.fp16.onnx").read_bytes() == b"anew"
+    assert (bundle / "onnx/image.fp16.onnx").read_bytes() == b"newer"
     assert "coreml/image.fp16.mlpackage" in paths
     assert set(manifest.members) >= set(start.members) - {"onnx/image.fp16.ort", "onnx/text.fp16.ort"}
 
@@ -159,7 +158,7 @@ def test_another_precision_of_a_target_stands_beside_the_first(bundle, tmp_path)
     new.mkdir()
     (new / "image.fp32.onnx").write_bytes(b"x")
     row = renamed(start.files[-1], path="onnx/image.fp32.onnx", precision="fp32", target="onnx")
-    manifest = write_bundle(bundle, start, bundle, [Export(new, "onnx", (row,))], model_card)
+    manifest = write_bundle(bundle, start, bundle, [TargetFiles(new, "onnx", (row,))])
     assert len(manifest.files) == len(start.files) + 1
     assert "onnx/image.fp16.onnx" in manifest.members
 
@@ -183,6 +182,10 @@ BROKEN = {
     "missing key": (lambda content: {key: content[key] for key in content if key != "context"}, "'context'"),
     "hash that is none": (lambda content: content | {"embedding_space": "abc"}, "'embedding_space'"),
     "test split": (lambda content: _gate(content, split="test"), r"'files\.0\.gate\.split'"),
+    "unknown target": (
+        lambda content: _file(content, target="onxx"),
+        r"'files\.0\.target': should be one of onnx, exec",
+    ),
     "other schema": (lambda content: content | {"schema": "conaclip-edge/bundle/2"}, "'schema'"),
     "edited figure": (lambda content: _gate(content, norm_error=0.0), "its digest does not fit"),
 }
@@ -204,7 +207,7 @@ def test_a_manifest_is_read_strictly(exported, fault):
         parse_manifest(f"{json.dumps(content, indent=2, ensure_ascii=False)}\n".encode(), "manifest.json")
 
 
-def test_a_manifest_that_is_no_json_is_told_in_one_line():
+def test_a_manifest_that_is_no_json_is_reported_in_one_line():
     with pytest.raises(UserError, match=r"manifest\.json: 'document': Invalid JSON") as caught:
         parse_manifest(b"{", "manifest.json")
     assert "\n" not in str(caught.value)

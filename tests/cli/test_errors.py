@@ -61,7 +61,7 @@ def pickled_checkpoint(place: Path) -> Path:
     return place
 
 
-def told(outcome: tuple[int, str, str]) -> str:
+def error_line(outcome: tuple[int, str, str]) -> str:
     """Return the one line of an error; anything but exit code 2, silence on stdout and one line fails."""
     code, out, err = outcome
     assert code == 2, err
@@ -129,11 +129,11 @@ DATA = [
 
 
 @pytest.mark.parametrize(("make", "message"), [case[1:] for case in DATA], ids=[case[0] for case in DATA])
-def test_wrong_data_are_told_in_a_line(
+def test_wrong_data_are_reported_in_a_line(
     run: Run, recipe: Callable[..., Path], tmp_path: Path, make: Callable[[Path], Path], message: str
 ) -> None:
     data = {"path": str(make(tmp_path)), "val_fraction": 0, "test_fraction": 0}
-    line = told(run("distill", recipe(data=data), "--out", "out"))
+    line = error_line(run("distill", recipe(data=data), "--out", "out"))
 
     assert re.search(message, line), line
     assert not Path("out").exists()
@@ -200,10 +200,12 @@ RECIPES = [
 
 
 @pytest.mark.parametrize(("options", "message"), RECIPES, ids=[case[0] for case in RECIPES])
-def test_a_wrong_recipe_is_told_in_a_line(run: Run, recipe: Callable[..., Path], options: str, message: str) -> None:
+def test_a_wrong_recipe_is_reported_in_a_line(
+    run: Run, recipe: Callable[..., Path], options: str, message: str
+) -> None:
 
     split = [part.strip() for option in options.split("--set ")[1:] for part in ("--set", option)] or [options]
-    line = told(run("distill", recipe(), "--out", "out", *split))
+    line = error_line(run("distill", recipe(), "--out", "out", *split))
     assert re.search(message, line), line
     assert not Path("out").exists()
 
@@ -223,11 +225,11 @@ FILES = [
 
 
 @pytest.mark.parametrize(("content", "message"), [case[1:] for case in FILES], ids=[case[0] for case in FILES])
-def test_a_recipe_file_that_is_none_is_told_in_a_line(run: Run, content: str | bytes | None, message: str) -> None:
+def test_a_recipe_file_that_is_none_is_reported_in_a_line(run: Run, content: str | bytes | None, message: str) -> None:
 
     if content is not None:
         Path("recipe.yaml").write_bytes(content.encode() if isinstance(content, str) else content)
-    line = told(run("distill", "recipe.yaml"))
+    line = error_line(run("distill", "recipe.yaml"))
     assert re.search(message, line), line
 
 
@@ -236,18 +238,18 @@ def test_a_teacher_without_safetensors_is_refused(
     run: Run, recipe: Callable[..., Path], world: Path, tmp_path: Path, pickled: bool
 ) -> None:
     place = teacher_without(tmp_path / "other", world, pickled)
-    line = told(run("distill", recipe(teacher=str(place)), "--out", "out"))
+    line = error_line(run("distill", recipe(teacher=str(place)), "--out", "out"))
     assert line.startswith(
         f"teacher {place} has no weights in model.safetensors; pickled ones (pytorch_model.bin) are "
     )
     (place / "config.json").write_text('{"model_type": "conaclip-edge-teacher"}', "utf-8")
-    line = told(run("distill", recipe(teacher=str(place)), "--out", "out"))
+    line = error_line(run("distill", recipe(teacher=str(place)), "--out", "out"))
     assert line == f"teacher {place} has no model.safetensors. Make it again: conaclip-edge train-teacher"
 
 
 def test_a_pickled_checkpoint_is_refused(run: Run, world: Path, tmp_path: Path) -> None:
     place = pickled_checkpoint(tmp_path / "pickled")
-    line = told(run("evaluate", place, "--data", world / "data"))
+    line = error_line(run("evaluate", place, "--data", world / "data"))
     assert line.startswith(f"checkpoint {place} has no model.safetensors. It has pytorch_model.bin, which is refused: ")
 
 
@@ -268,7 +270,7 @@ def test_a_pickled_checkpoint_is_refused(run: Run, world: Path, tmp_path: Path) 
         ("verify nowhere", "no bundle at nowhere: it has no manifest.json. Make one: conaclip-edge export"),
         ("benchmark nowhere", "no bundle at nowhere. Make one: conaclip-edge export --target all"),
         ("report nothing.json", "no report at nothing.json. Make one: conaclip-edge benchmark"),
-        ("train-teacher --set bse=x", "unknown key 'bse' in the default recipe (bse). Did you mean 'base'?"),
+        ("train-teacher --set bse=x", "unknown key 'bse' in the demo's recipe (bse). Did you mean 'base'?"),
         (
             "train-teacher --set base=/nowhere",
             "no teacher at /nowhere: a folder with config.json and model.safetensors",
@@ -276,8 +278,8 @@ def test_a_pickled_checkpoint_is_refused(run: Run, world: Path, tmp_path: Path) 
         ("compare --graphs infonce,moits", "unknown graph preset 'moits' in --graphs. Did you mean 'motis'?"),
     ],
 )
-def test_other_wrong_use_is_told_in_a_line(run: Run, arguments: str, message: str) -> None:
-    assert told(run(*arguments.split())).startswith(message)
+def test_other_wrong_use_is_reported_in_a_line(run: Run, arguments: str, message: str) -> None:
+    assert error_line(run(*arguments.split())).startswith(message)
 
 
 @pytest.mark.parametrize(

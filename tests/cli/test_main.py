@@ -10,14 +10,16 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+import typer
 import yaml
 
 from conaclip_edge import __version__
+from conaclip_edge.cli.main import main
+from conaclip_edge.cli.output import results
 from conaclip_edge.errors import GateFailed, UserError
-from tests.helpers.command_line import Run
+from tests.helpers.command_line import Run, ended
 
 HEAVY = {"torch", "transformers", "coremltools", "executorch", "onnxruntime", "datasets"}
 
@@ -97,21 +99,32 @@ print("after")
         assert sorted(done.stderr.splitlines()) == ["a C library prints", "a library prints"]
 
 
-def raising(error: BaseException) -> Callable[..., Any]:
-    def fail(*_: Any) -> None:
+def program(work: Callable[[], None]) -> Callable[[], object]:
+    """A command line whose only command does some work and shows a table."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+    @app.command()
+    def command() -> None:
+        with results(False) as show:
+            work()
+            show({}, "table")
+
+    return lambda: app([])
+
+
+def raising(error: BaseException) -> Callable[[], object]:
+    def fail() -> None:
         raise error
 
-    return fail
+    return program(fail)
 
 
 def test_only_the_first_of_several_processes_speaks(
-    run: Run, recipe: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("conaclip_edge.evaluation.evaluate.evaluate", lambda *_: {})
-    monkeypatch.setattr("conaclip_edge.evaluation.evaluate.table", lambda _: "table")
     for rank, shown in (("0", "table\n"), ("1", "")):
         monkeypatch.setenv("RANK", rank)
-        assert run("evaluate", "x")[1] == shown
+        assert ended(capfd, program(lambda: None)) == (0, shown, "")
 
 
 @pytest.mark.parametrize(
@@ -129,18 +142,27 @@ def test_only_the_first_of_several_processes_speaks(
     ids=["gate", "interrupt", "internal"],
 )
 def test_every_end_has_its_exit_code_and_its_line(
-    run: Run, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, line: str
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], error: BaseException, code: int, line: str
 ) -> None:
-    monkeypatch.setattr("conaclip_edge.evaluation.evaluate.evaluate", raising(error))
     monkeypatch.delenv("CONACLIP_EDGE_DEBUG", raising=False)
-    assert run("evaluate", "x", "--json") == (code, "", line + "\n")
+    assert ended(capfd, raising(error)) == (code, "", line + "\n")
 
 
-def test_a_debugger_gets_the_traceback(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("conaclip_edge.evaluation.evaluate.evaluate", raising(RuntimeError("where")))
+def test_a_debugger_gets_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONACLIP_EDGE_DEBUG", "1")
     with pytest.raises(RuntimeError, match="where"):
-        run("evaluate", "x")
+        main(raising(RuntimeError("where")))
+
+
+def test_a_checkpoint_of_an_older_version_is_still_evaluated_on_its_own_data(
+    run: Run, recipe: Callable[..., Path]
+) -> None:
+    assert run("distill", recipe(), "--out", "out")[0] == 0
+    record = json.loads(Path("out/training.json").read_text("utf-8"))
+    plain = json.loads(run("evaluate", "out", "--json")[1])
+    record["recipe"]["invented"] = record["recipe"].pop("synthetic")  # as it was called
+    Path("out/training.json").write_text(json.dumps(record), "utf-8")
+    assert json.loads(run("evaluate", "out", "--json")[1]) == plain
 
 
 def test_settings_and_file_make_the_recipe_that_the_checkpoint_keeps(run: Run, recipe: Callable[..., Path]) -> None:
@@ -152,18 +174,16 @@ def test_settings_and_file_make_the_recipe_that_the_checkpoint_keeps(run: Run, r
     assert kept["train"]["steps"] == yaml.safe_load(file.read_text("utf-8"))["train"]["steps"]
 
 
-def test_an_error_that_a_signal_caused_in_a_library_is_no_error(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_that_a_signal_caused_in_a_library_is_no_error(capfd: pytest.CaptureFixture[str]) -> None:
     """A library that is interrupted while it is imported may raise anything."""
 
-    def interrupted(*_: Any) -> None:
+    def interrupted() -> None:
         try:
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(5)
         except KeyboardInterrupt:
             raise UserError("cannot read data: partially initialized module.") from None
 
-    monkeypatch.setattr("conaclip_edge.evaluation.evaluate.evaluate", interrupted)
     line = "conaclip-edge: interrupted; what was saved is kept.\n"
-    assert run("evaluate", "x") == (143, "", line)
-    monkeypatch.setattr("conaclip_edge.evaluation.evaluate.evaluate", raising(UserError("wrong")))
-    assert run("evaluate", "x")[0] == 2
+    assert ended(capfd, program(interrupted)) == (143, "", line)
+    assert ended(capfd, raising(UserError("wrong")))[0] == 2

@@ -96,7 +96,7 @@ def test_families_equal_those_of_an_exhaustive_search(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_splits_take_whole_families_and_their_share(seed: int) -> None:
     groups = np.random.default_rng(seed).zipf(1.6, 500) % 200
-    shares = DataConfig(val_fraction=0.1, test_fraction=0.2)
+    shares = DataConfig(format="openmoji", val_fraction=0.1, test_fraction=0.2)
     splits = np.array(openmoji._split(groups, shares))
     for group in set(groups.tolist()):
         assert len(set(splits[groups == group].tolist())) == 1
@@ -108,7 +108,9 @@ def test_splits_take_whole_families_and_their_share(seed: int) -> None:
 
 
 def test_no_share_is_an_empty_split() -> None:
-    assert set(openmoji._split(np.arange(10), DataConfig(val_fraction=0, test_fraction=0))) == {"train"}
+    assert set(openmoji._split(np.arange(10), DataConfig(format="openmoji", val_fraction=0, test_fraction=0))) == {
+        "train"
+    }
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -116,7 +118,9 @@ def test_folds_share_no_test_picture_and_cut_no_group(seed: int) -> None:
     groups = np.random.default_rng(seed).integers(0, 200, 500)
     times_tested = np.zeros(500, dtype=int)
     for fold in range(5):
-        splits = np.array(openmoji._split(groups, DataConfig(val_fraction=0.1, test_fraction=0.2, fold=fold)))
+        splits = np.array(
+            openmoji._split(groups, DataConfig(format="openmoji", val_fraction=0.1, test_fraction=0.2, fold=fold))
+        )
         assert all(len(set(splits[groups == group])) == 1 for group in set(groups.tolist()))
         assert np.sum(splits == "val") == 50
         assert np.sum(splits == "test") == pytest.approx(100, abs=fold)
@@ -127,7 +131,7 @@ def test_folds_share_no_test_picture_and_cut_no_group(seed: int) -> None:
 
 def test_a_fold_for_which_no_picture_is_left_is_told() -> None:
     with pytest.raises(UserError, match=r"data\.fold = 3: folds 0 to 1 have had every picture in test"):
-        openmoji._split(np.arange(10), DataConfig(test_fraction=0.5, fold=3))
+        openmoji._split(np.arange(10), DataConfig(format="openmoji", test_fraction=0.5, fold=3))
 
 
 class Shapes:

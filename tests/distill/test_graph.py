@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from conaclip_edge.config.graph import EDGES, LOSSES, GraphConfig, Term
-from conaclip_edge.distill.graph import LEARNING_TYPES, PRESETS, Embeddings, compute, expand, uses_teacher
+from conaclip_edge.config.graph import GraphConfig, Term
+from conaclip_edge.distill.embeddings import LEARNING_TYPES, Embeddings
+from conaclip_edge.distill.graph import PRESETS, compute, expand, uses_teacher
+from conaclip_edge.distill.supervisions import EDGES, SUPERVISIONS
 from conaclip_edge.errors import UserError
 from tests.helpers.batches import as_arrays, batch, unit
 from tests.oracles import losses as oracle
@@ -23,10 +25,10 @@ SENSE = {
     **{key: {"infonce", "fd", "sd", "kl"} for key in ("SI-TI", "ST-TT", "SI-TT", "ST-TI", "SI-ST", "inter-ss")},
     **{key: {"sd", "kl"} for key in ("SI-SI", "ST-ST")},
     "intra-ss": {"sd", "kl", "sym-sd", "sym-kl"},
-    **{key: set(LOSSES) for key in ("intra-ts", "inter-ts")},
+    **{key: set(SUPERVISIONS) for key in ("intra-ts", "inter-ts")},
 }
-SENSIBLE = [(edge, loss) for edge in EDGES for loss in LOSSES if loss in SENSE[edge]]
-SENSELESS = [(edge, loss) for edge in EDGES for loss in LOSSES if loss not in SENSE[edge]]
+SENSIBLE = [(edge, loss) for edge in EDGES for loss in SUPERVISIONS if loss in SENSE[edge]]
+SENSELESS = [(edge, loss) for edge in EDGES for loss in SUPERVISIONS if loss not in SENSE[edge]]
 BATCHES = {
     "pairs": batch(5),
     "pairs and loose": batch(3, loose_pictures=2, loose_texts=1, seed=1),
@@ -47,7 +49,7 @@ def values(terms: tuple[Term, ...], made: Embeddings, scale: float = 10.0) -> di
 
 def test_all_pairs_of_edge_and_loss_are_covered() -> None:
     assert set(SENSE) == set(EDGES)
-    assert len(SENSIBLE) + len(SENSELESS) == len(EDGES) * len(LOSSES)
+    assert len(SENSIBLE) + len(SENSELESS) == len(EDGES) * len(SUPERVISIONS)
 
 
 @pytest.mark.parametrize("kind", BATCHES)
@@ -84,6 +86,23 @@ def test_a_senseless_term_is_refused_with_the_sensible_ones(edge: str, loss: str
 def test_an_unknown_name_is_refused_with_the_nearest(edge: str, loss: str, nearest: str) -> None:
     with pytest.raises(UserError, match=rf"unknown (edge|loss) .* in the graph\. Did you mean '{nearest}'\? Known: "):
         graph((edge, loss))
+
+
+def test_a_loss_that_no_row_of_the_table_has_is_never_computed_as_another() -> None:
+    with pytest.raises(KeyError, match="huber"):
+        compute((Term(edge="SI-TI", loss="huber", temperature=0.1),), BATCHES["pairs"], torch.tensor(10.0))
+
+
+@pytest.mark.parametrize(("edge", "loss"), SENSIBLE)
+def test_what_the_table_says_of_pairs_holds(edge: str, loss: str) -> None:
+    """Without a single pair a loss that needs them gives nothing to learn, and every other one does."""
+    made = batch(0, loose_pictures=4, loose_texts=4, seed=5)
+    if made.si.grad is not None:
+        made.si.grad = None
+    found = torch.stack(list(compute(graph((edge, loss)), made, torch.tensor(10.0)).values())).sum()
+    gradients = torch.autograd.grad(found, [made.si, made.st], allow_unused=True) if found.requires_grad else ()
+    learns = any(one is not None and bool(torch.nan_to_num(one).abs().sum() > 0) for one in gradients)
+    assert learns != SUPERVISIONS[loss].learns_from_pairs_alone(edge)
 
 
 def test_an_unknown_preset_is_refused_with_the_nearest() -> None:

@@ -10,7 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from conaclip_edge.distill.losses import feature_distance, infonce, kl, similarity_distance, symmetric_kl
+from conaclip_edge.distill.losses.feature_distance import feature_distance
+from conaclip_edge.distill.losses.infonce import infonce
+from conaclip_edge.distill.losses.kl import kl, symmetric_kl
+from conaclip_edge.distill.losses.similarity_distance import similarity_distance
 from tests.oracles import losses as oracle
 
 

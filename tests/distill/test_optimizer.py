@@ -19,11 +19,14 @@ SMALL = {"width": 32, "layers": 1, "heads": 2, "mlp": 32}
 MOBILE = {"preset": "demo", "image": {"size": 32, "stages": [[1, 16, 1, 3, 1]]}, "text": SMALL}
 
 
+def recipe(student: dict[str, Any], **sections: Any) -> DistillConfig:
+    values = {"data": {"format": "openmoji"}, "teacher": "none", "student": student}
+    return parse(DistillConfig, values | sections, "test")
+
+
 def by_name(student: dict[str, Any]) -> tuple[DualEncoder, dict[str, dict[str, float]]]:
     """Build a student and its optimiser; returns the settings of each parameter by name."""
-    config = DistillConfig(
-        student=parse(StudentConfig, student, "test"), train={"lr": 0.01, "lr_pretrained": 0.1, "weight_decay": 0.05}
-    )
+    config = recipe(student, train={"lr": 0.01, "lr_pretrained": 0.1, "weight_decay": 0.05})
     model = DualEncoder(student_shape(config.student))
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     groups = make_optimizer(model, config).param_groups
@@ -46,7 +49,7 @@ def test_every_trainable_weight_is_in_one_group(student: dict[str, Any]) -> None
 
 
 def test_frozen_weights_are_in_none() -> None:
-    config = DistillConfig(student=parse(StudentConfig, MOBILE, "test"))
+    config = recipe(MOBILE)
     model = DualEncoder(student_shape(config.student))
     model.image.mobile.freeze(1)
     chosen = {id(parameter) for group in make_optimizer(model, config).param_groups for parameter in group["params"]}

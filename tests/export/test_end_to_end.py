@@ -17,8 +17,7 @@ from conaclip_edge.bundle.golden import read_golden
 from conaclip_edge.bundle.manifest import read_manifest
 from conaclip_edge.bundle.verify import verify_bundle
 from conaclip_edge.config.export import ExportConfig
-from conaclip_edge.errors import GateFailed
-from conaclip_edge.export import export_bundle as run
+from conaclip_edge.errors import GateFailed, UserError
 from conaclip_edge.export.export_bundle import export_bundle
 from conaclip_edge.export.onnx import towers as onnx_towers
 from conaclip_edge.export.towers import layers
@@ -89,8 +88,8 @@ def test_a_flipped_bit_in_a_real_weight_is_found(shipped):
     whole = path.read_bytes()
     try:
         path.write_bytes(whole[:-2000] + bytes([whole[-2000] ^ 64]) + whole[-1999:])
-        (problem,) = verify_bundle(shipped)["problems"]
-        assert (problem["kind"], problem["member"]) == ("altered", "onnx/image.int8.onnx")
+        (problem,) = verify_bundle(shipped).problems
+        assert (problem.kind, problem.member) == ("altered", "onnx/image.int8.onnx")
     finally:
         path.write_bytes(whole)
 
@@ -113,16 +112,15 @@ print(json.dumps([pictures, [embed_text(entry["text"]).tolist() for entry in gol
 
 def test_a_mask_that_overflows_in_fp16_is_caught_in_the_real_file(bars, tmp_path, monkeypatch):
     """The usual float32 minimum as mask: exact in float32, 0 * -inf = NaN in float16."""
-    monkeypatch.setattr(run, "available_cores", lambda: 1)
     for module in (layers, onnx_towers):
         monkeypatch.setattr(module, "MASKED", float(np.finfo(np.float32).min))
     with pytest.raises(GateFailed, match=r"text\.fp16\.onnx: \d+ embeddings are NaN or infinite"):
         export_bundle(bars / "student", [ExportConfig(target="onnx", precision="fp16")], tmp_path / "bundle")
 
 
-def test_a_fault_in_a_process_of_its_own_is_told_as_one_line(bars, tmp_path):
+def test_a_fault_in_a_process_of_its_own_is_reported_as_one_line(bars, tmp_path):
     targets = [ExportConfig(target="onnx", opset=1), ExportConfig(target="onnx", opset=2, precision="fp32")]
-    with pytest.raises(run.UserError, match="opset 1 cannot be written") as caught:
+    with pytest.raises(UserError, match="opset 1 cannot be written") as caught:
         export_bundle(bars / "student", targets, tmp_path / "bundle", jobs=2)
     assert "\n" not in str(caught.value)
     assert os.listdir(tmp_path) == []

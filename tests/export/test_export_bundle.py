@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,10 @@ import torch
 from conaclip_edge.bundle.manifest import read_manifest
 from conaclip_edge.config.export import ExportConfig
 from conaclip_edge.errors import GateFailed, UserError
-from conaclip_edge.export import export_bundle as run
-from conaclip_edge.export import export_target as job
 from conaclip_edge.export.export_bundle import export_bundle, rejected_folder
+from conaclip_edge.export.report import RejectedTarget
+from conaclip_edge.export.run_targets import BASE_BYTES, targets_at_a_time
+from conaclip_edge.export.targets import TARGETS
 from conaclip_edge.models.student.checkpoint import load_student, save_student
 from tests.helpers.bar_pictures import COUNTS, SPECIAL
 from tests.helpers.stand_in_exporter import begins_at, masked_by, not_normalised, uncalibrated
@@ -25,27 +27,27 @@ CALIBRATION = ONNX.calibration_pairs
 
 
 def export(bars: Path, out: Path, *configs: ExportConfig, **options):
-    return export_bundle(bars / "student", configs or [ONNX], out, **options)
+    return export_bundle(bars / "student", configs or [ONNX], out, jobs=0, **options)
 
 
 def test_a_sound_export_becomes_a_bundle(bars, stand_in, tmp_path):
     report = export(bars, tmp_path / "bundle")
     files = {"onnx/image.int8.onnx", "onnx/image.int8.ort", "onnx/text.int8.onnx", "onnx/text.int8.ort"}
-    assert {file["path"] for file in report["files"]} == files
+    assert {file.path for file in report.files} == files
     there = {path.relative_to(tmp_path / "bundle").as_posix() for path in (tmp_path / "bundle").rglob("*.*")}
     assert files | {"manifest.json", "tokenizer.json", "preprocess.json", "README.md"} <= there
     assert list(tmp_path.iterdir()) == [tmp_path / "bundle"], "something was left beside the bundle"
 
 
-def test_the_report_tells_what_was_measured_on_what(bars, stand_in, tmp_path):
+def test_the_report_says_what_was_measured_on_what(bars, stand_in, tmp_path):
     report = export(bars, tmp_path / "bundle")
-    gate = next(file for file in report["files"] if file["path"] == "onnx/text.int8.onnx")["gate"]
-    assert (gate["split"], gate["pictures"], gate["captions"]) == ("val", COUNTS["val"], COUNTS["val"] * 3 // 2)
-    assert gate["recall_student"] == gate["alone"]["recall"] == gate["pair"]["recall"]
-    assert min(gate["recall_student"]["t2i"].values()) > 50
-    assert gate["cosine"]["mean"] == pytest.approx(1, abs=1e-5)
-    assert gate["alone"]["relative_recall"] == gate["pair"]["relative_recall"] == {"t2i": 1, "i2t": 1}
-    assert report["targets"]["onnx int8"]["peak_rss_bytes"] > 50_000_000
+    gate = next(file for file in report.files if file.path == "onnx/text.int8.onnx").gate
+    assert (gate.split, gate.pictures, gate.captions) == ("val", COUNTS["val"], COUNTS["val"] * 3 // 2)
+    assert gate.recall_student == gate.alone.recall == gate.pair.recall
+    assert min(gate.recall_student["t2i"].values()) > 50
+    assert gate.cosine.mean == pytest.approx(1, abs=1e-5)
+    assert gate.alone.relative_recall == gate.pair.relative_recall == {"t2i": 1, "i2t": 1}
+    assert report.targets["onnx int8"].peak_rss_bytes > 50_000_000
 
 
 def test_apps_ask_for_one_picture_or_text_at_a_time_and_so_does_the_gate(bars, stand_in, tmp_path):
@@ -91,7 +93,9 @@ def test_a_planted_fault_is_rejected(fault, bars, stand_in, tmp_path):
     assert not (tmp_path / "bundle").exists()
     kept = rejected_folder(tmp_path / "bundle") / f"onnx-{precision}"
     assert (kept / f"{tower}.{precision}.onnx").is_file()
-    assert json.loads((kept / "rejected.json").read_text())["failures"]
+    rejected = RejectedTarget.model_validate_json((kept / "rejected.json").read_bytes())
+    assert rejected.failures
+    assert {file.path for file in rejected.files} >= {f"onnx/{name}.{precision}.onnx" for name in ("image", "text")}
 
 
 def test_a_bounded_mask_passes_in_fp16(bars, stand_in, tmp_path):
@@ -99,7 +103,7 @@ def test_a_bounded_mask_passes_in_fp16(bars, stand_in, tmp_path):
     export(bars, tmp_path / "bundle", ONNX.model_copy(update={"precision": "fp16"}))
 
 
-def test_the_group_of_layers_at_fault_is_named(bars, stand_in, tmp_path, monkeypatch):
+def test_the_group_of_layers_at_fault_is_named(bars, stand_in, tmp_path):
     """One block's weights lose what int8 rounds away: the file is worse, and the listing finds the block."""
     folder = tmp_path / "student"
     student = load_student(bars / "student")
@@ -117,11 +121,11 @@ def test_the_group_of_layers_at_fault_is_named(bars, stand_in, tmp_path, monkeyp
         return tower
 
     stand_in.faults["text"] = rounded
-    with pytest.raises(GateFailed, match=r"text tower: most damage in text\.blocks\.0 \(\d+ %\)"):
+    with pytest.raises(GateFailed, match=r"text tower: most quantisation error in text\.blocks\.0 \(\d+ %\)"):
         export_bundle(folder, [ONNX.model_copy(update={"smoothing": 0})], tmp_path / "bundle")
 
 
-def test_a_fault_of_the_graph_is_not_blamed_on_rounding(bars, stand_in, tmp_path):
+def test_a_fault_of_the_graph_is_not_put_down_to_rounding(bars, stand_in, tmp_path):
     stand_in.faults["text"] = begins_at(SPECIAL["[CLS]"])
     with pytest.raises(
         GateFailed, match=r"text tower: int8 rounding of its layers explains .*look at the graph itself"
@@ -162,7 +166,7 @@ def test_two_exports_of_one_checkpoint_are_alike_to_the_last_byte(bars, stand_in
     first = export(bars, tmp_path / "a")
     stand_in.kept.clear()
     second = export(bars, tmp_path / "b")
-    assert first["digest"] == second["digest"]
+    assert first.digest == second.digest
     for path in sorted((tmp_path / "a").rglob("*")):
         if path.is_file():
             assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes(), path
@@ -183,18 +187,19 @@ def test_data_that_are_gone_are_asked_for(bars, stand_in, tmp_path):
     with pytest.raises(UserError, match=r"distilled on cannot be read: .*gone.*pass --data RECIPE_OR_FOLDER"):
         export_bundle(tmp_path / "student", [ONNX], tmp_path / "bundle")
     report = export_bundle(tmp_path / "student", [ONNX], tmp_path / "bundle", data=bars / "data")
-    assert report["dataset"]["split"] == "val"
+    assert report.dataset.split == "val"
 
 
-def test_only_val_pictures_are_read_for_the_gate(bars, monkeypatch):
+def test_only_val_pictures_are_read_for_the_gate(bars):
     from conaclip_edge.config.data import DataConfig
     from conaclip_edge.data.load import read_pairs
+    from conaclip_edge.data.pairs import Pairs
     from conaclip_edge.export.gate.held_out import held_out
 
     config = DataConfig(format="imagefolder", path=bars / "data")
     pairs = read_pairs(config)
     read: list[int] = []
-    spied = run.Pairs(
+    spied = Pairs(
         pairs.name, pairs.keys, pairs.captions, pairs.splits, lambda row: read.append(row) or pairs.read(row), "x"
     )
     held = held_out(load_student(bars / "student"), spied, 7, config)
@@ -203,24 +208,24 @@ def test_only_val_pictures_are_read_for_the_gate(bars, monkeypatch):
     assert held.caption_to_image.max() == 6
 
 
-def test_a_missing_toolchain_is_told_before_any_work(bars, monkeypatch, tmp_path):
-    monkeypatch.setitem(job.EXPORTERS, "coreml", ("conaclip_edge.export.no_such_module", "coremltools"))
-    with pytest.raises(UserError, match=r"target 'coreml' cannot be exported on this host: .*pip install coremltools"):
+def test_a_missing_toolchain_is_reported_before_any_work(bars, monkeypatch, tmp_path):
+    monkeypatch.setitem(TARGETS, "coreml", replace(TARGETS["coreml"], module="tests.helpers.without_coremltools"))
+    with pytest.raises(UserError, match=r"cannot be exported on this host: .*pip install 'conaclip-edge\[coreml\]'"):
         export_bundle(tmp_path / "no checkpoint", [ONNX.model_copy(update={"target": "coreml"})], tmp_path / "bundle")
 
 
 def test_a_folder_that_is_no_bundle_is_left_alone(bars, stand_in, tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos/a.jpg").write_bytes(b"a")
-    for replace in (False, True):
+    for over in (False, True):
         with pytest.raises(UserError, match="photos exists and is no bundle; it is left alone"):
-            export(bars, tmp_path / "photos", replace=replace)
+            export(bars, tmp_path / "photos", replace=over)
     assert (tmp_path / "photos/a.jpg").read_bytes() == b"a"
 
 
 def test_another_student_does_not_get_into_the_bundle_unless_it_replaces_it(bars, stand_in, tmp_path):
     out = tmp_path / "bundle"
-    old = export(bars, out)["embedding_space"]
+    old = export(bars, out).embedding_space
     student = load_student(bars / "student")
     with torch.no_grad():
         student.model.image.projection.weight[0, 0] += 1e-6
@@ -241,33 +246,31 @@ def test_a_damaged_bundle_is_not_extended(bars, stand_in, tmp_path):
         export(bars, out, ONNX.model_copy(update={"target": "coreml"}))
 
 
-def test_an_export_that_dies_leaves_the_old_bundle(bars, stand_in, tmp_path, monkeypatch):
+def test_an_export_that_dies_leaves_the_old_bundle(bars, stand_in, tmp_path):
     out = tmp_path / "bundle"
     export(bars, out)
     kept = tmp_path / "kept"
     shutil.copytree(out, kept)
 
-    def dies(*_):
+    def dies(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run, "model_card", dies)
+    stand_in.faults["text"] = dies
     with pytest.raises(KeyboardInterrupt):
         export(bars, out, ONNX.model_copy(update={"target": "coreml"}))
     assert {path.relative_to(out) for path in out.rglob("*")} == {path.relative_to(kept) for path in kept.rglob("*")}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "kept"]
 
 
-def test_as_many_targets_run_at_a_time_as_memory_holds(bars, monkeypatch):
-    student = load_student(bars / "student")
-    monkeypatch.setattr(run, "available_cores", lambda: 8)
-    for free, count in ((1, 1), (2.1 * run._BASE_BYTES, 2), (100 * run._BASE_BYTES, 3)):
-        monkeypatch.setattr(run, "free_memory", lambda free=free: int(free))
-        assert run._workers(3, student) == count
+def test_as_many_targets_run_at_a_time_as_memory_and_processors_hold():
+    for free, cores, count in ((1, 8, 1), (2.1 * BASE_BYTES, 8, 2), (100 * BASE_BYTES, 8, 3), (100 * BASE_BYTES, 2, 2)):
+        assert targets_at_a_time(3, 10_000, cores, int(free)) == count
+    assert targets_at_a_time(3, 2 * BASE_BYTES, 8, 100 * BASE_BYTES) == 1, "a large student"
 
 
 def test_listing_sensitivity_names_every_layer_of_both_towers(bars, stand_in, tmp_path):
     report = export(bars, tmp_path / "bundle", list_sensitivity=True)
-    damage = report["targets"]["onnx int8"]["sensitivity"]
-    assert {name.split(".")[0] for name in damage} == {"image", "text"}
-    assert "text.table" in damage
-    assert list(damage.values()) == sorted(damage.values(), reverse=True)
+    errors = report.targets["onnx int8"].sensitivity
+    assert {name.split(".")[0] for name in errors} == {"image", "text"}
+    assert "text.table" in errors
+    assert list(errors.values()) == sorted(errors.values(), reverse=True)

@@ -1,4 +1,4 @@
-"""What --target, --precision and --set mean, and that each combination which cannot be is told with those that can."""
+"""What --target, --precision and --set mean; a combination that cannot be is refused with those that can."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import pytest
 
 from conaclip_edge.config.export import ExportConfig
 from conaclip_edge.errors import UserError
-from conaclip_edge.export.matrix import MATRIX
 from conaclip_edge.export.targets import TARGETS, default_bundle, export_configs
 
 FILES = sorted((Path(__file__).parents[2] / "export/targets").glob("*.yaml"))
@@ -45,6 +44,10 @@ WRONG = {
     ),
     "impossible for one of all": (("all", [], "fp32"), "target 'coreml' has no precision 'fp32'. Known: fp16, int8"),
     "delegate of another": (("onnx", ["backend=coreml"]), "backend 'coreml' is a delegate of executorch"),
+    "unknown delegate": (
+        ("executorch", ["backend=vulkan"]),
+        "unknown backend 'vulkan' in target 'executorch'. Known: coreml, xnnpack",
+    ),
     "two targets": (("all", ["target=onnx"]), "--set target=onnx contradicts --target"),
     "too few pairs": (("onnx", ["calibration_pairs=10"]), "'calibration_pairs'.*greater than or equal to 300, got 10"),
     "no file": (("none.yaml",), r"no recipe at none\.yaml"),
@@ -52,7 +55,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_what_cannot_be_is_told_with_what_can(case):
+def test_what_cannot_be_is_refused_with_what_can(case):
     arguments, message = WRONG[case]
     with pytest.raises(UserError, match=message):
         export_configs(*arguments)
@@ -66,11 +69,11 @@ def test_the_bundle_lies_beside_the_student(tmp_path):
     assert default_bundle(tmp_path / "latest") == tmp_path / "demo/bundle"
 
 
-def test_the_page_of_targets_holds_the_matrix_and_every_target_file():
+def test_the_page_of_targets_holds_the_table_and_every_target_file():
     page = (FILES[0].parents[1] / "README.md").read_text("utf-8")
-    for target, precisions in MATRIX.items():
-        for precision, meaning in precisions.items():
-            assert f"| `{target}` | `{precision}` | {meaning} |" in page
-    assert sum(page.count(f"\n| `{target}` |") for target in MATRIX) == sum(map(len, MATRIX.values()))
+    for target in TARGETS.values():
+        for precision, meaning in target.precisions.items():
+            assert f"| `{target.name}` | `{precision}` | {meaning} |" in page
+        assert page.count(f"\n| `{target.name}` |") == len(target.precisions)
     for file in FILES:
         assert f"| `targets/{file.name}` |" in page

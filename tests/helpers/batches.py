@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from conaclip_edge.distill.graph import Embeddings
+from conaclip_edge.distill.embeddings import Embeddings
 from tests.oracles.losses import Batch
 
 

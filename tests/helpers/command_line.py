@@ -18,10 +18,15 @@ def command(
 ) -> tuple[int, str, str]:
     """Run one command; returns (exit code, stdout, stderr)."""
     patch.setattr(sys, "argv", ["conaclip-edge", *map(str, arguments)])
+    return ended(capfd, cli.app)
+
+
+def ended(capfd: pytest.CaptureFixture[str], program: Callable[[], object]) -> tuple[int, str, str]:
+    """Run a program as the command line does; returns (exit code, stdout, stderr)."""
     capfd.readouterr()
     code = 0
     try:
-        cli.main()
+        cli.main(program)
     except SystemExit as end:
         code = int(end.code or 0)
     return code, *capfd.readouterr()

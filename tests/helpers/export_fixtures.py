@@ -32,7 +32,7 @@ def exported(bars: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     targets = [ExportConfig(target="onnx", precision="fp16"), ExportConfig(target="coreml", precision="fp16")]
     with pytest.MonkeyPatch.context() as patch:
         made.install(patch)
-        export_bundle(bars / "student", targets, folder)
+        export_bundle(bars / "student", targets, folder, jobs=0)
     return folder, made
 
 

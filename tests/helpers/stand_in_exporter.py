@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +14,30 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from conaclip_edge.bundle import verify
 from conaclip_edge.config.export import ExportConfig
 from conaclip_edge.errors import UserError
-from conaclip_edge.export import export_bundle as run
-from conaclip_edge.export import export_target as job
 from conaclip_edge.export.quantize.calibration import Calibration
+from conaclip_edge.export.targets import TARGETS
 from conaclip_edge.export.towers.layers import MASKED
 from conaclip_edge.export.towers.towers import Towers
+from conaclip_edge.runtime.open_tower import RUNTIMES, Runtime, suffixes_of
 
 Fault = Callable[[nn.Module], nn.Module]
-SUFFIXES = {"onnx": ("onnx", "ort"), "executorch": ("pte",), "coreml": ("mlpackage",)}
+_INSTALLED: list[StandIn] = []
+
+
+def export(towers: Towers, calibration: Calibration, config: ExportConfig, folder: Path) -> dict[str, Any]:
+    """The exporter of every target while a stand-in is installed."""
+    return _INSTALLED[-1].export(towers, calibration, config, folder)
+
+
+def open_kept(path: Path, threads: int) -> StandInTower:
+    """The runtime of every suffix while a stand-in is installed."""
+    return _INSTALLED[-1].open(path)
 
 
 class StandIn:
-    """Exports by keeping the towers, and runs them.
+    """Exports by keeping the towers, and runs them. It works in its own process alone: export with `jobs=0`.
 
     Attributes:
         faults: tower -> what is done to it before it is kept.
@@ -43,26 +54,24 @@ class StandIn:
         self.kept: dict[bytes, nn.Module] = {}
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
-        """Take the place of all exporters and runtimes; jobs run one after another in this process, on one core."""
-        patch.setattr(run, "available_cores", lambda: 1)
-        patch.setattr(run, "_run", lambda jobs, workers: [job.run_job(one) for one in jobs])
-        for module in (job, run):
-            patch.setattr(module, "exporter", lambda target: lambda *arguments: self.export(*arguments))
-        for module in (job, verify):
-            patch.setattr(module, "open_tower", self.open)
-        patch.setattr(verify, "apart", lambda died, function, *arguments: function(*arguments))
+        """Take the place of all exporters and runtimes in the two tables, until the patch ends."""
+        for name, target in TARGETS.items():
+            patch.setitem(TARGETS, name, replace(target, module=__name__))
+        for suffix, runtime in RUNTIMES.items():
+            patch.setitem(RUNTIMES, suffix, Runtime(runtime.target, __name__, "open_kept"))
+        patch.setattr(sys.modules[__name__], "_INSTALLED", [*_INSTALLED, self])
 
     def export(self, towers: Towers, calibration: Calibration, config: ExportConfig, folder: Path) -> dict[str, Any]:
         """Keep both towers under the content of a file each."""
         self.calibrations.append(calibration)
         for name in ("image", "text"):
             tower = self.faults.get(name, lambda same: same)(copy.deepcopy(towers[name]))
-            for suffix in SUFFIXES[config.target]:
-                path = folder / f"{name}.{config.precision}.{suffix}"
-                if suffix == "mlpackage":
+            for suffix in suffixes_of(config.target):
+                path = folder / f"{name}.{config.precision}{suffix}"
+                if suffix == ".mlpackage":
                     path = path / "Data" / "weights.bin"
                     path.parent.mkdir(parents=True)
-                content = f"{config.target} {name} {suffix} {len(self.kept)}".encode()
+                content = f"{config.target} {name} {suffix.removeprefix('.')} {len(self.kept)}".encode()
                 path.write_bytes(content)
                 self.kept[content] = tower
         (folder / "notes.txt").write_text(config.target)
@@ -73,7 +82,7 @@ class StandIn:
             "text": {"seconds": 0.5, "nodes": 9},
         }
 
-    def open(self, path: Path, threads: int = 1) -> StandInTower:
+    def open(self, path: Path) -> StandInTower:
         """Load a file."""
         file = path / "Data" / "weights.bin" if path.is_dir() else path
         content = file.read_bytes()
@@ -85,14 +94,14 @@ class StandIn:
 class StandInTower:
     """Runs a kept tower; the Core ML one as if by the interpreter."""
 
-    def __init__(self, owner: StandIn, module: nn.Module, path: Path) -> None:
-        self.owner, self.module = owner, module
+    def __init__(self, stand_in: StandIn, module: nn.Module, path: Path) -> None:
+        self.stand_in, self.module = stand_in, module
         self.executed = "reference" if path.suffix == ".mlpackage" else "native"
-        self.lengths = owner.lengths if path.name.startswith("text") else None
+        self.lengths = stand_in.lengths if path.name.startswith("text") else None
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
         """Run the tower."""
-        self.owner.batches.append(values.shape)
+        self.stand_in.batches.append(values.shape)
         if self.lengths is not None:
             assert values.shape[1] in self.lengths
         with torch.inference_mode():

@@ -74,8 +74,8 @@ def test_pictures_are_indexed_and_what_a_whole_installation_finds_is_found(base:
     query = base.world.queries()[0]
     code, out, err = base.edge("search", "index", query, "--json", "-k", "3")
     assert code == 0, err
-    expected = search_pictures(base.world.index, query, 3, None, None)
-    assert [hit["path"] for hit in json.loads(out)["hits"]] == [hit["path"] for hit in expected["hits"]]
+    expected = search_pictures(base.world.index, query, 3)
+    assert [hit["path"] for hit in json.loads(out)["hits"]] == [hit.path for hit in expected.hits]
 
 
 def test_a_captioned_picture_folder_is_evaluated(base: Base) -> None:

@@ -83,7 +83,7 @@ def test_a_changed_graph_is_named_before_usearch_sees_it_and_mended(
         with pytest.raises(UserError, match=f"^{re.escape(line)}$"):
             open_index(index)
     with open_writer(bundle, made / "pictures", index) as writer:
-        assert writer.update()["encoded"] == 0
+        assert writer.update().encoded == 0
     assert open_index(index).search(RED, 10) == open_index(made / "index").search(RED, 10)
 
 

@@ -18,13 +18,14 @@ from conaclip_edge.errors import UserError
 from conaclip_edge.search import update
 from conaclip_edge.search.hnsw_graph import PRECISIONS, stored
 from conaclip_edge.search.index import open_index
+from conaclip_edge.search.report import BrokenPicture, IndexReport
 from conaclip_edge.search.update import open_writer
 from conaclip_edge.search.watch import keep_current
 from tests.helpers.command_line import Run
 from tests.helpers.search.small_index import COLOURS, DIM, OTHER, SIZE, nearest_by_hand, write_bundle, write_pictures
 
 
-def indexed(bundle: Path, pictures: Path, out: Path, vectors: str | None = None) -> dict[str, Any]:
+def indexed(bundle: Path, pictures: Path, out: Path, vectors: str | None = None) -> IndexReport:
     with open_writer(bundle, pictures, out, vectors=vectors) as writer:
         return writer.update()
 
@@ -45,16 +46,16 @@ def directions(count: int) -> np.ndarray:
 def test_only_what_is_new_is_encoded_and_what_is_gone_is_dropped(bundle: Path, tmp_path: Path) -> None:
     pictures = write_pictures(tmp_path / "pictures", 9)
     first = indexed(bundle, pictures, tmp_path / "index")
-    assert (first["pictures"], first["encoded"], first["broken"]) == (9, 9, [])
+    assert (first.pictures, first.encoded, first.broken) == (9, 9, ())
     again = indexed(bundle, pictures, tmp_path / "index")
-    assert [again[name] for name in ("pictures", "encoded", "reused", "dropped")] == [9, 0, 0, 0]
+    assert [again.pictures, again.encoded, again.reused, again.dropped] == [9, 0, 0, 0]
     (pictures / "red-0.png").unlink()
     (pictures / "red-3.png").rename(pictures / "sub" / "moved.png")
     shutil.copy(pictures / "red-6.png", pictures / "sub" / "green-1.png")
     Image.new("RGB", (20, 9), "blue").save(pictures / "new.webp")
     os.utime(pictures / "sub" / "green-4.png", ns=(1, 1))
     changed = indexed(bundle, pictures, tmp_path / "index")
-    assert [changed[name] for name in ("pictures", "encoded", "reused", "dropped")] == [9, 1, 3, 2]
+    assert [changed.pictures, changed.encoded, changed.reused, changed.dropped] == [9, 1, 3, 2]
     assert names(tmp_path / "index") == {path.name for path in pictures.rglob("*.*")}
 
 
@@ -155,13 +156,13 @@ def test_broken_pictures_are_named_and_tried_again_when_they_change(bundle: Path
     assert "2 left out:\n  cut.png: cannot be decoded" in out
     assert "  text.JPG: cannot be decoded (no picture format that Pillow knows)" in out
     code, out, _ = cli("index", bundle, pictures, "--out", "index", "--json")
-    found = json.loads(out)
-    assert [one["path"] for one in found["broken"]] == ["cut.png", "text.JPG"]
-    assert found["encoded"] == 0
+    shown = json.loads(out)
+    assert [one["path"] for one in shown["broken"]] == ["cut.png", "text.JPG"]
+    assert shown["encoded"] == 0
     shutil.copy(pictures / "red-3.png", pictures / "cut.png")
     (pictures / "red-3.png").write_bytes(b"broken now")
     found = indexed(bundle, pictures, tmp_path / "index")
-    assert [one["path"] for one in found["broken"]] == ["red-3.png", "text.JPG"]
+    assert [one.path for one in found.broken] == ["red-3.png", "text.JPG"]
     assert names(tmp_path / "index") == {"red-0.png", "cut.png", "green-1.png", "blue-2.png"}
 
 
@@ -173,7 +174,7 @@ def test_phones_formats_are_read(bundle: Path, tmp_path: Path) -> None:
     from_pillow(red).save(tmp_path / "pictures/a.HEIC")
     red.save(tmp_path / "pictures/b.avif")
     found = indexed(bundle, tmp_path / "pictures", tmp_path / "index")
-    assert (found["encoded"], found["broken"]) == (2, [])
+    assert (found.encoded, found.broken) == (2, ())
     _, vectors = open_index(tmp_path / "index").vectors()
     assert (vectors[:, 0] > 0.85).all()
 
@@ -192,8 +193,8 @@ def test_a_folder_that_cannot_be_looked_into_keeps_its_pictures(
 
     monkeypatch.setattr(os, "scandir", refuse)
     found = indexed(bundle, pictures, tmp_path / "index")
-    assert found["broken"] == [{"path": "sub/deep/", "reason": "Permission denied"}]
-    assert (found["dropped"], found["pictures"]) == (0, 6)
+    assert found.broken == (BrokenPicture(path="sub/deep/", reason="Permission denied"),)
+    assert (found.dropped, found.pictures) == (0, 6)
 
 
 def test_a_file_name_that_is_no_utf_8_is_kept(bundle: Path, tmp_path: Path) -> None:
@@ -225,10 +226,10 @@ def test_another_storage_builds_the_graph_anew_and_encodes_nothing(
     pictures = write_pictures(tmp_path / "pictures", 60)
     indexed(bundle, pictures, tmp_path / "index")
     small = (tmp_path / "index/graph-1.usearch").stat().st_size
-    assert indexed(bundle, pictures, tmp_path / "index", "f32")["encoded"] == 0
+    assert indexed(bundle, pictures, tmp_path / "index", "f32").encoded == 0
     large = (tmp_path / "index/graph-2.usearch").stat().st_size
     assert large - small == 60 * DIM * 3
-    assert indexed(bundle, pictures, tmp_path / "index")["encoded"] == 0
+    assert indexed(bundle, pictures, tmp_path / "index").encoded == 0
     assert open_index(tmp_path / "index").precision == "f32"
 
 
@@ -249,7 +250,7 @@ def test_a_watched_index_follows_its_folder(bundle: Path, tmp_path: Path) -> Non
         finally:
             stop.set()
             watching.join(60)
-    assert found[0]["pictures"] == 3
+    assert found[0].pictures == 3
 
 
 def _until(true: Any) -> None:
@@ -269,5 +270,5 @@ def test_a_bundle_of_another_space_is_refused_and_both_are_named(bundle: Path, t
     ):
         indexed(other, pictures, tmp_path / "index")
     moved = write_bundle(tmp_path / "moved")
-    assert indexed(moved, pictures, tmp_path / "index")["encoded"] == 0
+    assert indexed(moved, pictures, tmp_path / "index").encoded == 0
     assert open_index(tmp_path / "index").bundle == moved

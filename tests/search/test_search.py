@@ -284,7 +284,7 @@ def test_a_folder_that_vanishes_in_the_middle_loses_no_indexed_picture(
 def test_indexing_again_mends_a_cut_graph(bundle: Path, made: Path, tmp_path: Path) -> None:
     index = damaged(made, tmp_path / "index", lambda index: cut(index / "graph-1.usearch"))
     with open_writer(bundle, made / "pictures", index) as writer:
-        assert writer.update()["encoded"] == 0
+        assert writer.update().encoded == 0
     red = np.eye(DIM, dtype=np.float32)[0]
     assert open_index(index).search(red, 10) == open_index(made / "index").search(red, 10)
 
@@ -299,7 +299,7 @@ def test_thumbnails_are_pngs_in_the_terminals_own_words(made: Path, tmp_path: Pa
     wide = tmp_path / "wide.png"
     noise = np.random.default_rng(0).integers(0, 256, (300, 600, 3)).astype(np.uint8)
     Image.fromarray(noise).save(wide)
-    hits = [{"path": str(wide), "score": 0.5}, {"path": str(tmp_path / "gone\x1b[31m.png"), "score": 0.25}]
+    hits = [(str(wide), 0.5), (str(tmp_path / "gone\x1b[31m.png"), 0.25)]
     text = hits_with_pictures(hits, protocol)
     if protocol == "kitty":
         pieces = re.findall(r"\x1b_G([^;]*);([^\x1b]*)\x1b\\", text)

@@ -22,7 +22,7 @@ def bundle_file(file: str, *more: bytes) -> Callable[[], Subject]:
         from conaclip_edge.system.files import read_json
 
         bundle, index = seeds.bundle(Path("bundle")), Path("index")
-        index_pictures(bundle, seeds.picture_folder(Path("pictures")), index, None, None, False)
+        index_pictures(bundle, seeds.picture_folder(Path("pictures")), index)
         path, manifest = bundle / file, (bundle / "manifest.json").read_bytes()
 
         def verify() -> None:

@@ -128,7 +128,7 @@ def index_file(pattern: str) -> Subject:
     bundle, pictures, index = seeds.bundle(Path("bundle")), seeds.picture_folder(Path("pictures")), Path("index")
     waiting, update.WAITING = update.WAITING, 0  # three pictures are enough for a graph
     try:
-        index_pictures(bundle, pictures, index, None, None, False)
+        index_pictures(bundle, pictures, index)
     finally:
         update.WAITING = waiting
     connection = sqlite3.connect(index / "pictures.sqlite")
@@ -138,7 +138,7 @@ def index_file(pattern: str) -> Subject:
     (changed,) = index.glob(pattern)
 
     def update_index() -> None:
-        index_pictures(bundle, pictures, index, None, None, False)
+        index_pictures(bundle, pictures, index)
 
     def search() -> None:
         searcher = open_searcher(index, bundle)
@@ -222,7 +222,7 @@ def http() -> Subject:
     from tests.security.wire import Server
 
     bundle = seeds.bundle(Path("bundle"))
-    index_pictures(bundle, seeds.picture_folder(Path("pictures")), Path("index"), None, None, False)
+    index_pictures(bundle, seeds.picture_folder(Path("pictures")), Path("index"))
     server = Server(make_app(open_searcher(Path("index")), bundle, "127.0.0.1"))
 
     def read() -> None:

@@ -294,7 +294,7 @@ def test_html_in_file_names_stays_text_in_what_the_pages_are_given(tmp_path):
     pictures.mkdir()
     for number, name in enumerate(each.replace("/", "_") for each in names()):
         Image.new("RGB", (9, 9), (number + 1, 0, 0)).save(pictures / name)
-    index_pictures(bundle, pictures, tmp_path / "index", None, None, False)
+    index_pictures(bundle, pictures, tmp_path / "index")
     app = make_app(open_searcher(tmp_path / "index"), bundle, "127.0.0.1")
     client = TestClient(app, base_url="http://127.0.0.1:8000")
     for answer in (client.get("/about"), client.post("/search", params={"text": "red"})):
@@ -344,6 +344,6 @@ def test_a_picture_of_which_a_tower_makes_nan_is_left_out_of_the_index_and_told(
     (tmp_path / "pictures").mkdir()
     for name, colour in (("black.png", 0), ("white.png", 255)):
         Image.new("RGB", (9, 9), (colour,) * 3).save(tmp_path / "pictures" / name)
-    outcome = index_pictures(bundle, tmp_path / "pictures", tmp_path / "index", None, None, False)
-    assert [(one["path"], "not finite" in one["reason"]) for one in outcome["broken"]] == [("black.png", True)]
+    outcome = index_pictures(bundle, tmp_path / "pictures", tmp_path / "index")
+    assert [(one.path, "not finite" in one.reason) for one in outcome.broken] == [("black.png", True)]
     refused(lambda: search_pictures(tmp_path / "index", "", 5, tmp_path / "pictures/black.png", None), "not finite")

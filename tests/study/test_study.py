@@ -14,10 +14,11 @@ from typer.testing import CliRunner
 from conaclip_edge.cli.main import app
 from conaclip_edge.config.study import StudyConfig
 from conaclip_edge.distill.graph import PRESETS, expand
+from conaclip_edge.distill.supervisions import SUPERVISIONS
 from conaclip_edge.errors import Interrupted, UserError
 from conaclip_edge.study import one_run as study_run
 from conaclip_edge.study import study as module
-from conaclip_edge.study.cells import ADDED, all_cells, graph_of
+from conaclip_edge.study.cells import all_cells, graph_of
 from conaclip_edge.study.page import render_study, write_study
 from conaclip_edge.study.scheduler import file_name
 from conaclip_edge.study.statistics import candidates
@@ -89,7 +90,8 @@ def test_the_cells_are_every_meaningful_combination_and_no_other() -> None:
 
 def test_cells_are_added_with_the_weights_and_temperatures_of_the_graph_of_all_types() -> None:
     for term in PRESETS["all-types"][1:]:
-        assert ADDED[term.loss] == (term.weight, term.temperature)
+        own = SUPERVISIONS[term.loss]
+        assert (own.weight, own.temperature) == (term.weight, term.temperature)
 
 
 def test_factors_reach_what_was_added_and_not_the_baseline() -> None:

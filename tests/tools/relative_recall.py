@@ -46,7 +46,7 @@ def main() -> None:
     with quiet():
         held = [held_out(student, pairs, len(pairs.keys), data, split=split) for split in SPLITS]
     counts = f"{sum(len(one.pictures) for one in held)} pictures, {sum(len(one.texts) for one in held)} captions"
-    print(f"{counts} of {' and '.join(SPLITS)}; recall kept is text to picture / picture to text")
+    print(f"{counts} of {' and '.join(SPLITS)}; relative recall is text to picture / picture to text")
     files = [file for file in manifest.files if file.precision == "int8"]
     for kind in sorted({file_kind(file.path) for file in files}):
         found: list[Embeddings] = [{} for _ in held]

@@ -26,7 +26,7 @@ def main(bundle: Path) -> None:
         (home / "pictures").mkdir()
         config = DataConfig(format="openmoji", split="random", picture_size=SIDE)
         named_pictures(read(config, home / "cache"), home / "pictures")
-        index_pictures(bundle, home / "pictures", home / "index", None, None, False)
+        index_pictures(bundle, home / "pictures", home / "index")
         build_site(bundle, home / "index", home / "site", CREDIT)
         with serve_folder(home / "site") as address, browser(home / "profile") as tab:
             for query, width, height, dark in (("hot air balloon", 1280, 900, False), ("strawbery", 390, 844, True)):

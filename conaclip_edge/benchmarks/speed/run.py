@@ -61,7 +61,7 @@ def _mobile(suite: SuiteFiles) -> list[Finding]:
     found = [one.model_copy(update={"axis": "mobile"}) for one in suite.image_times[0] if one.what.startswith("mobile")]
     recalls = {}
     for name, bundle in (("mobile", suite.config.mobile), ("ViT", suite.bundle)):
-        measured = evaluate(bundle, None, "test", "onnx")
+        measured = evaluate(bundle, suite.config.data, "test", "onnx")
         recalls[name] = (measured.mean_recall, measured.dataset.pictures)
     mobile, vit = recalls["mobile"][0], recalls["ViT"][0]
     return [

@@ -16,6 +16,7 @@ from conaclip_edge.benchmarks.speed.plain_exports import Files, clip_onnx, plain
 from conaclip_edge.benchmarks.speed.two_clocks import Times
 from conaclip_edge.bundle.manifest import read_manifest
 from conaclip_edge.config.benchmark import SpeedConfig
+from conaclip_edge.config.load import data_config
 from conaclip_edge.data.load import read_pairs
 from conaclip_edge.data.preprocess import pixel_values
 from conaclip_edge.errors import UserError
@@ -44,7 +45,7 @@ class SuiteFiles:
             raise UserError(
                 f"no checkpoint at {self.student}, of which the plain exports are made. Name it: --set student=FOLDER"
             )
-        self.pairs = read_pairs(recorded_data(bundle))
+        self.pairs = read_pairs(data_config(config.data) if config.data else recorded_data(bundle))
         rows = self.pairs.rows("test")
         self.pictures = [self.pairs.read(int(row)) for row in rows[:: max(1, len(rows) // config.inputs)]][
             : config.inputs

@@ -14,7 +14,7 @@ from conaclip_edge.config.distill import TeacherConfig
 from conaclip_edge.data.load import read_pairs
 from conaclip_edge.data.pairs import Pairs
 from conaclip_edge.data.usable import check_left_out, reasons, usable_pictures
-from conaclip_edge.distill.losses import infonce
+from conaclip_edge.distill.losses.infonce import infonce
 from conaclip_edge.distill.sampler import Sampler
 from conaclip_edge.distill.schedule import lr_factor
 from conaclip_edge.errors import UserError

@@ -13,7 +13,7 @@ from torch import Tensor
 from conaclip_edge.config.distill import TeacherConfig
 from conaclip_edge.data.load import read_pairs
 from conaclip_edge.data.pairs import Pairs
-from conaclip_edge.distill.losses import infonce
+from conaclip_edge.distill.losses.infonce import infonce
 from conaclip_edge.distill.sampler import Sampler
 from conaclip_edge.distill.schedule import lr_factor
 from conaclip_edge.evaluation.recall import Ranks, ranks

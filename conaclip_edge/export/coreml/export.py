@@ -14,11 +14,11 @@ from conaclip_edge.config.export import ExportConfig
 from conaclip_edge.export.coreml.int8 import int8_activations, int8_weights
 from conaclip_edge.export.coreml.package import write_package
 from conaclip_edge.export.coreml.torch_patches import apply_patches
-from conaclip_edge.export.matrix import supported
 from conaclip_edge.export.quantize.activation_budget import harmless_inputs
 from conaclip_edge.export.quantize.calibration import Calibration
 from conaclip_edge.export.quantize.prepare import prepare
 from conaclip_edge.export.quantize.sensitivity import int8_layers
+from conaclip_edge.export.targets import find_target
 from conaclip_edge.export.towers.towers import Towers
 from conaclip_edge.runtime.mil.package import import_coremltools
 from conaclip_edge.system.progress import quiet
@@ -49,7 +49,7 @@ def export(towers: Towers, calibration: Calibration, config: ExportConfig, folde
     Raises:
         UserError: a precision that Core ML files are not made in, no calibration pairs, no coremltools.
     """
-    supported("coreml", config.precision)
+    find_target(config)
     ct = import_coremltools()
     apply_patches()
     started = time.monotonic()

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 
 from conaclip_edge.config.export import ExportConfig
 from conaclip_edge.export.executorch.xnnpack_modules import fit_xnnpack
-from conaclip_edge.export.matrix import supported
 from conaclip_edge.export.quantize.activation_budget import choose_activations
 from conaclip_edge.export.quantize.calibration import Calibration
 from conaclip_edge.export.quantize.prepare import prepare
+from conaclip_edge.export.targets import find_target
 from conaclip_edge.export.towers.towers import Towers
 from conaclip_edge.system.progress import quiet
 
@@ -59,7 +59,7 @@ def export(towers: Towers, calibration: Calibration, config: ExportConfig, folde
     Raises:
         UserError: the precision is not possible, or int8 was asked for without calibration pairs.
     """
-    supported("executorch", config.precision)
+    find_target(config)
     towers = prepare(towers, calibration, config)
     notes: dict[str, Any] = {
         "versions": {name: version(name) for name in ("executorch", "torch")},

@@ -1,4 +1,4 @@
-"""Parity: exported files, run by themselves, against the float32 student on held-out pairs."""
+"""The gate: exported files, run by themselves, are compared with the float32 student on held-out pairs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FLOAT_COSINE = {"fp32": 0.99999, "fp16": 0.9999, "int8": 0.0}
 
 
 @dataclass(frozen=True)
-class Outputs:
+class FileEmbeddings:
     """What one exported file gave.
 
     Attributes:
@@ -46,7 +46,7 @@ class Outputs:
     golden: np.ndarray
 
 
-def run_file(tower: Tower, name: str, held: HeldOut, golden: Golden, pad_id: int, label: str) -> Outputs:
+def run_file(tower: Tower, name: str, held: HeldOut, golden: Golden, pad_id: int, label: str) -> FileEmbeddings:
     """Run an exported tower over held-out and golden inputs, one at a time as an app does.
 
     Dynamic int8 takes its scales from the whole batch, so a batch would give other embeddings than the device.
@@ -60,16 +60,14 @@ def run_file(tower: Tower, name: str, held: HeldOut, golden: Golden, pad_id: int
         label: for the progress.
     """
     if name == "image":
-        return Outputs(
-            tower.executed, embed_pixels(tower, held.pixels, label), embed_pixels(tower, golden.pixels, label)
-        )
-    return Outputs(
-        tower.executed, embed_ids(tower, held.ids, pad_id, label), embed_ids(tower, golden.ids, pad_id, label)
-    )
+        found = [embed_pixels(tower, pixels, label) for pixels in (held.pixels, golden.pixels)]
+    else:
+        found = [embed_ids(tower, ids, pad_id, label) for ids in (held.ids, golden.ids)]
+    return FileEmbeddings(tower.executed, *found)
 
 
-def measure(outputs: dict[str, Outputs], held: HeldOut, golden: Golden) -> dict[str, Gate]:
-    """Measure the two files of a target, each with the float32 student's other tower and both together.
+def compare_with_student(outputs: dict[str, FileEmbeddings], held: HeldOut, golden: Golden) -> dict[str, Gate]:
+    """Compare two files with the float32 student, each beside the student's other tower and both together.
 
     Args:
         outputs: of the files "image" and "text".
@@ -77,10 +75,10 @@ def measure(outputs: dict[str, Outputs], held: HeldOut, golden: Golden) -> dict[
         golden: the golden vectors that they ran on.
     """
     found = {tower: finite(run.held_out) for tower, run in outputs.items()}
-    pair = retrieval(ranks(found["image"], found["text"], held.caption_to_image), held.ranks)
+    pair = compare_ranks(ranks(found["image"], found["text"], held.caption_to_image), held.ranks)
     alone = {
-        "image": retrieval(ranks(found["image"], held.texts, held.caption_to_image), held.ranks),
-        "text": retrieval(ranks(held.pictures, found["text"], held.caption_to_image), held.ranks),
+        "image": compare_ranks(ranks(found["image"], held.texts, held.caption_to_image), held.ranks),
+        "text": compare_ranks(ranks(held.pictures, found["text"], held.caption_to_image), held.ranks),
     }
     expected = {"image": held.pictures, "text": held.texts}
     return {
@@ -104,7 +102,7 @@ def measure(outputs: dict[str, Outputs], held: HeldOut, golden: Golden) -> dict[
     }
 
 
-def retrieval(found: Ranks, student: Ranks) -> Retrieval:
+def compare_ranks(found: Ranks, student: Ranks) -> Retrieval:
     """Compare the ranks that exported files give with the float32 student's.
 
     A student that finds nothing has nothing to lose: its share is 1.
@@ -119,34 +117,34 @@ def retrieval(found: Ranks, student: Ranks) -> Retrieval:
     return Retrieval(recall=recall, relative_recall=share, worse=worse, better=better)
 
 
-def _hits(places: np.ndarray) -> np.ndarray:
-    """Count at how many of 1, 5 and 10 each query has its answer [n]."""
-    return np.asarray(sum((places <= k).astype(int) for k in KS))
+def _hits(best: np.ndarray) -> np.ndarray:
+    """Count at how many of 1, 5 and 10 each query has its answer [n], from the rank of the best answer [n]."""
+    return np.asarray(sum((best <= k).astype(int) for k in KS))
 
 
-def shortfalls(gate: Gate, config: ExportConfig, golden: Golden) -> list[str]:
-    """Say what keeps a file from passing; nothing if it passes."""
+def gate_failures(gate: Gate, config: ExportConfig, golden: Golden) -> list[str]:
+    """Return what keeps a file from passing, one phrase for each failure; none if it passes."""
     bar = max(config.min_cosine if config.precision == "int8" else 0, FLOAT_COSINE[config.precision])
     least = golden.min_cosine[config.precision]
-    missed = []
+    failures = []
     if gate.not_finite:
-        missed.append(f"{gate.not_finite} embeddings are NaN or infinite")
+        failures.append(f"{gate.not_finite} embeddings are NaN or infinite")
     if gate.norm_error > NORM_ERROR:
-        missed.append(f"embeddings are not normalised (a length is off by {gate.norm_error:.3g})")
+        failures.append(f"embeddings are not normalised (a length is off by {gate.norm_error:.3g})")
     if gate.cosine.mean < bar:
-        missed.append(f"mean cosine {gate.cosine.mean:.5f} is below {bar}")
+        failures.append(f"mean cosine {gate.cosine.mean:.5f} is below {bar}")
     if gate.golden.min < least:
-        missed.append(f"least golden cosine {gate.golden.min:.5f} is below {least}")
-    return missed + _lost(gate.alone, config)
+        failures.append(f"least golden cosine {gate.golden.min:.5f} is below {least}")
+    return failures + _recall_failures(gate.alone, config)
 
 
-def pair_shortfalls(gate: Gate, config: ExportConfig) -> list[str]:
-    """Say what keeps the two files of a target from passing together; nothing if they pass."""
-    return _lost(gate.pair, config)
+def pair_failures(gate: Gate, config: ExportConfig) -> list[str]:
+    """Return what keeps the two files of a target from passing together; nothing if they pass."""
+    return _recall_failures(gate.pair, config)
 
 
-def _lost(found: Retrieval, config: ExportConfig) -> list[str]:
-    """Compare relative_recall with its bar, unless the queries that changed could as well have fallen by chance."""
+def _recall_failures(found: Retrieval, config: ExportConfig) -> list[str]:
+    """Compare the relative recall with its bar, unless the queries that changed could as well have fallen by chance."""
     return [
         f"{way} recall is {100 * share:.1f} % of the student's, below {100 * config.min_relative_recall:g} % "
         f"({found.worse[way]} queries worse, {found.better[way]} better)"
@@ -161,19 +159,19 @@ def by_chance(worse: int, better: int) -> float:
     return math.fsum(math.comb(changed, count) / 2**changed for count in range(worse, changed + 1))
 
 
-def blame(damage: dict[str, float], tower: str, lost: float) -> str:
-    """Say which groups of layers a tower's loss comes from.
+def worst_layers(quantisation_errors: dict[str, float], tower: str, lost: float) -> str:
+    """Name the groups of layers that most of a tower's loss comes from.
 
     Args:
-        damage: layer, e.g. "image.blocks.3.fc1" -> 1 - cosine when it alone is int8.
+        quantisation_errors: layer, e.g. "image.blocks.3.fc1" -> 1 - cosine when it alone is int8.
         tower: "image" or "text".
         lost: 1 - mean cosine of the exported file.
 
     Returns:
-        The groups with their shares; or that rounding is not to blame, where it explains less than a tenth of the loss.
+        The groups with their shares; or that rounding is not the cause, where it explains less than a tenth of it.
     """
     groups: dict[str, float] = {}
-    for layer, value in damage.items():
+    for layer, value in quantisation_errors.items():
         if layer.startswith(f"{tower}."):
             group = re.sub(r"^(\w+\.blocks\.\d+).*", r"\1", layer)
             groups[group] = groups.get(group, 0.0) + max(value, 0.0)
@@ -184,4 +182,4 @@ def blame(damage: dict[str, float], tower: str, lost: float) -> str:
             "(mask, pooling, normalisation, activation ranges)"
         )
     worst = sorted(groups.items(), key=lambda item: -item[1])[:3]
-    return "most damage in " + ", ".join(f"{group} ({100 * value / total:.0f} %)" for group, value in worst)
+    return "most quantisation error in " + ", ".join(f"{group} ({100 * value / total:.0f} %)" for group, value in worst)

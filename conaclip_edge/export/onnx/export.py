@@ -14,13 +14,13 @@ from onnxruntime.tools.ort_format_model import create_config_from_models
 
 from conaclip_edge.config.export import ExportConfig
 from conaclip_edge.errors import UserError
-from conaclip_edge.export.matrix import supported
 from conaclip_edge.export.onnx.graph_builder import Graph
 from conaclip_edge.export.onnx.ort_format import save_ort
 from conaclip_edge.export.onnx.towers import image_model, text_model
 from conaclip_edge.export.quantize.calibration import Calibration
 from conaclip_edge.export.quantize.prepare import prepare
 from conaclip_edge.export.quantize.sensitivity import int8_layers
+from conaclip_edge.export.targets import find_target
 from conaclip_edge.export.towers.towers import TextTower, Towers, VitTower
 from conaclip_edge.system.progress import quiet
 
@@ -43,7 +43,7 @@ def export(towers: Towers, calibration: Calibration, config: ExportConfig, folde
     Raises:
         UserError: the precision or the opset is not possible, or int8 was asked for without calibration pairs.
     """
-    supported("onnx", config.precision)
+    find_target(config)
     if config.opset not in OPSETS:
         raise UserError(f"opset {config.opset} cannot be written. Known: {OPSETS.start} to {OPSETS.stop - 1}.")
     towers = prepare(towers, calibration, config)

@@ -2,7 +2,7 @@
 
 The first layers of a convolutional tower see few channels and no norm mends what their rounding loses; the late ones,
 which hold most weights and most work, hardly notice it. So each layer's activations are rounded alone, and layers are
-taken from the least harmful up to a total damage. Weights are int8 either way.
+taken from the least harmful up to a total quantisation error. Weights are int8 either way.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from conaclip_edge.export.towers.towers import Towers
 # total of 1 - cosine that rounding activations may cost a tower; Core ML's float16 has cost something already
 XNNPACK_BUDGET = 3e-4
 COREML_BUDGET = 1e-4
-SAMPLES = 32  # pictures or texts that the damage is measured on
+SAMPLES = 32  # pictures or texts that the quantisation error is measured on
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,9 @@ class Activation:
 
 
 @torch.no_grad()
-def choose_activations(towers: Towers, name: str, calibration: Calibration) -> dict[str, Activation]:
+def choose_activations(
+    towers: Towers, name: str, calibration: Calibration, budget: float = XNNPACK_BUDGET
+) -> dict[str, Activation]:
     """Return layer -> activation for the layers of a tower that are int8 in XNNPACK.
 
     Linear layers and 1x1 convolutions are dynamic, or float beyond the budget. Depthwise convolutions are static, or
@@ -56,40 +58,45 @@ def choose_activations(towers: Towers, name: str, calibration: Calibration) -> d
         towers: rounded towers.
         name: "image" or "text".
         calibration: train pairs.
+        budget: total of 1 - cosine that the rounding may cost.
     """
     tower = towers[name]
-    layers = {place: tower.get_submodule(place) for place in int8_layers(towers, name)}
-    options = {place: option for place, layer in layers.items() if (option := _option(layer)) is not None}
-    depthwise = [place for place, option in options.items() if option.kind == "static"]
+    layers = {layer_name: tower.get_submodule(layer_name) for layer_name in int8_layers(towers, name)}
+    options = {layer_name: option for layer_name, layer in layers.items() if (option := _option(layer)) is not None}
+    depthwise = [layer_name for layer_name, option in options.items() if option.kind == "static"]
     options |= _calibrated(tower, depthwise, calibration.batches(name))
-    harmless = _harmless(tower, options, list(calibration.batches(name, SAMPLES)), XNNPACK_BUDGET)
-    floats = {place: Activation("float") for place, layer in layers.items() if _has_float_form(layer)}
-    return floats | {place: options[place] for place in harmless}
+    harmless = _harmless(tower, options, list(calibration.batches(name, SAMPLES)), budget)
+    floats = {layer_name: Activation("float") for layer_name, layer in layers.items() if _has_float_form(layer)}
+    return floats | {layer_name: options[layer_name] for layer_name in harmless}
 
 
 @torch.no_grad()
-def harmless_inputs(towers: Towers, calibration: Calibration) -> frozenset[str]:
+def harmless_inputs(towers: Towers, calibration: Calibration, budget: float = COREML_BUDGET) -> frozenset[str]:
     """Return the layers of the image tower whose inputs may be int8 at calibrated ranges, as Core ML has them.
 
     Args:
         towers: rounded towers.
         calibration: train pairs.
+        budget: total of 1 - cosine that the rounding may cost.
     """
-    places = int8_layers(towers, "image")
-    ranges = _calibrated(towers.image, places, calibration.batches("image"))
-    options = {place: replace(ranges[place], outputs=None) for place in places}
-    return frozenset(_harmless(towers.image, options, list(calibration.batches("image", SAMPLES)), COREML_BUDGET))
+    names = int8_layers(towers, "image")
+    ranges = _calibrated(towers.image, names, calibration.batches("image"))
+    options = {layer_name: replace(ranges[layer_name], outputs=None) for layer_name in names}
+    return frozenset(_harmless(towers.image, options, list(calibration.batches("image", SAMPLES)), budget))
 
 
 def _harmless(tower: nn.Module, options: dict[str, Activation], batches: list[Tensor], budget: float) -> list[str]:
     """Return the layers whose activations may be rounded: all, or from the least harmful up to the budget."""
     exact = torch.cat([tower(batch) for batch in batches])
-    if _damage(tower, options, batches, exact) <= budget:
-        return list(options)  # most transformers: one pass instead of one a layer
-    damage = {place: _damage(tower, {place: option}, batches, exact) for place, option in options.items()}
-    order = sorted(options, key=lambda place: (damage[place], place))
-    totals = accumulate(damage[place] for place in order)
-    return [place for place, total in zip(order, totals, strict=True) if total <= budget]
+    if _quantisation_error(tower, options, batches, exact) <= budget:
+        return list(options)  # most transformers: one pass instead of one per layer
+    errors = {
+        layer_name: _quantisation_error(tower, {layer_name: option}, batches, exact)
+        for layer_name, option in options.items()
+    }
+    order = sorted(options, key=lambda layer_name: (errors[layer_name], layer_name))
+    totals = accumulate(errors[layer_name] for layer_name in order)
+    return [layer_name for layer_name, total in zip(order, totals, strict=True) if total <= budget]
 
 
 def _has_float_form(layer: nn.Module) -> bool:
@@ -111,16 +118,16 @@ def _is_linear(layer: nn.Module) -> bool:
     return isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1))
 
 
-def _calibrated(tower: nn.Module, places: list[str], batches: Iterable[Tensor]) -> dict[str, Activation]:
+def _calibrated(tower: nn.Module, names: list[str], batches: Iterable[Tensor]) -> dict[str, Activation]:
     """Return the ranges of depthwise convolutions over the calibration set, ReLU6 included."""
     seen: dict[str, list[float]] = {}
 
-    def recorder(place: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+    def recorder(layer_name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         def record(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             x = inputs[0]
             now = [float(x.min()), float(x.max()), float(output.min()), float(output.max())]
-            before = seen.get(place, now)
-            seen[place] = [
+            before = seen.get(layer_name, now)
+            seen[layer_name] = [
                 min(before[0], now[0]),
                 max(before[1], now[1]),
                 min(before[2], now[2]),
@@ -129,34 +136,36 @@ def _calibrated(tower: nn.Module, places: list[str], batches: Iterable[Tensor]) 
 
         return record
 
-    hooks = [_whole(tower, place).register_forward_hook(recorder(place)) for place in places]
+    hooks = [_whole(tower, layer_name).register_forward_hook(recorder(layer_name)) for layer_name in names]
     if hooks:
         for batch in batches:
             tower(batch)
     for hook in hooks:
         hook.remove()
-    return {place: Activation("static", (a, b), (c, d)) for place, (a, b, c, d) in seen.items()}
+    return {layer_name: Activation("static", (a, b), (c, d)) for layer_name, (a, b, c, d) in seen.items()}
 
 
-def _whole(tower: nn.Module, place: str) -> nn.Module:
+def _whole(tower: nn.Module, layer_name: str) -> nn.Module:
     """Return a convolution with its padding and ReLU6."""
-    return tower.get_submodule(place.removesuffix(".conv"))
+    return tower.get_submodule(layer_name.removesuffix(".conv"))
 
 
-def _damage(tower: nn.Module, options: dict[str, Activation], batches: list[Tensor], exact: Tensor) -> float:
+def _quantisation_error(
+    tower: nn.Module, options: dict[str, Activation], batches: list[Tensor], exact: Tensor
+) -> float:
     """Return the mean of 1 - cosine when only the activations of some layers are rounded."""
-    hooks = [hook for place, option in options.items() for hook in _rounding(tower, place, option)]
+    hooks = [hook for layer_name, option in options.items() for hook in _rounding(tower, layer_name, option)]
     changed = torch.cat([tower(batch) for batch in batches])
     for hook in hooks:
         hook.remove()
     return float(1 - F.cosine_similarity(exact.double(), changed.double()).mean())
 
 
-def _rounding(tower: nn.Module, place: str, option: Activation) -> list[RemovableHandle]:
+def _rounding(tower: nn.Module, layer_name: str, option: Activation) -> list[RemovableHandle]:
     """Round the activations of one layer until the hooks are removed."""
     if option.kind != "static":
-        return [tower.get_submodule(place).register_forward_pre_hook(round_input)]
-    layer = _whole(tower, place)
+        return [tower.get_submodule(layer_name).register_forward_pre_hook(round_input)]
+    layer = _whole(tower, layer_name)
     hooks = [layer.register_forward_pre_hook(_round_inputs(*map(torch.tensor, option.inputs)))]
     if option.outputs:
         low, high = map(torch.tensor, option.outputs)

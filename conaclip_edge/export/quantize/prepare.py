@@ -10,6 +10,7 @@ from conaclip_edge.export.quantize.float16_kernels import halve_kernels
 from conaclip_edge.export.quantize.gptq_convolutions import reconstruct
 from conaclip_edge.export.quantize.sensitivity import most_sensitive
 from conaclip_edge.export.quantize.smoothquant import smooth
+from conaclip_edge.export.targets import find_target
 from conaclip_edge.export.towers.towers import Towers
 
 
@@ -32,4 +33,4 @@ def prepare(towers: Towers, calibration: Calibration, config: ExportConfig) -> T
     smoothed = smooth(towers, calibration, config.smoothing)
     kept = replace(smoothed, float_layers=most_sensitive(smoothed, calibration, config.float_layers))
     # Core ML computes in float16 also with int8 weights
-    return reconstruct(kept, calibration, half="coreml" in (config.target, config.backend))
+    return reconstruct(kept, calibration, half=find_target(config).backend_of(config) == "coreml")

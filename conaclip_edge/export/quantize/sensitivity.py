@@ -1,4 +1,4 @@
-"""Which layers suffer from int8: each layer's damage to the embedding when it alone is quantised."""
+"""Which layers suffer from int8: the quantisation error of the embedding when one layer alone is int8."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def int8_layers(towers: Towers, tower: str) -> list[str]:
 def sensitivity(towers: Towers, calibration: Calibration, count: int = 16) -> dict[str, float]:
     """Return layer -> mean (1 - cosine) of the embedding when only that layer is int8, largest first.
 
-    A layer is named by its tower and place, e.g. "image.blocks.3.fc1". The stand-in for int8 is the same for all
-    targets: symmetric weights per output channel and, except for the token table, asymmetric inputs per sample.
+    A layer is named by its tower and its path in it, e.g. "image.blocks.3.fc1". The stand-in for int8 is the same for
+    all targets: symmetric weights per output channel and, except for the token table, asymmetric inputs per sample.
 
     Args:
         towers: export-ready towers, smoothed if the export is.
@@ -37,12 +37,12 @@ def sensitivity(towers: Towers, calibration: Calibration, count: int = 16) -> di
         count: pictures and texts of it that are used.
     """
     require_calibration(calibration)
-    damage: dict[str, float] = {}
+    errors: dict[str, float] = {}
     for name in ("image", "text"):
         tower = towers[name]
         batches = list(calibration.batches(name, count))
         exact = [tower(batch) for batch in batches]
-        for place, layer in quantised_layers(tower).items():
+        for layer_name, layer in quantised_layers(tower).items():
             assert isinstance(layer.weight, Tensor)
             weight = layer.weight.data
             hook = layer.register_forward_pre_hook(round_input) if not isinstance(layer, TokenTable) else None
@@ -52,8 +52,8 @@ def sensitivity(towers: Towers, calibration: Calibration, count: int = 16) -> di
             if hook is not None:
                 hook.remove()
             cosines = torch.cat([F.cosine_similarity(a, b) for a, b in zip(exact, changed, strict=True)])
-            damage[f"{name}.{place}"] = float(1 - cosines.double().mean())
-    return dict(sorted(damage.items(), key=lambda item: -item[1]))
+            errors[f"{name}.{layer_name}"] = float(1 - cosines.double().mean())
+    return dict(sorted(errors.items(), key=lambda item: -item[1]))
 
 
 def most_sensitive(towers: Towers, calibration: Calibration, count: int) -> frozenset[str]:

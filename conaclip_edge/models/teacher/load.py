@@ -26,7 +26,8 @@ def load_teacher(source: str) -> Teacher:
     elif folder.exists() or source.startswith((".", "/")) or source.count("/") != 1:
         raise UserError(
             f"no teacher at {source}: a folder with config.json and model.safetensors is needed, or a hub name such as "
-            "laion/CLIP-ViT-B-32-laion2B-s34B-b79K. The demo teacher: conaclip-edge train-teacher"
+            "laion/CLIP-ViT-B-32-laion2B-s34B-b79K. The demo's: "
+            f"conaclip-edge train-teacher --out {source}"
         )
     from conaclip_edge.models.teacher.huggingface import TransformersTeacher
 

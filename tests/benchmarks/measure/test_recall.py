@@ -124,7 +124,7 @@ class Spy:
 def test_pictures_and_texts_are_embedded_one_per_call():
     spy = Spy()
     pairs = pairs_of([png(10 * place) for place in range(6)])
-    split, found = embed_split({"row": spy.encoder()}, pairs, "test", 99, DataConfig())
+    split, found = embed_split({"row": spy.encoder()}, pairs, "test", 99, DataConfig(format="imagefolder"))
     assert set(spy.batches) == {1}
     ranks = rank(found["row"], split.caption_to_image)
     assert ranks is not None
@@ -136,7 +136,9 @@ def test_pictures_and_texts_are_embedded_one_per_call():
 def test_a_broken_picture_is_left_out_for_all_rows_and_named():
     pictures = [png(10 * place) for place in range(6)]
     pictures[2] = b"no picture"
-    split, found = embed_split({"row": Spy().encoder()}, pairs_of(pictures), "test", 99, DataConfig(max_bad=0.5))
+    split, found = embed_split(
+        {"row": Spy().encoder()}, pairs_of(pictures), "test", 99, DataConfig(format="imagefolder", max_bad=0.5)
+    )
     assert split.rows == (0, 1, 3, 4, 5)
     assert split.left_out[0].startswith("p2: cannot be decoded")
     assert found["row"].pictures is not None
@@ -146,12 +148,21 @@ def test_a_broken_picture_is_left_out_for_all_rows_and_named():
 
 def test_too_many_broken_pictures_are_an_error():
     with pytest.raises(UserError, match="drawn"):
-        embed_split({"row": Spy().encoder()}, pairs_of([png(0), b"", b""]), "test", 99, DataConfig(max_bad=0.5))
+        embed_split(
+            {"row": Spy().encoder()},
+            pairs_of([png(0), b"", b""]),
+            "test",
+            99,
+            DataConfig(format="imagefolder", max_bad=0.5),
+        )
 
 
 def test_a_limited_number_of_pictures_is_the_same_every_time():
     pairs = pairs_of([png(10 * place) for place in range(20)])
-    once, again = (embed_split({"row": Spy().encoder()}, pairs, "test", 7, DataConfig())[0].rows for _ in range(2))
+    once, again = (
+        embed_split({"row": Spy().encoder()}, pairs, "test", 7, DataConfig(format="imagefolder"))[0].rows
+        for _ in range(2)
+    )
     assert once == again
     assert len(once) == 7
     assert once != tuple(range(7))
@@ -159,7 +170,9 @@ def test_a_limited_number_of_pictures_is_the_same_every_time():
 
 def test_a_row_without_a_text_tower_has_no_recall():
     pairs = pairs_of([png(10 * place) for place in range(3)])
-    split, found = embed_split({"row": Spy().encoder(with_text=False)}, pairs, "test", 9, DataConfig())
+    split, found = embed_split(
+        {"row": Spy().encoder(with_text=False)}, pairs, "test", 9, DataConfig(format="imagefolder")
+    )
     assert found["row"].texts is None
     assert rank(found["row"], split.caption_to_image) is None
     assert rank(Embedded(None, None), split.caption_to_image) is None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from conaclip_edge.benchmarks.speed.axes import graph_step as graph
-from conaclip_edge.distill.graph import LEARNING_TYPES, losses_for
+from conaclip_edge.distill.embeddings import LEARNING_TYPES
+from conaclip_edge.distill.supervisions import losses_for
 
 
 def test_the_whole_graph_has_every_supervision_of_every_learning_type() -> None:

@@ -16,7 +16,7 @@ TRAIN = np.full(3000, "train", dtype="<U5")
 
 
 def filled(splits=TRAIN, keys=KEYS, **fractions):
-    return fill_splits(splits, keys, DataConfig(**fractions))
+    return fill_splits(splits, keys, DataConfig(format="imagefolder", **fractions))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from conaclip_edge.config.export import ExportConfig
 from conaclip_edge.errors import UserError
 from conaclip_edge.export.executorch.export import export, lower, xnnpack_partitioner
 from conaclip_edge.export.executorch.xnnpack_modules import Int8Conv, Int8Pointwise, ProductNorm, ProductUnit
-from conaclip_edge.export.quantize import activation_budget as activations
 from conaclip_edge.export.quantize.activation_budget import Activation, choose_activations
 from conaclip_edge.export.quantize.calibration import make_calibration
 from conaclip_edge.export.quantize.sensitivity import int8_layers
@@ -128,13 +127,11 @@ def test_the_token_table_is_int8(exports):
     assert exact > 4 * table.numel()
 
 
-def test_layers_that_rounding_harms_keep_float_activations(monkeypatch):
+def test_layers_that_rounding_harms_keep_float_activations():
     towers, pairs = towers_of("mobile"), calibration()
-    monkeypatch.setattr(activations, "XNNPACK_BUDGET", 0.0)
-    kinds = {each.kind for each in choose_activations(towers, "image", pairs).values()}
+    kinds = {each.kind for each in choose_activations(towers, "image", pairs, budget=0.0).values()}
     assert kinds == {"float"}
-    monkeypatch.setattr(activations, "XNNPACK_BUDGET", 1.0)
-    generous = choose_activations(towers, "image", pairs)
+    generous = choose_activations(towers, "image", pairs, budget=1.0)
     assert {each.kind for each in generous.values()} == {"dynamic", "static"}
     for place, each in generous.items():
         if each.kind == "static":

@@ -1,4 +1,4 @@
-"""The figures of a gate are right, and each way of being wrong is told apart."""
+"""The figures of a gate are right, and each way of being wrong is recognised."""
 
 from __future__ import annotations
 
@@ -9,12 +9,20 @@ from conaclip_edge.bundle.embeddings import cosines, embed_ids, embed_pixels, ho
 from conaclip_edge.bundle.golden import MIN_COSINE, Golden
 from conaclip_edge.config.export import ExportConfig
 from conaclip_edge.evaluation.recall import Ranks, ranks
-from conaclip_edge.export.gate.gate import Outputs, blame, by_chance, measure, pair_shortfalls, retrieval, shortfalls
+from conaclip_edge.export.gate.gate import (
+    FileEmbeddings,
+    by_chance,
+    compare_ranks,
+    compare_with_student,
+    gate_failures,
+    pair_failures,
+    worst_layers,
+)
 from conaclip_edge.export.gate.held_out import HeldOut
 
 INT8 = ExportConfig()
 P, C, D = 40, 60, 32
-OWNERS = np.concatenate([np.arange(P), np.arange(C - P)])
+CAPTION_TO_IMAGE = np.concatenate([np.arange(P), np.arange(C - P)])
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
@@ -26,29 +34,32 @@ def noise(seed: int, rows: int) -> np.ndarray:
 
 
 PICTURES = unit(noise(0, P))
-TEXTS = unit(PICTURES[OWNERS] + 0.8 * unit(noise(1, C)))
+TEXTS = unit(PICTURES[CAPTION_TO_IMAGE] + 0.8 * unit(noise(1, C)))
 GOLDEN_PICTURES, GOLDEN_TEXTS = unit(noise(2, 8)), unit(noise(3, 24))
 HELD = HeldOut(
     "set",
     "f",
     np.zeros((P, 3, 4, 4), np.uint8),
     (),
-    OWNERS,
+    CAPTION_TO_IMAGE,
     PICTURES,
     TEXTS,
-    ranks(PICTURES, TEXTS, OWNERS),
+    ranks(PICTURES, TEXTS, CAPTION_TO_IMAGE),
     (),
 )
 GOLDEN = Golden((), (), GOLDEN_TEXTS, (), (), np.zeros((8, 3, 4, 4), np.uint8), GOLDEN_PICTURES, dict(MIN_COSINE))
 
 
 def gates(image=PICTURES, text=TEXTS, golden_image=GOLDEN_PICTURES, golden_text=GOLDEN_TEXTS):
-    outputs = {"image": Outputs("native", image, golden_image), "text": Outputs("reference", text, golden_text)}
-    return measure(outputs, HELD, GOLDEN)
+    outputs = {
+        "image": FileEmbeddings("native", image, golden_image),
+        "text": FileEmbeddings("reference", text, golden_text),
+    }
+    return compare_with_student(outputs, HELD, GOLDEN)
 
 
 def missed(tower: str, config: ExportConfig = INT8, **changes) -> list[str]:
-    return shortfalls(gates(**changes)[tower], config, GOLDEN)
+    return gate_failures(gates(**changes)[tower], config, GOLDEN)
 
 
 def test_cosines_agree_with_the_definition_whatever_the_lengths():
@@ -73,7 +84,7 @@ def test_a_file_like_the_student_misses_nothing():
     gate = gates()["text"]
     assert gate.executed == "reference"
     assert gate.cosine.p1 == pytest.approx(1)
-    assert pair_shortfalls(gate, INT8) == []
+    assert pair_failures(gate, INT8) == []
 
 
 def test_a_length_is_checked_though_cosine_and_order_do_not_change():
@@ -124,24 +135,24 @@ def test_each_tower_is_measured_with_the_students_other_tower():
     assert gate["image"].pair == gate["text"].pair == gate["text"].alone
 
 
-def test_retention_is_the_share_of_the_mean_recall_in_each_direction():
+def test_relative_recall_is_the_share_of_the_mean_recall_in_each_direction():
     # both texts of picture 0 come to lie on picture 1: of 4 texts 2 rank first, and all within 5
     pictures, caption_to_image = np.eye(3, dtype=np.float32), np.asarray([0, 0, 1, 2])
     before = ranks(pictures, pictures[caption_to_image], caption_to_image)
     after = ranks(pictures, pictures[[1, 1, 1, 2]], caption_to_image)
     assert after.recall()["t2i"] == {"1": 50.0, "5": 100.0, "10": 100.0}
-    found = retrieval(after, before)
+    found = compare_ranks(after, before)
     assert found.relative_recall["t2i"] == pytest.approx(250 / 300)
     assert found.relative_recall["i2t"] == pytest.approx(sum(after.recall()["i2t"].values()) / 300)
     assert (found.worse["t2i"], found.better["t2i"]) == (2, 0)
-    back = retrieval(before, after)
+    back = compare_ranks(before, after)
     assert back.relative_recall["t2i"] == pytest.approx(300 / 250)
     assert (back.worse["t2i"], back.better["t2i"]) == (0, 2)
 
 
 def test_a_student_that_finds_nothing_has_nothing_to_lose():
-    nothing = Ranks(np.full(C, 99), np.full(P, 99), OWNERS)
-    assert retrieval(nothing, nothing).relative_recall == {"t2i": 1.0, "i2t": 1.0}
+    nothing = Ranks(np.full(C, 99), np.full(P, 99), CAPTION_TO_IMAGE)
+    assert compare_ranks(nothing, nothing).relative_recall == {"t2i": 1.0, "i2t": 1.0}
 
 
 def test_chance_is_that_of_a_fair_coin():
@@ -157,7 +168,7 @@ def lossy(relative_recall: float, worse: int, better: int):
     gate = gates()["text"]
     changes = {"relative_recall": {"t2i": relative_recall, "i2t": 1.0}, "worse": {"t2i": worse, "i2t": 0}}
     found = gate.alone.model_copy(update=changes | {"better": {"t2i": better, "i2t": 0}})
-    return shortfalls(gate.model_copy(update={"alone": found}), INT8, GOLDEN)
+    return gate_failures(gate.model_copy(update={"alone": found}), INT8, GOLDEN)
 
 
 def test_a_loss_that_chance_does_not_explain_fails():
@@ -177,16 +188,16 @@ def test_lost_recall_fails_though_the_cosine_passes():
 def test_both_files_are_also_measured_together():
     image, text = turned(PICTURES, 0.7, 1), turned(TEXTS, 0.7, 2)
     gate = gates(image=image, text=text)["image"]
-    assert gate.pair.recall == ranks(image, text, OWNERS).recall()
+    assert gate.pair.recall == ranks(image, text, CAPTION_TO_IMAGE).recall()
     assert gate.pair.relative_recall["t2i"] < gate.alone.relative_recall["t2i"]
     between = ExportConfig(
         min_relative_recall=(gate.pair.relative_recall["t2i"] + gate.alone.relative_recall["t2i"]) / 2
     )
-    assert not any("recall" in reason for reason in shortfalls(gate, between, GOLDEN))
-    assert pair_shortfalls(gate, between)[0].startswith("t2i recall is")
+    assert not any("recall" in reason for reason in gate_failures(gate, between, GOLDEN))
+    assert pair_failures(gate, between)[0].startswith("t2i recall is")
 
 
-DAMAGE = {
+ERRORS = {
     "image.stem.conv": 0.5,
     "text.blocks.0.fc1": 0.004,
     "text.blocks.0.q": 0.002,
@@ -195,14 +206,14 @@ DAMAGE = {
 }
 
 
-def test_blame_sums_the_layers_of_a_block_and_sees_one_tower_alone():
-    expected = "most damage in text.blocks.0 (60 %), text.blocks.11 (30 %), text.table (10 %)"
-    assert blame(DAMAGE, "text", 0.01) == expected
+def test_worst_layers_sums_the_layers_of_a_block_and_sees_one_tower_alone():
+    expected = "most quantisation error in text.blocks.0 (60 %), text.blocks.11 (30 %), text.table (10 %)"
+    assert worst_layers(ERRORS, "text", 0.01) == expected
 
 
-def test_blame_does_not_accuse_rounding_of_what_it_cannot_do():
-    assert "look at the graph itself" in blame(DAMAGE, "text", 0.5)
-    assert "look at the graph itself" in blame({}, "text", 0.5)
+def test_worst_layers_does_not_accuse_rounding_of_what_it_cannot_do():
+    assert "look at the graph itself" in worst_layers(ERRORS, "text", 0.5)
+    assert "look at the graph itself" in worst_layers({}, "text", 0.5)
 
 
 class Recorder:

@@ -101,7 +101,8 @@ def filled(kind: Any) -> Any:
     """Make a value of a type: a model with all its fields, the first of literals, else something small."""
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         fields = kind.model_fields.items()
-        return kind.model_validate({field.alias or name: filled(field.annotation) for name, field in fields})
+        values = {field.alias or name: filled(field.annotation) for name, field in fields}
+        return kind.model_validate(values | ({"target": "onnx"} if "target" in values else {}))
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Literal:
         return arguments[0]

@@ -41,7 +41,7 @@ def search_world(home: Path) -> SearchWorld:
         bar_pictures.write_checkpoint(home / "student", bar_pictures.write_pictures(home / "data"))
         target = ExportConfig(target="onnx", precision="int8", min_cosine=0.99)
         export_bundle(home / "student", [target], home / "bundle")
-        index_pictures(home / "bundle", home / "data", home / "index", None, None, False)
+        index_pictures(home / "bundle", home / "data", home / "index")
     return SearchWorld(home / "bundle", home / "data", home / "index")
 
 

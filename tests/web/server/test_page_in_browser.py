@@ -28,9 +28,9 @@ def test_typing_finds_what_the_command_line_finds(page, searched):
 
     query = searched.queries()[330]
     found = page.search(query)
-    wanted = search_pictures(searched.index, query, 48, None, None)["hits"]
-    assert [score for _, score in found] == pytest.approx([hit["score"] for hit in wanted], abs=1e-6)
-    assert found[0][0] in wanted[0]["path"]
+    wanted = search_pictures(searched.index, query, 48).hits
+    assert [score for _, score in found] == pytest.approx([hit.score for hit in wanted], abs=1e-6)
+    assert found[0][0] in wanted[0].path
     status = page.run(SHOWN.format("status"))
     assert status.startswith("48 nearest of 352")
     assert "encoded in" in status

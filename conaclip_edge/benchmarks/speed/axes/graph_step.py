@@ -20,8 +20,10 @@ from conaclip_edge.config.distill import DistillConfig
 from conaclip_edge.config.graph import GraphConfig, Term
 from conaclip_edge.config.load import distill_recipe
 from conaclip_edge.distill import graph as interaction
+from conaclip_edge.distill.embeddings import LEARNING_TYPES
 from conaclip_edge.distill.negative_queue import TeacherQueue
 from conaclip_edge.distill.optimizer import make_optimizer
+from conaclip_edge.distill.supervisions import losses_for
 from conaclip_edge.distill.trainer import embed, make_run
 from conaclip_edge.distill.training_data import labelled_rows, prepare
 from conaclip_edge.system.files import write_json
@@ -34,8 +36,8 @@ def every_term() -> tuple[Term, ...]:
             preset=None,
             terms=tuple(
                 Term(edge=edge, loss=loss, temperature=None if (edge, loss) == ("inter-ss", "infonce") else 0.05)
-                for edge in interaction.LEARNING_TYPES
-                for loss in interaction.losses_for(edge)
+                for edge in LEARNING_TYPES
+                for loss in losses_for(edge)
             ),
         )
     )

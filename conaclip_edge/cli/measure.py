@@ -1,0 +1,82 @@
+"""The commands that measure: recall of a model, a bundle's files on this machine or a phone, reports of several."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from conaclip_edge.cli.output import JsonOption, SetOption, results
+
+
+def add_measuring_commands(app: typer.Typer) -> None:
+    """Add the commands of this module to the command line."""
+    for command in (evaluate, benchmark, report):
+        app.command()(command)
+
+
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="Folder of a teacher, a checkpoint or a bundle.")],
+    data: Annotated[
+        Path | None, typer.Option(help="Recipe or picture folder; default: what the model was trained on.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    target: Annotated[str, typer.Option(help="Of a bundle: onnx, executorch or coreml.")] = "onnx",
+    as_json: JsonOption = False,
+) -> None:
+    """Measure recall of a teacher, a checkpoint or a bundle, both ways, with intervals.
+
+    Example: conaclip-edge evaluate runs/demo/student --split test --json
+    """
+    with results(as_json) as show:
+        from conaclip_edge.evaluation.evaluate import evaluate as run
+        from conaclip_edge.evaluation.evaluate import table
+
+        outcome = run(model, data, split, target)
+        show(outcome, table(outcome))
+
+
+def benchmark(
+    bundle: Annotated[Path | None, typer.Argument(help="Folder of the bundle; left out: the newest run's.")] = None,
+    suite: Annotated[Path | None, typer.Option(help="YAML suite; left out: the demo's.")] = None,
+    settings: SetOption = None,
+    data: Annotated[Path | None, typer.Option(help="Recipe or picture folder, if the student's are elsewhere.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Report; default: report/ beside the bundle.")] = None,
+    device: Annotated[str | None, typer.Option(help="android or ios; left out: this machine.")] = None,
+    serial: Annotated[str | None, typer.Option(help="Which Android phone, where several are attached.")] = None,
+    result: Annotated[Path | None, typer.Option(help="What the Mac measured on an iPhone, to import it.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure latency, memory, size and recall of a bundle's files and write a report.
+
+    Example: conaclip-edge benchmark runs/demo/bundle --set pictures=1000
+    """
+    with results(as_json) as show:
+        from conaclip_edge.config.load import benchmark_suite
+        from conaclip_edge.export.targets import default_bundle
+        from conaclip_edge.system.latest_run import latest_run
+
+        config = benchmark_suite(suite, settings or [], data)
+        source = bundle or default_bundle(latest_run())
+        from conaclip_edge.benchmarks.commands import benchmark_command
+
+        show(*benchmark_command(source, config, out, device, serial, result))
+
+
+def report(
+    reports: Annotated[list[Path], typer.Argument(help="Files report.json; the first one's machine gives the answer.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for the merged report; left out: none is written.")] = None,
+    check: Annotated[Path | None, typer.Option(help="Earlier report.json; exit code 1 if something got worse.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Merge reports of several machines and compare them with an earlier one.
+
+    Example: conaclip-edge report host.json phone.json --out runs/both --check earlier.json
+    """
+    with results(as_json) as show:
+        from conaclip_edge.benchmarks.commands import benchmark_text, merge_and_check, require_no_regression
+
+        merged, worse = merge_and_check(reports, out, check)
+        show(merged, benchmark_text(merged, out))
+        require_no_regression(worse, check)

@@ -1,0 +1,164 @@
+"""The commands that train: a student, a teacher, the teacher's cache, many students side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from conaclip_edge.cli.output import JsonOption, SetOption, results
+
+
+def add_training_commands(app: typer.Typer) -> None:
+    """Add the commands of this module to the command line."""
+    for command in (distill, train_teacher, convert, cache, compare, study):
+        app.command(command.__name__.replace("_", "-"))(command)
+
+
+def distill(
+    recipe: Annotated[Path | None, typer.Argument(help="YAML recipe; left out: the demo's.")] = None,
+    settings: SetOption = None,
+    out: Annotated[Path | None, typer.Option(help="Checkpoint folder; default runs/<name of the recipe>.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on after an interruption.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Distil a student from a teacher by the interaction graph.
+
+    Example: conaclip-edge distill --set train.steps=100 --out runs/mine
+    """
+    with results(as_json) as show:
+        from conaclip_edge.config.load import distill_recipe
+        from conaclip_edge.system.latest_run import point_latest
+
+        config = distill_recipe(recipe, settings or [])
+        from conaclip_edge.distill.trainer import distill as run
+
+        target = out or Path("runs") / config.name
+        record = run(config, target, resume)
+        point_latest(target)
+        show(
+            {"checkpoint": str(target), **record},
+            f"student in {target}: mean recall on val {record['val']['mean_recall']:.1f} % "
+            f"({record['parameters']['all']:,} parameters). Next: conaclip-edge export {target} --target all",
+        )
+
+
+def train_teacher(
+    recipe: Annotated[Path | None, typer.Argument(help="YAML recipe; left out: the demo's.")] = None,
+    settings: SetOption = None,
+    out: Annotated[Path | None, typer.Option(help="Teacher folder; default runs/<name of the recipe>.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Join two pretrained towers into a teacher by a head trained on your pairs, or fit a dual encoder to them.
+
+    Example: conaclip-edge train-teacher --out runs/demo/teacher
+    """
+    with results(as_json) as show:
+        from conaclip_edge.config.load import teacher_recipe
+
+        config = teacher_recipe(recipe, settings or [])
+        if config.base:
+            from conaclip_edge.distill.teacher.finetune import fit_teacher as run
+        else:
+            from conaclip_edge.distill.teacher.join_towers import train_teacher as run
+
+        target = out or Path("runs") / config.name
+        record = run(config, target)
+        measured = f": mean recall on val {record['val']['mean_recall']:.1f} %" if "val" in record else ""
+        show({"teacher": str(target), **record}, f"teacher in {target}{measured}")
+
+
+def convert(
+    folder: Annotated[Path, typer.Argument(help="EasyNLP's folder: config.json, pytorch_model.bin, vocab.txt.")],
+    out: Annotated[Path, typer.Option(help="Folder of the teacher.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Turn a CLIP checkpoint of EasyNLP into a teacher; tensors are read, nothing in it is run.
+
+    Example: conaclip-edge convert easynlp/my-clip --out runs/my-clip
+    """
+    with results(as_json) as show:
+        from conaclip_edge.models.easynlp.convert import convert as run
+
+        record = run(folder, out)
+        show(
+            {"teacher": str(out), **record},
+            f"teacher in {out}: {record['model_type']}, {record['parameters']:,} parameters, "
+            f"{record['embed_dim']} dimensions. Next: conaclip-edge distill RECIPE --set teacher={out}",
+        )
+
+
+def cache(
+    recipe: Annotated[Path | None, typer.Argument(help="YAML recipe; left out: the demo's.")] = None,
+    settings: SetOption = None,
+    worker: Annotated[str | None, typer.Option(metavar="I/N", help="Build the part of worker I of N.")] = None,
+    merge: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FOLDER", help="Take in the part that another machine built; repeatable."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let the teacher embed a recipe's data before the training, by one process or by several.
+
+    Example: conaclip-edge cache recipe.yaml --worker 2/4
+    """
+    with results(as_json) as show:
+        from conaclip_edge.config.load import distill_recipe
+
+        config = distill_recipe(recipe, settings or [])
+        from conaclip_edge.teacher_cache.build import build_cache, cache_text
+
+        outcome = build_cache(config, worker, merge or ())
+        show(outcome, cache_text(outcome))
+
+
+def compare(
+    recipe: Annotated[Path | None, typer.Argument(help="YAML recipe; left out: the demo's.")] = None,
+    settings: SetOption = None,
+    graphs: Annotated[str, typer.Option(help="Graph presets, by comma.")] = "infonce,motis,conaclip",
+    seeds: Annotated[int, typer.Option(min=1, help="Runs per graph.")] = 3,
+    split: Annotated[str, typer.Option(help="Split of the table: choose on val, report on test.")] = "val",
+    out: Annotated[Path, typer.Option(help="Folder of the runs; finished ones are kept.")] = Path("runs/compare"),
+    as_json: JsonOption = False,
+) -> None:
+    """Train the same recipe with several graphs and seeds and put their recall side by side.
+
+    Example: conaclip-edge compare recipe.yaml --graphs infonce,conaclip --seeds 3
+    """
+    with results(as_json) as show:
+        from conaclip_edge.config.load import distill_recipe
+
+        config = distill_recipe(recipe, settings or [])
+        from conaclip_edge.study.compare import compare as run
+        from conaclip_edge.study.compare import recall_table
+
+        outcome = run(config, graphs.split(","), list(range(seeds)), out, split)
+        show(outcome, recall_table(outcome["rows"], outcome["n"], outcome["split"]))
+
+
+def study(
+    recipe: Annotated[Path | None, typer.Argument(help="YAML study or recipe; left out: the demo's study.")] = None,
+    settings: SetOption = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Runs per graph; default: the study's.")] = None,
+    budget: Annotated[int | None, typer.Option(min=1, help="Steps of every run; default: the study's.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes; default: one per core.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder; finished runs in it are kept.")] = Path("runs/study"),
+    as_json: JsonOption = False,
+) -> None:
+    """Try every supervision on every learning type, integrate what helps, and write a table with intervals.
+
+    Example: conaclip-edge study recipe.yaml --seeds 3 --budget 80 --out runs/study
+    """
+    with results(as_json) as show:
+        from conaclip_edge.config.load import study_recipe
+
+        options = {"seeds": seeds, "recipe.train.steps": budget}
+        given = [f"{key}={value}" for key, value in options.items() if value is not None]
+        config = study_recipe(recipe, [*(settings or []), *given])
+        from conaclip_edge.study.page import write_study
+        from conaclip_edge.study.study import study as run
+        from conaclip_edge.study.text import study_table
+
+        outcome = write_study(run(config, out, jobs), out)
+        show(outcome, study_table(outcome, out))

@@ -1,0 +1,3 @@
+"""An exporter on a host that has no coremltools: importing it fails as the real one would."""
+
+raise ModuleNotFoundError("No module named 'coremltools'", name="coremltools")
