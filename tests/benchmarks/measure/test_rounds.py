@@ -5,7 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conaclip_edge.benchmarks.measure.rounds import interleave, median_error, ratio, summarise, without_input_differences
+from conaclip_edge.benchmarks.measure.rounds import (
+    interleave,
+    median_error,
+    ratio,
+    summarise,
+    without_input_differences,
+)
 from conaclip_edge.benchmarks.schema.row import Latency
 from conaclip_edge.config.benchmark import RoundsConfig
 

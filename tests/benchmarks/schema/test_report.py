@@ -66,7 +66,7 @@ def test_nan_is_no_number():
 def test_a_report_that_is_put_together_from_others_is_checked_too():
     report = parse_report(sample_values(), "x")
     assert checked(report, "y") == report
-    with pytest.raises(UserError, match="y: .*ship names no row: other"):
+    with pytest.raises(UserError, match=r"y: .*ship names no row: other"):
         checked(report.model_copy(update={"ship": "other"}), "y")
 
 

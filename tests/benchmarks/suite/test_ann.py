@@ -1,4 +1,4 @@
-"""The measurement of the index's graph: its data, what counts as right, what is kept, what is chosen and shown."""
+"""The benchmark of the index's graph: what an interruption leaves, what is chosen and shown."""
 
 from __future__ import annotations
 
@@ -7,18 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from conaclip_edge.benchmarks.measure import hnsw_recall as ann
-from conaclip_edge.benchmarks.measure.hnsw_recall import choose, exact, run_ann, synthetic
 from conaclip_edge.benchmarks.report.ann_tables import ann_table
 from conaclip_edge.benchmarks.report.html import render_html
 from conaclip_edge.benchmarks.report.markdown import render_markdown
 from conaclip_edge.benchmarks.report.regression import merge_reports
-from conaclip_edge.benchmarks.report.write import report_text
+from conaclip_edge.benchmarks.report.write import json_text
 from conaclip_edge.benchmarks.schema.ann import AnnRow
 from conaclip_edge.benchmarks.schema.report import BenchmarkReport, parse_report, read_report
+from conaclip_edge.benchmarks.suite.ann import choose_storage, run_ann
 from conaclip_edge.config.benchmark import AnnConfig, BenchmarkConfig
 from conaclip_edge.search.hnsw_graph import DEFAULT
 from tests.helpers.benchmarks.sample import sample_values
@@ -43,42 +41,18 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[BenchmarkReport,
         return function(*values)
 
     suite = BenchmarkConfig(name="ann", ann=CONFIG)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ann, "in_fresh_process", here)
-        with pytest.raises(KeyboardInterrupt):
-            run_ann(bundle, suite, home / "report")
-        assert not (home / "report").exists()
-        run_ann(bundle, suite, home / "report")
+    with pytest.raises(KeyboardInterrupt):
+        run_ann(bundle, suite, home / "report", here)
+    assert not (home / "report").exists()
+    run_ann(bundle, suite, home / "report", here)
     assert sorted(path.name for path in home.iterdir()) == ["bundle", "report"]
     return read_report(home / "report/report.json"), calls
-
-
-def test_the_vectors_are_of_unit_length_in_clusters_and_the_same_each_time() -> None:
-    first, again, other = (np.concatenate(list(synthetic(500, 32, CONFIG, seed))) for seed in (1, 1, 2))
-    assert first.dtype == np.float32
-    assert np.allclose(np.linalg.norm(first, axis=1), 1, atol=1e-5)
-    assert (first == again).all()
-    assert not (first == other).any()
-    assert np.linalg.matrix_rank(first, tol=1e-3) == CONFIG.latent
-    near = np.sort(other @ first.T, axis=1)
-    assert np.median(near[:, -1]) > 0.95
-    assert np.median(near[:, 250]) < 0.6
-
-
-def test_exact_search_is_that_of_sorting_everything(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ann, "_PART", 64)
-    random = np.random.default_rng(0)
-    vectors, queries = random.standard_normal((333, 8)), random.standard_normal((9, 8))
-    places, scores = exact(vectors, queries, 10)
-    everything = queries @ vectors.T
-    assert places.tolist() == np.argsort(-everything, axis=1)[:, :10].tolist()
-    assert np.allclose(scores, -np.sort(-everything, axis=1)[:, :10])
 
 
 def test_an_interrupted_measurement_goes_on_where_it_was(measured: tuple[BenchmarkReport, list[str]]) -> None:
     report, calls = measured
     # three storages of two sizes, one of the largest; the third pair is done again
-    assert calls == ["build", "ask"] * 3 + ["build", "ask"] * 5
+    assert calls == ["build_graph", "query_graph"] * 3 + ["build_graph", "query_graph"] * 5
     assert report.ann is not None
     small = [f"{p}-{n}" for n in (200, 400) for p in ("i8", "f16", "f32")]
     assert [row.id for row in report.ann.rows] == [*small, "i8-500"]
@@ -109,10 +83,10 @@ def row(precision: str, size: int, recall: float) -> AnnRow:
 
 def test_the_smallest_storage_that_finds_enough_at_every_size_is_chosen() -> None:
     good = [row(name, size, 0.99) for name in ("f32", "f16", "i8") for size in (10, 100)]
-    assert choose(good) == "i8"
-    assert choose([*good, row("i8", 1000, 0.949)]) == "f16"
-    assert choose([*good, row("i8", 1000, 0.95)]) == "i8"
-    assert choose([row("i8", 10, 0.5)]) is None
+    assert choose_storage(good) == "i8"
+    assert choose_storage([*good, row("i8", 1000, 0.949)]) == "f16"
+    assert choose_storage([*good, row("i8", 1000, 0.95)]) == "i8"
+    assert choose_storage([row("i8", 10, 0.5)]) is None
 
 
 def test_the_report_shows_every_graph_and_says_that_its_vectors_are_synthetic(
@@ -137,8 +111,8 @@ def test_a_report_with_rows_and_a_graph_shows_both(measured: tuple[BenchmarkRepo
         update={"model": parse_report(values, "x").model, "environment": parse_report(values, "x").environment}
     )
     for name, report in (("sample", parse_report(values, "x")), ("graph", graph)):
-        (tmp_path / f"{name}.json").write_text(report_text(report), "utf-8")
-    merged = parse_report(merge_reports([tmp_path / "sample.json", tmp_path / "graph.json"]), "merged")
+        (tmp_path / f"{name}.json").write_text(json_text(report), "utf-8")
+    merged = merge_reports([tmp_path / "sample.json", tmp_path / "graph.json"])
     assert merged.ann == graph.ann
     page = render_html(merged)
     assert "Every row" in page

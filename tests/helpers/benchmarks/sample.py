@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from conaclip_edge.benchmarks.measure.rounds import ratio, summarise
-from conaclip_edge.benchmarks.schema.row import Tower
 from conaclip_edge.benchmarks.schema.report import SCHEMA, BenchmarkReport, parse_report
+from conaclip_edge.benchmarks.schema.row import Tower
 from conaclip_edge.benchmarks.suite.gallery import thumbnail
 
 HOST = "AMD EPYC, 2 cores, Linux"

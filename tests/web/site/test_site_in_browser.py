@@ -152,9 +152,9 @@ def test_the_reports_row_of_the_browser_is_replaced_never_doubled(site, monkeypa
 
 
 def test_a_report_of_another_bundle_is_refused(site, tmp_path):
-    from conaclip_edge.benchmarks.report.write import report_text
+    from conaclip_edge.benchmarks.report.write import json_text
     from tests.helpers.benchmarks.sample import sample_report
 
-    (tmp_path / "report.json").write_text(report_text(sample_report()), "utf-8")
+    (tmp_path / "report.json").write_text(json_text(sample_report()), "utf-8")
     with pytest.raises(UserError, match="of another bundle"):
         measure.add_to_report(found_values(bundle="1" * 64), site, tmp_path / "report.json")
