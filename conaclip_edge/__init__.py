@@ -1,6 +1,6 @@
 """Distil a CLIP-like dual encoder into a phone-sized one, export it in int8 and prove what the files can do.
 
-The functions that a script needs are here, named like the commands; each is imported when it is first used.
+What a script needs is here; each name is imported when it is first used.
 """
 
 from __future__ import annotations
@@ -10,9 +10,30 @@ from typing import TYPE_CHECKING, Any
 from conaclip_edge.system.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from conaclip_edge.api import open_bundle
+    from conaclip_edge.api import (
+        benchmark,
+        distill_student,
+        evaluate,
+        export_bundle,
+        index,
+        open_index,
+        train_teacher,
+        verify,
+    )
+    from conaclip_edge.bundle.open import Bundle, open_bundle
 
-__all__ = ["open_bundle"]
+__all__ = [
+    "Bundle",
+    "benchmark",
+    "distill_student",
+    "evaluate",
+    "export_bundle",
+    "index",
+    "open_bundle",
+    "open_index",
+    "train_teacher",
+    "verify",
+]
 
 if not TYPE_CHECKING:
 
@@ -21,7 +42,8 @@ if not TYPE_CHECKING:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from importlib import import_module
 
-        return getattr(import_module("conaclip_edge.api"), name)
+        room = "conaclip_edge.bundle.open" if name in ("Bundle", "open_bundle") else "conaclip_edge.api"
+        return getattr(import_module(room), name)
 
     def __dir__() -> list[str]:
         return sorted({*globals(), *__all__})

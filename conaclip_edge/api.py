@@ -1,5 +1,296 @@
-"""What `import conaclip_edge` gives."""
+"""The functions of `import conaclip_edge`, named like the commands; a path may be a text.
+
+The folders `conaclip_edge.distill` and `conaclip_edge.export` have the names of two commands, so their functions are
+`distill_student` and `export_bundle`.
+"""
 
 from __future__ import annotations
 
-from conaclip_edge.bundle.open import open_bundle as open_bundle
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from conaclip_edge.system.extras import extras_needed
+
+if TYPE_CHECKING:
+    from conaclip_edge.benchmarks.schema.report import Report
+    from conaclip_edge.bundle.verify import VerifyReport
+    from conaclip_edge.evaluation.evaluate import EvaluationReport
+    from conaclip_edge.export.report import ExportReport
+    from conaclip_edge.models.student.record import TrainingRecord
+    from conaclip_edge.search.folder_index import FolderIndex
+    from conaclip_edge.search.report import IndexReport
+
+Pathlike = str | PathLike[str]
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Trained(Generic[R]):
+    """A student or a teacher that was trained.
+
+    Attributes:
+        folder: the checkpoint, or the teacher.
+        record: content of its training.json: the recipe, the data, recall on val.
+    """
+
+    folder: Path
+    record: R
+
+
+@extras_needed()
+def distill_student(
+    recipe: Pathlike | None = None, settings: Sequence[str] = (), out: Pathlike | None = None, resume: bool = False
+) -> Trained[TrainingRecord]:
+    """Distil a student from a teacher, as `conaclip-edge distill`.
+
+    Args:
+        recipe: YAML file; None takes the demo's.
+        settings: `key=value`, each of which changes one key of the recipe.
+        out: checkpoint folder; None takes `runs/<name of the recipe>`.
+        resume: go on after an interruption.
+
+    Returns:
+        The checkpoint, which is now also `runs/latest`.
+
+    Raises:
+        UserError: a wrong recipe, no teacher, or no data.
+        Interrupted: Ctrl-C or SIGTERM; what was trained is kept.
+
+    Example:
+        >>> import conaclip_edge
+        >>> student = conaclip_edge.distill_student("recipe.yaml", ["train.steps=2"], out="runs/mine")
+        >>> 0 <= student.record.val.mean_recall <= 100
+        True
+    """
+    from conaclip_edge.config.load import distill_recipe
+    from conaclip_edge.system.latest_run import point_latest
+
+    config = distill_recipe(_path(recipe), list(settings))
+    from conaclip_edge.distill.trainer import distill
+
+    folder = _path(out) or Path("runs") / config.name
+    record = distill(config, folder, resume)
+    point_latest(folder)
+    return Trained(folder, record)
+
+
+@extras_needed()
+def train_teacher(
+    recipe: Pathlike | None = None, settings: Sequence[str] = (), out: Pathlike | None = None
+) -> Trained[dict[str, Any]]:
+    """Join two pretrained towers into a teacher, or fit a dual encoder to the data, as `conaclip-edge train-teacher`.
+
+    Args:
+        recipe: YAML file; None takes the demo's. One with `base` fits that dual encoder.
+        settings: `key=value`, each of which changes one key of the recipe.
+        out: folder of the teacher; None takes `runs/<name of the recipe>`.
+
+    Raises:
+        UserError: a wrong recipe, no base, or no data.
+
+    Example:
+        >>> import conaclip_edge
+        >>> teacher = conaclip_edge.train_teacher("teacher.yaml", ["steps=2"], out="runs/teacher")
+        >>> 0 <= teacher.record["val"]["mean_recall"] <= 100
+        True
+    """
+    from conaclip_edge.config.load import teacher_recipe
+
+    config = teacher_recipe(_path(recipe), list(settings))
+    folder = _path(out) or Path("runs") / config.name
+    if config.base:
+        from conaclip_edge.distill.teacher.finetune import fit_teacher
+
+        return Trained(folder, fit_teacher(config, folder))
+    from conaclip_edge.distill.teacher import join_towers
+
+    return Trained(folder, join_towers.train_teacher(config, folder))
+
+
+@extras_needed()
+def export_bundle(
+    checkpoint: Pathlike | None = None,
+    target: str = "all",
+    precision: str | None = None,
+    settings: Sequence[str] = (),
+    out: Pathlike | None = None,
+    data: Pathlike | None = None,
+    replace: bool = False,
+    sensitivity: bool = False,
+) -> ExportReport:
+    """Export a student, run the files on held-out pairs, and keep what passes as a bundle, as `conaclip-edge export`.
+
+    Args:
+        checkpoint: its folder; None takes `runs/latest`.
+        target: coreml, executorch, onnx, "all" of them, or a target file (.yaml).
+        precision: int8, fp16 or fp32; None takes the target's, int8.
+        settings: `key=value` of the target.
+        out: the bundle; None takes `bundle/` beside the checkpoint. One of the same student is extended.
+        data: recipe or picture folder; None takes the data that the student was distilled on.
+        replace: start a new bundle even if one is there.
+        sensitivity: list the quantisation error of each layer in int8.
+
+    Raises:
+        GateFailed: a target missed a bar; its files are in `<out>.rejected/<target>`, the others in the bundle.
+        UserError: bad input, or data that are not there.
+
+    Example:
+        >>> import conaclip_edge
+        >>> report = conaclip_edge.export_bundle("student", "onnx", "fp32", out="runs/new")
+        >>> conaclip_edge.open_bundle("runs/new").executed
+        'native'
+    """
+    from conaclip_edge.export.targets import default_bundle, export_configs
+    from conaclip_edge.system.latest_run import latest_run
+
+    configs = export_configs(target, list(settings), precision)
+    source = _path(checkpoint) or latest_run()
+    from conaclip_edge.export import export_bundle as export
+
+    return export.export_bundle(
+        source, configs, _path(out) or default_bundle(source), _path(data), replace, sensitivity
+    )
+
+
+@extras_needed()
+def verify(bundle: Pathlike, trusted: Sequence[Pathlike] = ()) -> VerifyReport:
+    """Check a bundle: signature, hashes, golden vectors and every file that runs here, as `conaclip-edge verify`.
+
+    Args:
+        bundle: its folder.
+        trusted: files of public keys; where there are any, the bundle has to be signed by one of them.
+
+    Returns:
+        What was found; its `ok` says whether all is as it has to be.
+
+    Raises:
+        UserError: there is no bundle, or a key cannot be read.
+
+    Example:
+        >>> import conaclip_edge
+        >>> conaclip_edge.verify("bundle").ok
+        True
+    """
+    from conaclip_edge.bundle.verify import verify_bundle
+
+    return verify_bundle(Path(bundle), trusted=[Path(key) for key in trusted])
+
+
+@extras_needed()
+def evaluate(
+    model: Pathlike, data: Pathlike | None = None, split: str = "test", target: str = "onnx"
+) -> EvaluationReport:
+    """Measure recall of a teacher, a checkpoint or a bundle, both ways, with intervals, as `conaclip-edge evaluate`.
+
+    Args:
+        model: its folder.
+        data: recipe or folder of captioned pictures; None takes the data that the model was trained on.
+        split: train, val or test.
+        target: of a bundle: onnx, executorch or coreml.
+
+    Raises:
+        UserError: no such model, data or split, no caption in the split, or too many broken pictures.
+
+    Example:
+        >>> import conaclip_edge
+        >>> report = conaclip_edge.evaluate("bundle", data="pictures", split="val")
+        >>> report.dataset.pictures, report.mean_recall > 50
+        (22, True)
+    """
+    from conaclip_edge.evaluation.evaluate import evaluate as measure
+
+    return measure(Path(model), _path(data), split, target)
+
+
+@extras_needed()
+def benchmark(
+    bundle: Pathlike | None = None,
+    suite: Pathlike | None = None,
+    settings: Sequence[str] = (),
+    data: Pathlike | None = None,
+    out: Pathlike | None = None,
+) -> Report:
+    """Measure latency, memory, size and recall of a bundle's files on this machine, as `conaclip-edge benchmark`.
+
+    Args:
+        bundle: its folder; None takes the one of `runs/latest`.
+        suite: YAML file; None takes the demo's.
+        settings: `key=value` of the suite.
+        data: recipe or picture folder; None takes the data that the student was distilled on.
+        out: folder of the report; None takes `report/` beside the bundle.
+
+    Returns:
+        What report.json holds.
+
+    Raises:
+        UserError: no bundle, or a wrong suite.
+
+    Example:
+        >>> import conaclip_edge
+        >>> report = conaclip_edge.benchmark("bundle", "suite.yaml", out="runs/report")
+        >>> [row.id for row in report.rows]
+        ['onnx-int8', 'onnx-int8-ort']
+    """
+    from conaclip_edge.config.load import benchmark_suite
+    from conaclip_edge.export.targets import default_bundle
+    from conaclip_edge.system.latest_run import latest_run
+
+    config = benchmark_suite(_path(suite), list(settings), _path(data))
+    source = _path(bundle) or default_bundle(latest_run())
+    from conaclip_edge.benchmarks import commands
+    from conaclip_edge.benchmarks.schema.report import parse_report
+
+    values, folder = commands.benchmark(source, config, _path(out))
+    return parse_report(values, f"report in {folder}")
+
+
+@extras_needed()
+def index(bundle: Pathlike, pictures: Pathlike, out: Pathlike | None = None, target: str | None = None) -> IndexReport:
+    """Index a folder of pictures, or bring its index up to date, as `conaclip-edge index`; see also `open_index`.
+
+    Args:
+        bundle: its image tower encodes the pictures.
+        pictures: their folder, with the folders in it.
+        out: folder of the index; None takes `index/` beside the bundle.
+        target: onnx, executorch or coreml; None takes the index's, onnx for a new one.
+
+    Returns:
+        What was encoded, known before, dropped and left out.
+
+    Raises:
+        UserError: no bundle, no picture, another writer, or an index of another folder or embedding space.
+
+    Example:
+        >>> import conaclip_edge
+        >>> conaclip_edge.index("bundle", "pictures", out="runs/index").encoded
+        352
+    """
+    from conaclip_edge.search.commands import index_pictures
+
+    return index_pictures(Path(bundle), Path(pictures), _path(out), target)
+
+
+@extras_needed()
+def open_index(folder: Pathlike, bundle: Pathlike | None = None) -> FolderIndex:
+    """Open the index of a folder of pictures, to `add` pictures and to `search`.
+
+    Args:
+        folder: of the index. A new one is made by `add`, and needs a bundle.
+        bundle: its towers embed pictures and queries; None takes the bundle that the index was made by.
+
+    Example:
+        >>> import conaclip_edge
+        >>> index = conaclip_edge.open_index("index")
+        >>> [hit.path.name for hit in index.search(picture="pictures/test-0.png", k=1)]
+        ['test-0.png']
+    """
+    from conaclip_edge.search.folder_index import FolderIndex
+
+    return FolderIndex(Path(folder), _path(bundle))
+
+
+def _path(given: Pathlike | None) -> Path | None:
+    return None if given is None else Path(given)

@@ -66,7 +66,6 @@ def run(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pyt
     """A function that runs the command line in the test's own folder; returns (exit code, stdout, stderr)."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_DATASETS_CACHE", str(world / "datasets"))
-    monkeypatch.setattr("conaclip_edge.distill.trainer.draw_curves", lambda log, target: None)
 
     return lambda *arguments: command(monkeypatch, capfd, *arguments)
 

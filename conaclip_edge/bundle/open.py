@@ -68,7 +68,7 @@ class Bundle:
             >>> bundle = open_bundle("bundle")
             >>> vectors = bundle.embed_images(["pictures/test-0.png", "pictures/test-1.png"])
             >>> vectors.shape, str(vectors.dtype)
-            ((2, 24), 'float32')
+            ((2, 16), 'float32')
         """
         rows = [self.embed_pixels(self._pixels(picture)[None]) for picture in pictures]
         return np.concatenate(rows) if rows else np.zeros((0, self.dim), np.float32)
@@ -138,7 +138,7 @@ def open_bundle(
         >>> from conaclip_edge import open_bundle
         >>> bundle = open_bundle("bundle")
         >>> bundle.executed, bundle.image_size, bundle.dim
-        ('native', 32, 24)
+        ('native', 32, 16)
     """
     folder, suffix = Path(folder), suffixes_of(target)[0]
     manifest = read_json(folder / "manifest.json", "bundle manifest")

@@ -32,15 +32,11 @@ def export(
     Example: conaclip-edge export --target coreml
     """
     with results(as_json) as show:
-        from conaclip_edge.export.targets import default_bundle, export_configs
-        from conaclip_edge.system.latest_run import latest_run
+        from conaclip_edge.api import export_bundle
 
-        configs = export_configs(target, settings, precision)
-        source = checkpoint or latest_run()
-        from conaclip_edge.export.export_bundle import export_bundle
+        report = export_bundle(checkpoint, target, precision, settings or (), out, data, replace, sensitivity)
         from conaclip_edge.export.report import export_table
 
-        report = export_bundle(source, configs, out or default_bundle(source), data, replace, sensitivity)
         show(report, export_table(report))
 
 

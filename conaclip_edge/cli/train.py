@@ -28,19 +28,14 @@ def distill(
     Example: conaclip-edge distill --set train.steps=100 --out runs/mine
     """
     with results(as_json) as show:
-        from conaclip_edge.config.load import distill_recipe
-        from conaclip_edge.system.latest_run import point_latest
+        from conaclip_edge.api import distill_student
 
-        config = distill_recipe(recipe, settings or [])
-        from conaclip_edge.distill.trainer import distill as run
-
-        target = out or Path("runs") / config.name
-        record = run(config, target, resume)
-        point_latest(target)
+        student = distill_student(recipe, settings or (), out, resume)
         show(
-            {"checkpoint": str(target), **record},
-            f"student in {target}: mean recall on val {record['val']['mean_recall']:.1f} % "
-            f"({record['parameters']['all']:,} parameters). Next: conaclip-edge export {target} --target all",
+            {"checkpoint": str(student.folder), **student.record.model_dump(mode="json")},
+            f"student in {student.folder}: mean recall on val {student.record.val.mean_recall:.1f} % "
+            f"({student.record.parameters['all']:,} parameters). "
+            f"Next: conaclip-edge export {student.folder} --target all",
         )
 
 
@@ -55,18 +50,12 @@ def train_teacher(
     Example: conaclip-edge train-teacher --out runs/demo/teacher
     """
     with results(as_json) as show:
-        from conaclip_edge.config.load import teacher_recipe
+        from conaclip_edge import api
 
-        config = teacher_recipe(recipe, settings or [])
-        if config.base:
-            from conaclip_edge.distill.teacher.finetune import fit_teacher as run
-        else:
-            from conaclip_edge.distill.teacher.join_towers import train_teacher as run
-
-        target = out or Path("runs") / config.name
-        record = run(config, target)
-        measured = f": mean recall on val {record['val']['mean_recall']:.1f} %" if "val" in record else ""
-        show({"teacher": str(target), **record}, f"teacher in {target}{measured}")
+        teacher = api.train_teacher(recipe, settings or (), out)
+        val = teacher.record.get("val")
+        measured = f": mean recall on val {val['mean_recall']:.1f} %" if val else ""
+        show({"teacher": str(teacher.folder), **teacher.record}, f"teacher in {teacher.folder}{measured}")
 
 
 def convert(
@@ -133,8 +122,8 @@ def compare(
         from conaclip_edge.study.compare import compare as run
         from conaclip_edge.study.compare import recall_table
 
-        outcome = run(config, graphs.split(","), list(range(seeds)), out, split)
-        show(outcome, recall_table(outcome["rows"], outcome["n"], outcome["split"]))
+        report = run(config, graphs.split(","), list(range(seeds)), out, split)
+        show(report, recall_table(report.rows, report.n, report.split))
 
 
 def study(
@@ -160,5 +149,6 @@ def study(
         from conaclip_edge.study.study import study as run
         from conaclip_edge.study.text import study_table
 
-        outcome = write_study(run(config, out, jobs), out)
-        show(outcome, study_table(outcome, out))
+        report = run(config, out, jobs)
+        write_study(report, out)
+        show(report, study_table(report, out))

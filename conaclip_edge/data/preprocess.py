@@ -1,6 +1,7 @@
 """From encoded bytes to pixels: the one written-down algorithm that the apps have to repeat.
 
-1. Decode, apply the EXIF orientation, convert to RGB (16 bits are scaled to 8); transparent pixels are laid over white.
+1. Decode, apply the EXIF orientation, bring the colours of an embedded profile to sRGB, convert to RGB (16 bits are
+   scaled to 8); transparent pixels are laid over white.
 2. Resize so that the shorter side is `size` (the other side rounded to the nearest pixel), bicubic with antialiasing
    (Pillow's BICUBIC, a = -0.5, support scaled by the shrink factor).
 3. Crop the centre `size` x `size`; an odd remainder leaves one more pixel on the right / bottom.
@@ -14,19 +15,28 @@ smallest of these that divides both sides and leaves the shorter one at least `K
 from __future__ import annotations
 
 import io
+import math
 import warnings
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from conaclip_edge.data.colour import to_srgb
+from conaclip_edge.data.decoders import available, decoder_of
 from conaclip_edge.errors import one_line
 
 PREPROCESS_SCHEMA = "conaclip-edge/preprocess/1"
+MAX_PIXELS = 210_000_000  # a phone's 200 megapixels: 630 MB while a picture that is no JPEG is decoded
+_ORIENTATION = 0x0112  # the EXIF tag
 MAX_ASPECT = 100  # the shorter side is scaled to the input's size, so a thinner picture would take gigabytes
 REDUCTIONS = [8, 4, 2]  # of the sides of a JPEG
 REDUCED_FROM = 1_000_000  # pixels; a smaller picture is quick to decode as it is
 KEPT = 2.5  # pixels left of each target pixel: the least cosine measured between embeddings is 0.9991 (at 2: 0.998)
 AUGMENTATION = "crop-turn-light/1"  # names what `augment` does; caches of augmented views depend on it
+
+
+# Pillow refuses pictures above 179 million pixels by itself; `max_pixels` is the limit here
+Image.MAX_IMAGE_PIXELS = None
 
 
 class BadPicture(Exception):
@@ -36,29 +46,26 @@ class BadPicture(Exception):
         super().__init__(one_line(message))
 
 
-def decode(data: bytes, max_pixels: int = 64_000_000, size: int | None = None) -> Image.Image:
-    """Decode encoded bytes to an upright RGB picture.
+def decode(data: bytes, max_pixels: int = MAX_PIXELS, size: int | None = None) -> Image.Image:
+    """Decode encoded bytes to an upright RGB picture in sRGB.
 
     Args:
-        data: of any format that Pillow knows.
-        max_pixels: a picture that claims more is refused.
+        data: of any format that Pillow knows, or a package of `conaclip_edge.data.decoders`.
+        max_pixels: a picture that takes more pixels of memory is refused; a transparent one takes four times its own.
         size: of the input that it will be resized to; a large JPEG may then come out smaller. Left out: never.
 
     Raises:
-        BadPicture: the bytes are no picture, are cut off, or claim more than `max_pixels` pixels (found in the header,
-            before any pixel is decoded), or are too thin to be a picture.
+        BadPicture: the bytes are no picture, are cut off, claim more than `max_pixels` pixels (found in the header,
+            before any pixel is decoded), are too thin to be a picture, or their kind of number has no one meaning.
     """
+    decoder = decoder_of(data)
+    if decoder and not available(decoder):
+        raise BadPicture(f"is {decoder.name}, which is not installed: pip install {decoder.install}")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's, of bombs (refused below) and of odd metadata
+            warnings.simplefilter("ignore")  # Pillow's, of odd metadata
             picture: Image.Image = Image.open(io.BytesIO(data))
-            width, height = picture.size
-            if width * height > max_pixels:
-                raise BadPicture(f"{width}x{height} pixels are more than max_pixels = {max_pixels}")
-            if max(width, height) > MAX_ASPECT * min(width, height):
-                raise BadPicture(f"{width}x{height} pixels are a line, not a picture (sides above {MAX_ASPECT}:1)")
-            if size and (reduced := reduction(width, height, size)) > 1:
-                picture.draft(None, (width // reduced, height // reduced))  # nothing happens to other formats
+            _shrink(picture, max_pixels, size)
             return upright_rgb(picture)
     except BadPicture:
         raise
@@ -68,25 +75,72 @@ def decode(data: bytes, max_pixels: int = 64_000_000, size: int | None = None) -
         raise BadPicture(f"cannot be decoded ({type(error).__name__}: {error})") from error
 
 
+def _shrink(picture: Image.Image, max_pixels: int, size: int | None) -> None:
+    """Refuse a picture by its header if it is too large or too thin; let a large JPEG be decoded at a fraction."""
+    width, height = picture.size
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise BadPicture(f"{width}x{height} pixels are a line, not a picture (sides above {MAX_ASPECT}:1)")
+    if size:
+        by = reduction(width, height, size, width * height > max_pixels)
+        if by > 1:
+            picture.draft(None, (width // by, height // by))  # nothing happens to other formats
+    transparent = picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info
+    if math.prod(picture.size) * (4 if transparent else 1) > max_pixels:
+        kind = " of a transparent picture (each counts four times)" if transparent else ""
+        raise BadPicture(f"{width}x{height} pixels{kind} are more than max_pixels = {max_pixels}")
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """Scale 16 bits to 8, which Pillow would clip at 255; refuse numbers whose white is not known."""
+    if picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format in ("PPM", "PNG")):
+        return Image.fromarray(np.rint(np.asarray(picture).clip(0, 65535) / 257).astype(np.uint8))
+    if picture.mode in ("I", "F"):
+        kind = "whole numbers of 32 bits" if picture.mode == "I" else "floating-point numbers"
+        raise BadPicture(f"its pixels are {kind}, of which nothing says how bright white is. Save it with 8 or 16 bits")
+    return picture
+
+
 def upright_rgb(picture: Image.Image) -> Image.Image:
-    """Turn a picture by its EXIF orientation and bring it to RGB: 16 bits are scaled, transparency lies over white."""
-    picture = ImageOps.exif_transpose(picture)
-    if picture.mode.startswith("I"):
-        # Pillow would clip 16 bits at 255 instead of scaling them
-        picture = Image.fromarray(np.rint(np.asarray(picture).clip(0, 65535) / 257).astype(np.uint8))
+    """Bring a picture to upright RGB in sRGB with white behind transparency (step 1); the given one is not changed.
+
+    Raises:
+        BadPicture: its numbers have no one meaning.
+    """
+    picture.load()  # some formats have the orientation behind the pixels
+    if picture.getexif().get(_ORIENTATION, 1) != 1:
+        picture = ImageOps.exif_transpose(picture)
+    picture = _eight_bits(picture)
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        profile = picture.info.get("icc_profile")
         picture = picture.convert("RGBA")
+        picture.info["icc_profile"] = profile
+        picture = to_srgb(picture)
         white = Image.new("RGBA", picture.size, (255, 255, 255, 255))
         picture = Image.alpha_composite(white, picture)
-    return picture.convert("RGB")
+    if picture.mode == "P":
+        picture = picture.convert("RGB")
+    picture = to_srgb(picture)
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
 
 
-def reduction(width: int, height: int, size: int) -> int:
-    """Return by what the sides of a JPEG may be divided while it is decoded for an input of `size`; 1: not at all."""
+def reduction(width: int, height: int, size: int, must: bool = False) -> int:
+    """Return by what the sides of a JPEG may be divided while it is decoded for an input of `size`; 1: not at all.
+
+    Args:
+        width: of the picture.
+        height: of the picture.
+        size: of the input.
+        must: the picture is too large to be decoded whole, so a side may be rounded to the next pixel.
+    """
     if width * height < REDUCED_FROM:
         return 1
     return next(
-        (by for by in REDUCTIONS if not (width % by or height % by) and min(width, height) >= by * KEPT * size), 1
+        (
+            by
+            for by in REDUCTIONS
+            if (must or not (width % by or height % by)) and min(width, height) >= by * KEPT * size
+        ),
+        1,
     )
 
 
@@ -106,7 +160,7 @@ def to_pixels(picture: Image.Image, size: int) -> np.ndarray:
     return np.ascontiguousarray(np.asarray(resize_crop(picture, size)).transpose(2, 0, 1))
 
 
-def pixel_values(data: bytes, size: int, max_pixels: int = 64_000_000) -> np.ndarray:
+def pixel_values(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Turn encoded bytes into a tower's input: float32 [3, size, size] in [0, 1]."""
     return to_pixels(decode(data, max_pixels, size), size).astype(np.float32) / 255.0
 
@@ -138,7 +192,7 @@ def describe(size: int) -> dict[str, object]:
     return {
         "schema": PREPROCESS_SCHEMA,
         "size": size,
-        "color": "RGB, EXIF orientation applied, transparency over white",
+        "color": "RGB, EXIF orientation applied, embedded colour profile to sRGB, transparency over white",
         "jpeg": {"may_reduce_by": REDUCTIONS, "from_pixels": REDUCED_FROM, "keep_shorter_side": KEPT * size},
         "resize": {"shorter_side": size, "filter": "bicubic", "a": -0.5, "antialias": True},
         "crop": "center",

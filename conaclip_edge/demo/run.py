@@ -21,6 +21,7 @@ from conaclip_edge.export.targets import TARGETS, export_configs
 from conaclip_edge.models.student.checkpoint import load_student
 from conaclip_edge.search.commands import index_pictures
 from conaclip_edge.study.compare import compare, recall_table
+from conaclip_edge.study.report import ModelRecall
 from conaclip_edge.system.files import atomic_folder, read_json, write_json
 from conaclip_edge.system.latest_run import point_latest
 from conaclip_edge.system.progress import say
@@ -50,10 +51,10 @@ def demo(home: Path) -> BenchmarkReport:
         shutil.copytree(home / "baselines" / f"conaclip-s{config.seed}", target, dirs_exist_ok=True)
     point_latest(student)
     measured = read_json(teacher / "training.json", "teacher record")["test"]
-    rows = {"teacher": {"recall": measured["recall"], "mean": measured["mean_recall"]}, **comparison["rows"]}
-    comparison = comparison | {"rows": rows}
-    write_json(home / "comparison.json", comparison)
-    say(recall_table(rows, comparison["n"], comparison["split"]))
+    rows = {"teacher": ModelRecall(recall=measured["recall"], mean=measured["mean_recall"]), **comparison.rows}
+    comparison = comparison.model_copy(update={"rows": rows})
+    write_json(home / "comparison.json", comparison.model_dump(mode="json"))
+    say(recall_table(rows, comparison.n, comparison.split))
     bundle = home / "bundle"
     if not exported(bundle, student):
         say("3/5 bundle: int8 for Core ML, ExecuTorch and ONNX Mobile, run on held-out pairs")

@@ -7,6 +7,7 @@ with any other or with itself; a learning type names both mirrored edges of a ki
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -97,3 +98,25 @@ def compute(terms: Sequence[Term], batch: Embeddings, logit_scale: Tensor) -> di
 def _term(term: Term, batch: Embeddings, logit_scale: Tensor) -> Tensor:
     scale = logit_scale if term.temperature is None else torch.tensor(1 / term.temperature, dtype=batch.si.dtype)
     return SUPERVISIONS[term.loss].loss(Edge(term.edge, batch, scale))
+
+
+def gradient_norms(terms: Sequence[Term], values: dict[str, Tensor], batch: Embeddings) -> dict[str, float]:
+    """Return the norm of each weighted term's gradient at the student's embeddings: who pulls how hard."""
+    norms = {}
+    for term in terms:
+        name = f"{term.edge}/{term.loss}"
+        gradients = torch.autograd.grad(
+            term.weight * values[name], [batch.si, batch.st], retain_graph=True, allow_unused=True
+        )
+        norms[name] = math.sqrt(sum(float(one.square().sum()) for one in gradients if one is not None))
+    return norms
+
+
+def check_finite(losses: dict[str, float], step: int) -> None:
+    """Stop at the first loss that is no number, naming step and term."""
+    for name, value in losses.items():
+        if not math.isfinite(value):
+            raise UserError(
+                f"loss {name} became {value} at step {step}. Lower train.lr or raise that term's temperature; the last "
+                "saved step is kept, go on with --resume."
+            )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -34,3 +36,17 @@ def make_optimizer(student: DualEncoder, config: DistillConfig) -> torch.optim.A
         betas=(0.9, 0.98),
         eps=1e-6,
     )
+
+
+def lr_factor(step: int, steps: int, warmup: float) -> float:
+    """Linear warm-up over a share of the steps, then a cosine to zero; a share of the peak rate.
+
+    Args:
+        step: from 0.
+        steps: of the whole run.
+        warmup: share of the steps.
+    """
+    rising = max(1, round(steps * warmup))
+    if step < rising:
+        return (step + 1) / rising
+    return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, processors
 
 from conaclip_edge.errors import UserError
 
@@ -51,17 +53,14 @@ class TextTokenizer:
             self.tokenizer = Tokenizer.from_str(file.read_text("utf-8"))
             self.tokenizer.no_padding()
             self.tokenizer.enable_truncation(context)
-            # A vocabulary may hold several of the names (Gemma's has '</s>' as HTML): what ends every text goes first.
-            ends = self.tokenizer.encode("").tokens[-1:]
-        self.eos_id = self._first_known(tuple(sorted(_EOS_NAMES, key=lambda name: name not in ends)), file)
-        self.pad_id = self._first_known(_PAD_NAMES, file)
-
-    def _first_known(self, names: tuple[str, ...], file: Path) -> int:
-        for name in names:
-            found = self.tokenizer.token_to_id(name)
-            if found is not None:
-                return int(found)
-        raise UserError(f"tokenizer {file} has none of the tokens {', '.join(names)}; one of them must end a text.")
+            eos_id = eos_of(self.tokenizer)
+            pads = [self.tokenizer.token_to_id(name) for name in _PAD_NAMES]
+        pad_id = next((number for number in pads if number is not None), None)
+        for number, names in ((eos_id, _EOS_NAMES), (pad_id, _PAD_NAMES)):
+            if number is None:
+                wanted = ", ".join(names)
+                raise UserError(f"tokenizer {file} has none of the tokens {wanted}; one of them must end a text.")
+        self.eos_id, self.pad_id = int(eos_id or 0), int(pad_id or 0)
 
     @property
     def vocab_size(self) -> int:
@@ -96,3 +95,35 @@ class TextTokenizer:
         for row, ids in zip(padded, rows, strict=True):
             row[: len(ids)] = ids
         return padded
+
+
+def for_context(tokenizer_json: dict[str, Any], context: int) -> dict[str, Any]:
+    """Return a tokenizer.json that gives what a text tower takes to any library that reads it as it is.
+
+    A text is cut to the context with its EOS kept, nothing is padded, and every text ends with EOS.
+
+    Args:
+        tokenizer_json: of the teacher, pruned or whole; some pad every text beyond the context.
+        context: the largest number of ids of a text, special tokens included.
+    """
+    cut = {"direction": "Right", "max_length": context, "strategy": "LongestFirst", "stride": 0}
+    content = tokenizer_json | {"padding": None, "truncation": cut}
+    tokenizer = Tokenizer.from_str(json.dumps(content))
+    eos_id = eos_of(tokenizer)
+    if eos_id is None or tokenizer.encode("a").ids[-1:] == [eos_id]:
+        return content
+    eos = tokenizer.id_to_token(eos_id)
+    ending = processors.TemplateProcessing(single=f"$A {eos}", special_tokens=[(eos, eos_id)])
+    own = tokenizer.post_processor
+    tokenizer.post_processor = ending if own is None else processors.Sequence([own, ending])
+    changed: dict[str, Any] = json.loads(tokenizer.to_str())
+    return content | {"post_processor": changed["post_processor"]}
+
+
+def eos_of(tokenizer: Tokenizer) -> int | None:
+    """Return the id that ends a text; None where the vocabulary has none of the known names."""
+    # A vocabulary may hold several of the names (Gemma's has '</s>' as HTML): what ends every text goes first.
+    ends = tokenizer.encode("").tokens[-1:]
+    names = sorted(_EOS_NAMES, key=lambda name: name not in ends)
+    found = (tokenizer.token_to_id(name) for name in names)
+    return next((int(number) for number in found if number is not None), None)

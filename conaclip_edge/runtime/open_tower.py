@@ -31,10 +31,10 @@ class Runtime:
 
 # suffix -> runtime; of a target's suffixes the first is the one that `index`, `search` and `evaluate` open
 RUNTIMES: dict[str, Runtime] = {
-    ".onnx": Runtime("onnx", "conaclip_edge.runtime.onnx", "OnnxTower"),
-    ".ort": Runtime("onnx", "conaclip_edge.runtime.onnx", "OnnxTower"),
-    ".pte": Runtime("executorch", "conaclip_edge.runtime.executorch", "ExecutorchTower", may_crash=True),
-    ".mlpackage": Runtime("coreml", "conaclip_edge.runtime.coreml", "open_coreml"),
+    ".onnx": Runtime("onnx", "conaclip_edge.runtime.onnx_tower", "OnnxTower"),
+    ".ort": Runtime("onnx", "conaclip_edge.runtime.onnx_tower", "OnnxTower"),
+    ".pte": Runtime("executorch", "conaclip_edge.runtime.executorch_tower", "ExecutorchTower", may_crash=True),
+    ".mlpackage": Runtime("coreml", "conaclip_edge.runtime.coreml_tower", "open_coreml"),
 }
 
 

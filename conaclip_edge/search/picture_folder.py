@@ -90,14 +90,6 @@ def pixels(data: bytes, size: int) -> np.ndarray:
     return pixel_values(data, size)[None]
 
 
-def read_heic() -> None:
-    """Let Pillow read HEIC, as phones take pictures, where the package for it is installed."""
-    with suppress(ImportError):
-        from pillow_heif import register_heif_opener
-
-        register_heif_opener()
-
-
 def _not_read(folder: Path, error: OSError) -> UserError:
     if isinstance(error, FileNotFoundError):
         return UserError(f"no folder {folder}. Give the folder that holds the pictures.")

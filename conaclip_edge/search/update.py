@@ -24,7 +24,7 @@ from conaclip_edge.search.hnsw_graph import (
     save_graph,
 )
 from conaclip_edge.search.index import graph_file, written
-from conaclip_edge.search.picture_folder import PictureFile, Walk, check_folder, pixels, read, read_heic, walk
+from conaclip_edge.search.picture_folder import PictureFile, Walk, check_folder, pixels, read, walk
 from conaclip_edge.search.query import check_space
 from conaclip_edge.search.report import BrokenPicture, IndexReport
 from conaclip_edge.search.sqlite_store import (
@@ -215,7 +215,6 @@ def open_writer(
                 sidecar.set_meta(vectors=vectors)
             if meta["bundle"] != str(bundle.resolve()):
                 sidecar.set_meta(bundle=str(bundle.resolve()))
-        read_heic()
 
         # one picture a call: the vector of a picture depends on nothing but the picture
         def encode(data: bytes) -> np.ndarray:

@@ -49,27 +49,26 @@ def do_run(config: DistillConfig, splits: tuple[str, ...], key: dict[str, Any], 
         {"key", "seconds", "parameters", "splits": {split: {"t2i", "i2t", "caption_to_image"}}}, ranks as in `Ranks`.
     """
     quiet_libraries()
-    from conaclip_edge.distill.trainer import begin, evaluate, train
+    from conaclip_edge.distill.trainer import Trainer
     from conaclip_edge.models.student.checkpoint import parameter_counts
 
-    place = file.with_suffix("")
+    out = file.with_suffix("")
     try:
         with quiet():
-            run, accelerator, folder, _ = begin(config, place)
-            student = run.ready.student
-            seconds = train(run, student, accelerator, folder)
-            ranked = {split: evaluate(run, student, split) for split in splits}
-            folder.remove()
+            trainer = Trainer.prepare(config, out)
+            seconds = trainer.train()
+            ranked = {split: trainer.evaluate(split) for split in splits}
+            trainer.folder.remove()
     except Interrupted:
         raise
     except ConaclipError as error:
         raise UserError(f"run {file.stem}: {error}") from None
     finally:
-        shutil.rmtree(place.with_name(place.name + ".run"), ignore_errors=True)
+        shutil.rmtree(out.with_name(out.name + ".run"), ignore_errors=True)
     outcome = {
         "key": key,
         "seconds": round(seconds, 1),
-        "parameters": parameter_counts(student)["all"],
+        "parameters": parameter_counts(trainer.student)["all"],
         "splits": {
             split: {
                 "t2i": ranks.t2i.tolist(),

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import yaml
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from conaclip_edge.benchmarks.measure.machine import environment
 from conaclip_edge.benchmarks.report import svg_charts as charts
 from conaclip_edge.distill.supervisions import SUPERVISIONS
+from conaclip_edge.study.report import StudyReport
 from conaclip_edge.system.files import atomic_file, write_json
 
 TYPES = {
@@ -25,39 +22,35 @@ TYPES = {
 }
 
 
-def write_study(found: dict[str, Any], out: Path) -> dict[str, Any]:
-    """Write study.json and study.html into a folder; returns what study.json holds.
+def write_study(report: StudyReport, out: Path) -> None:
+    """Write study.json and study.html.
 
     Args:
-        found: from `distill.study.study`.
+        report: of the study.
         out: the study's folder.
     """
-    whole = found | {
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "environment": environment().model_dump(mode="json") | {"threads_a_run": 1},
-    }
-    write_json(out / "study.json", whole)
+    write_json(out / "study.json", report.model_dump(mode="json", by_alias=True))
     with atomic_file(out / "study.html") as temporary:
-        temporary.write_text(render_study(whole), "utf-8")
-    return whole
+        temporary.write_text(render_study(report), "utf-8")
 
 
-def render_study(found: dict[str, Any]) -> str:
-    """Render the content of study.json as one page without scripts or requests."""
+def render_study(report: StudyReport) -> str:
+    """Render a study as one page without scripts or requests."""
     page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     page.filters |= {"pct": lambda value: f"{value:.1f}", "signed": _signed, "shade": shade}
     template = page.from_string(files("conaclip_edge.study").joinpath("study.html").read_text("utf-8"))
-    most = max([abs(row["difference"]) for row in found["cells"].values()] or [1.0])
+    most = max([abs(statistics.difference) for statistics in report.cells.values()] or [1.0])
+    sweeps = {"temperature": report.sweeps.temperature, "weight": report.sweeps.weight}
     return template.render(
         css=Markup(files("conaclip_edge.benchmarks.report").joinpath("report.css").read_text("utf-8")),
-        s=found,
+        study=report,
         types=TYPES,
         losses={name: one.title for name, one in SUPERVISIONS.items()},
         most=max(most, 1e-9),
-        sizes=_sizes(found),
-        sweeps=[(axis, rows) for axis, rows in found["sweeps"].items() if rows],
-        top=_top(found),
-        config=yaml.safe_dump(json.loads(json.dumps(found["config"])), sort_keys=False, allow_unicode=True),
+        sizes=_sizes(report),
+        sweeps=[(axis, steps) for axis, steps in sweeps.items() if steps],
+        top=_top(report),
+        config=yaml.safe_dump(report.config.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
     )
 
 
@@ -71,17 +64,16 @@ def _signed(value: float) -> str:
     return f"{value:+.1f}".replace("-", "\N{MINUS SIGN}")
 
 
-def _top(found: dict[str, Any]) -> float:
+def _top(report: StudyReport) -> float:
     """Return the largest mean on val that a bar of the page shows, for their common scale."""
-    rows = [found["baseline"], *found["cells"].values(), *(step["row"] for step in found["path"])]
-    rows += [one["row"] for part in found["sweeps"].values() for one in part]
-    return max([float(row["mean"]) for row in rows] + [1e-9])
+    shown = [report.baseline, *report.cells.values(), *(step.row for step in report.path)]
+    shown += [step.row for step in (*report.sweeps.temperature, *report.sweeps.weight)]
+    return max(*(statistics.mean for statistics in shown), 1e-9)
 
 
-def _sizes(found: dict[str, Any]) -> Markup | None:
+def _sizes(report: StudyReport) -> Markup | None:
     points = [
-        charts.Point(one["name"], one["name"], "student", one["parameters"] / 1e6, one["row"]["mean"])
-        for one in found["sizes"]
+        charts.Point(size.name, size.name, "student", size.parameters / 1e6, size.row.mean) for size in report.sizes
     ]
     if len(points) < 2:
         return None

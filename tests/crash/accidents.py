@@ -98,9 +98,7 @@ def _report(home: Path, place: Path) -> list[str]:
 
 
 JOBS = {
-    "distill": Job(
-        _distil_world, _distil, ("conaclip_edge.distill.trainer", "matplotlib.pyplot", "transformers.models.clip")
-    ),
+    "distill": Job(_distil_world, _distil, ("conaclip_edge.distill.trainer", "transformers.models.clip")),
     **{
         f"export-{target}": Job(
             _export_world,

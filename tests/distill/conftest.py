@@ -26,12 +26,6 @@ def _own_place(tmp_path: Path, world: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture
-def no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the plot out, which takes longer than a tiny training."""
-    monkeypatch.setattr("conaclip_edge.distill.trainer.draw_curves", lambda log, target: None)
-
-
-@pytest.fixture
 def full_disk() -> Callable[[int], AbstractContextManager[None]]:
     """A context in which no file can grow beyond so many bytes: the system's own error, as on a full disk."""
 

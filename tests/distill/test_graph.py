@@ -31,11 +31,11 @@ SENSIBLE = [(edge, loss) for edge in EDGES for loss in SUPERVISIONS if loss in S
 SENSELESS = [(edge, loss) for edge in EDGES for loss in SUPERVISIONS if loss not in SENSE[edge]]
 BATCHES = {
     "pairs": batch(5),
-    "pairs and loose": batch(3, loose_pictures=2, loose_texts=1, seed=1),
+    "pairs and unpaired": batch(3, unpaired_pictures=2, unpaired_texts=1, seed=1),
     "twice the same picture": batch(
         4, seed=2, picture_ids=torch.tensor([7, 8, 7, 9]), caption_to_image=torch.tensor([7, 8, 7, 9])
     ),
-    "equal texts": batch(4, loose_texts=1, seed=3, text_ids=torch.tensor([1, 2, 2, 3, 1])),
+    "equal texts": batch(4, unpaired_texts=1, seed=3, text_ids=torch.tensor([1, 2, 2, 3, 1])),
 }
 
 
@@ -65,7 +65,7 @@ def test_a_term_equals_the_loops(edge: str, loss: str, kind: str) -> None:
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_whole_preset_equals_the_loops(preset: str) -> None:
     terms = expand(GraphConfig(preset=preset))
-    made = replace(BATCHES["pairs and loose"], queue=queue())
+    made = replace(BATCHES["pairs and unpaired"], queue=queue())
     found = sum(term.weight * values(terms, made)[f"{term.edge}/{term.loss}"] for term in terms)
     spelled = [(term.edge, term.loss, term.weight, term.temperature or 0.1) for term in terms]
     assert found == pytest.approx(oracle.graph(as_arrays(made), spelled), rel=1e-6)  # temperatures pass as float32
@@ -96,7 +96,7 @@ def test_a_loss_that_no_row_of_the_table_has_is_never_computed_as_another() -> N
 @pytest.mark.parametrize(("edge", "loss"), SENSIBLE)
 def test_what_the_table_says_of_pairs_holds(edge: str, loss: str) -> None:
     """Without a single pair a loss that needs them gives nothing to learn, and every other one does."""
-    made = batch(0, loose_pictures=4, loose_texts=4, seed=5)
+    made = batch(0, unpaired_pictures=4, unpaired_texts=4, seed=5)
     if made.si.grad is not None:
         made.si.grad = None
     found = torch.stack(list(compute(graph((edge, loss)), made, torch.tensor(10.0)).values())).sum()
@@ -164,7 +164,7 @@ ZERO_AT_THE_TEACHER = [
 
 @pytest.mark.parametrize(("edge", "loss"), ZERO_AT_THE_TEACHER)
 def test_a_student_equal_to_its_teacher_has_nothing_to_learn(edge: str, loss: str) -> None:
-    made = perfect(batch(4, loose_pictures=2, loose_texts=3, seed=4))
+    made = perfect(batch(4, unpaired_pictures=2, unpaired_texts=3, seed=4))
     loss_value = torch.stack(list(compute(graph((edge, loss)), made, torch.tensor(10.0)).values())).sum()
     assert loss_value.item() == pytest.approx(0, abs=1e-14)
     for gradient in torch.autograd.grad(loss_value, [made.si, made.st], allow_unused=True):
@@ -182,7 +182,7 @@ def test_infonce_knows_its_value_for_orthogonal_pairs(edge: str) -> None:
 
 @pytest.mark.parametrize(("edge", "loss"), SENSIBLE)
 def test_the_order_of_a_batch_does_not_count(edge: str, loss: str) -> None:
-    made = BATCHES["pairs and loose"]
+    made = BATCHES["pairs and unpaired"]
     pairs, pictures, texts = made.pairs, len(made.si), len(made.st)
     random = np.random.default_rng(0)
     swap = random.permutation(pairs)
@@ -274,16 +274,16 @@ def test_equal_texts_of_two_pictures_are_never_negatives(edge: str) -> None:
 
 @pytest.mark.parametrize("edge", ["SI-TT", "ST-TI", "SI-ST"])
 def test_unpaired_rows_are_no_positives_and_no_anchors(edge: str) -> None:
-    flags = BATCHES["pairs and loose"].positives(edge)
+    flags = BATCHES["pairs and unpaired"].positives(edge)
     assert flags[:3, :3].tolist() == torch.eye(3, dtype=torch.bool).tolist()
     assert flags.sum() == 3
-    alone = batch(0, loose_pictures=3, loose_texts=3)
+    alone = batch(0, unpaired_pictures=3, unpaired_texts=3)
     (value,) = compute(graph((edge, "infonce")), alone, torch.tensor(10.0)).values()
     assert value.item() == 0
 
 
 def test_unpaired_rows_learn_from_their_own_teacher() -> None:
-    made = batch(0, loose_pictures=4, loose_texts=3)
+    made = batch(0, unpaired_pictures=4, unpaired_texts=3)
     for edge in ("SI-TI", "ST-TT"):
         (value,) = compute(graph((edge, "infonce")), made, torch.tensor(10.0)).values()
         assert value.item() == pytest.approx(oracle.term(as_arrays(made), edge, "infonce", TEMPERATURE), rel=1e-9)
@@ -291,7 +291,7 @@ def test_unpaired_rows_learn_from_their_own_teacher() -> None:
 
 
 def queue() -> dict[str, tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-    """Pictures 100 (in every batch) and 7, 8; the text 1000 of picture 100, an equal text of picture 8, a loose one."""
+    """Pictures 100 (in every batch), 7 and 8; text 1000 of picture 100, one like it of picture 8, an unpaired one."""
     random = np.random.default_rng(9)
     return {
         "TI": (unit(random, 3), torch.tensor([100, 7, 8]), torch.tensor([100, 7, 8])),
@@ -301,7 +301,7 @@ def queue() -> dict[str, tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
 
 @pytest.mark.parametrize("edge", ["SI-TI", "ST-TT", "SI-TT", "ST-TI"])
 def test_queued_negatives_count_but_for_an_entry_s_own(edge: str) -> None:
-    plain = batch(3, loose_pictures=1, loose_texts=1, seed=8)
+    plain = batch(3, unpaired_pictures=1, unpaired_texts=1, seed=8)
     made = replace(plain, queue=queue())
     terms = graph((edge, "infonce"))
     found = values(terms, made)[f"{edge}/infonce"]

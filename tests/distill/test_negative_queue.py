@@ -10,7 +10,7 @@ from tests.helpers.batches import batch
 
 def test_the_oldest_leave_and_the_newest_stay() -> None:
     queue = TeacherQueue(5, dim=6)
-    made = [batch(3, loose_texts=1, seed=seed, picture_ids=torch.arange(3) + 10 * seed) for seed in range(3)]
+    made = [batch(3, unpaired_texts=1, seed=seed, picture_ids=torch.arange(3) + 10 * seed) for seed in range(3)]
     for each in made:
         queue.push(each)
     rows, ids, pictures = queue.content(torch.device("cpu"))["TI"]

@@ -23,8 +23,6 @@ from conaclip_edge.errors import UserError
 from conaclip_edge.system.signals import held_interrupt
 from tests.helpers import tiny
 
-pytestmark = pytest.mark.usefixtures("no_curves")
-
 STEPS = 60
 # everything that has a state: optimiser, average, queue, batches of unpaired rows and views
 RICH = {"steps": STEPS, "eval_every": 5, "ema": 0.9, "teacher_views": 2}
@@ -38,7 +36,6 @@ def rich(world: Path, settings: Any, tmp_path_factory: pytest.TempPathFactory) -
     config: DistillConfig = settings(**RICH, **SECTIONS)
     file = tiny.write_recipe(home / "rich.yaml", config.model_dump(mode="json"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer, "draw_curves", lambda log, target: None)
         patch.setenv("HF_DATASETS_CACHE", str(world / "datasets"))
         distill(config, home / "whole")
     return file, home / "whole"

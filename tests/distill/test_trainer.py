@@ -15,6 +15,7 @@ from accelerate.state import AcceleratorState
 from conaclip_edge.distill import trainer
 from conaclip_edge.distill import training_data as inputs
 from conaclip_edge.distill.build_student import resized_positions
+from conaclip_edge.distill.examples import numbered
 from conaclip_edge.distill.sampler import Sampler
 from conaclip_edge.distill.trainer import distill
 from conaclip_edge.errors import UserError
@@ -22,8 +23,6 @@ from conaclip_edge.models.student import dual_encoder
 from conaclip_edge.models.student.checkpoint import load_student
 from conaclip_edge.models.student.dual_encoder import DualEncoder
 from tests.helpers import tiny
-
-pytestmark = pytest.mark.usefixtures("no_curves")
 
 Log = list[dict[str, Any]]
 
@@ -49,7 +48,7 @@ def test_the_loss_falls(settings: Any, preset: str) -> None:
 
 def test_every_step_logs_every_term_and_the_total_is_their_weighted_sum(settings: Any) -> None:
     record = distill(settings(), Path("out"))
-    names = {f"{term['edge']}/{term['loss']}": term["weight"] for term in record["graph"]}
+    names = {f"{term.edge}/{term.loss}": term.weight for term in record.graph}
     assert [line["step"] for line in steps(Path("out"))] == list(range(12))
     for line in steps(Path("out")):
         assert set(line["terms"]) == set(names)
@@ -64,16 +63,16 @@ def test_every_step_logs_every_term_and_the_total_is_their_weighted_sum(settings
 
 def test_the_record_says_what_was_trained_on_what(settings: Any, world: Path) -> None:
     record = distill(settings(data={"labelled": 0.5}), Path("out"))
-    assert json.loads(Path("out/training.json").read_text("utf-8")) == record
-    assert record["recipe"]["teacher"] == str(world / "teacher")
-    assert record["data"]["train_pictures"] == 29
-    assert record["data"]["labelled_pictures"] == 14
-    assert record["data"]["left_out"] == []
-    assert len(record["data"]["fingerprint"]) == len(record["teacher"]["fingerprint"]) == 64
-    assert record["parameters"]["all"] == sum(value.numel() for value in load_student(Path("out")).model.parameters())
-    assert set(record["versions"]) == {"conaclip-edge", "torch", "transformers", "accelerate"}
-    recalls = [value for way in record["val"]["recall"].values() for value in way.values()]
-    assert record["val"]["mean_recall"] == pytest.approx(np.mean(recalls))
+    assert json.loads(Path("out/training.json").read_text("utf-8")) == record.model_dump(mode="json")
+    assert record.recipe.teacher == str(world / "teacher")
+    assert record.data.train_pictures == 29
+    assert record.data.labelled_pictures == 14
+    assert record.data.left_out == ()
+    assert len(record.data.fingerprint) == len(record.teacher.fingerprint) == 64
+    assert record.parameters["all"] == sum(value.numel() for value in load_student(Path("out")).model.parameters())
+    assert set(record.versions) == {"conaclip-edge", "torch", "transformers", "accelerate"}
+    recalls = [value for way in record.val.recall.values() for value in way.values()]
+    assert record.val.mean_recall == pytest.approx(np.mean(recalls))
 
 
 def test_a_recipe_gives_the_same_student_every_time_and_another_seed_another(settings: Any) -> None:
@@ -105,7 +104,7 @@ def test_training_goes_on_from_an_earlier_student(settings: Any) -> None:
     assert all(torch.allclose(before[name], value, atol=1e-6) for name, value in after.items() if name != "logit_scale")
     towers = load_student(Path("out")).model
     started = sum(part.numel() for tower in (towers.image, towers.text) for part in tower.parameters())
-    assert record["parameters"]["started_from_pretrained"] == started
+    assert record.parameters["started_from_pretrained"] == started
 
 
 def test_training_goes_on_at_a_larger_picture_size(settings: Any) -> None:
@@ -276,32 +275,16 @@ def test_a_loss_that_is_no_number_stops_with_step_and_term(settings: Any) -> Non
 def test_the_step_of_the_bad_term_is_named_even_if_it_comes_late(
     settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compute = trainer.interaction.compute
+    compute = trainer.graph.compute
     calls = iter(range(100))
 
     def poisoned(*args: Any) -> dict[str, torch.Tensor]:
         terms = compute(*args)
         return terms | {"ST-TT/fd": terms["ST-TT/fd"] * math.inf} if next(calls) == 7 else terms
 
-    monkeypatch.setattr(trainer.interaction, "compute", poisoned)
+    monkeypatch.setattr(trainer.graph, "compute", poisoned)
     with pytest.raises(UserError, match=r"^loss ST-TT/fd became inf at step 7\."):
         distill(settings(), Path("out"))
-
-
-def test_the_same_pictures_stay_labelled_whatever_the_seed(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    found: list[list[int]] = []
-    rows = trainer.labelled_rows
-
-    def watched(*args: Any) -> Any:
-        labelled, rest = rows(*args)
-        found.append([*labelled.tolist(), -1, *rest.tolist()])
-        return labelled, rest
-
-    monkeypatch.setattr(trainer, "labelled_rows", watched)
-    for seed in (0, 1):
-        distill(settings(steps=1, seed=seed, data={"labelled": 0.25}), Path("out"))
-    assert found[0] == found[1]
-    assert found[0].index(-1) == round(29 * 0.25)
 
 
 def test_a_validation_split_without_captions_is_told_before_training(
@@ -312,7 +295,7 @@ def test_a_validation_split_without_captions_is_told_before_training(
     lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
     bare = [line | {"captions": []} if line["split"] == "val" else line for line in lines]
     path.write_text("\n".join(json.dumps(line) for line in bare), "utf-8")
-    monkeypatch.setattr(trainer, "train", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr(trainer.Trainer, "train", lambda *_: pytest.fail("trained"))
     with pytest.raises(
         UserError, match="split 'val' of data set 'imagefolder:data' has no usable picture with a caption"
     ):
@@ -333,9 +316,9 @@ def test_a_caption_that_pictures_share_is_right_for_all_of_them(
     lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
     shared = [line | {"captions": [line["captions"][0].split()[0]]} for line in lines]  # the colour alone
     path.write_text("\n".join(json.dumps(line) for line in shared), "utf-8")
-    compute, batches = trainer.interaction.compute, []
+    compute, batches = trainer.graph.compute, []
     monkeypatch.setattr(
-        trainer.interaction,
+        trainer.graph,
         "compute",
         lambda terms, batch, scale: batches.append(batch) or compute(terms, batch, scale),
     )
@@ -350,4 +333,4 @@ def test_a_caption_that_pictures_share_is_right_for_all_of_them(
 
 
 def test_equal_captions_get_equal_numbers() -> None:
-    assert inputs.numbered([[5, 1], [2], [5, 1], [5]]).tolist() == [0, 1, 0, 2]
+    assert numbered([[5, 1], [2], [5, 1], [5]]).tolist() == [0, 1, 0, 2]

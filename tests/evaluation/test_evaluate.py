@@ -23,9 +23,7 @@ from tests.helpers import tiny
 @pytest.fixture(scope="module")
 def student(world: Path, settings: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("student")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("conaclip_edge.distill.trainer.draw_curves", lambda log, target: None)
-        distill(settings(), home / "student")
+    distill(settings(), home / "student")
     return home / "student"
 
 

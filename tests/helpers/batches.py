@@ -17,11 +17,11 @@ def unit(random: np.random.Generator, rows: int, dim: int = 6) -> Tensor:
 
 
 def batch(
-    pairs: int = 4, loose_pictures: int = 0, loose_texts: int = 0, seed: int = 0, dim: int = 6, **changes: Any
+    pairs: int = 4, unpaired_pictures: int = 0, unpaired_texts: int = 0, seed: int = 0, dim: int = 6, **changes: Any
 ) -> Embeddings:
     """Random pairs, then unpaired pictures and texts; all pictures and texts differ unless `changes` says otherwise."""
     random = np.random.default_rng(seed)
-    pictures, texts = pairs + loose_pictures, pairs + loose_texts
+    pictures, texts = pairs + unpaired_pictures, pairs + unpaired_texts
     content: dict[str, Any] = {
         "si": unit(random, pictures, dim).requires_grad_(),
         "ti": unit(random, pictures, dim).requires_grad_(),
@@ -29,7 +29,7 @@ def batch(
         "tt": unit(random, texts, dim).requires_grad_(),
         "picture_ids": torch.arange(pictures) + 100,
         "text_ids": torch.arange(texts) + 1000,
-        "caption_to_image": torch.cat([torch.arange(pairs) + 100, torch.full((loose_texts,), -1)]),
+        "caption_to_image": torch.cat([torch.arange(pairs) + 100, torch.full((unpaired_texts,), -1)]),
         "pairs": pairs,
     }
     return Embeddings(**(content | changes))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from conaclip_edge.errors import UserError
-from conaclip_edge.models.tokenizer import TextTokenizer
+from conaclip_edge.models.tokenizer import TextTokenizer, for_context
 from tests.helpers.models.tiny_tokenizers import CAPTIONS, clip_json, minilm_json, unigram_json
 
 # The same examples every time, however busy the machine is.
@@ -161,3 +161,28 @@ def test_a_vocabulary_without_an_end_of_text_is_refused(tmp_path: Path) -> None:
         UserError, match=r"none of the tokens <\|endoftext\|>, \[SEP\], </s>, <eos>; one of them must end"
     ):
         TextTokenizer(tmp_path / "tokenizer.json", 8)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("context", [8, 16])
+def test_a_file_for_a_context_read_as_it_is_gives_what_the_tower_takes(folder: Path, kind: str, context: int) -> None:
+    content = json.loads((folder / f"{kind}.json").read_text("utf-8"))
+    padded = content | {"padding": {"strategy": {"Fixed": 128}, "direction": "Right", "pad_to_multiple_of": None}}
+    padded["padding"] |= {"pad_id": 0, "pad_type_id": 0, "pad_token": "[PAD]"}
+    file = folder / f"{kind}-{context}.json"
+    file.write_text(json.dumps(for_context(padded, context)), "utf-8")
+    plain, ours = Tokenizer.from_file(str(file)), TextTokenizer(file, context)
+    for text in ("a red cat", "cat " * 200, "", "A CAT, with a hat!"):
+        ids = plain.encode(text).ids
+        assert len(ids) <= context
+        assert ids[-1] == ours.eos_id
+        assert ids == load(folder / f"{kind}.json", context).ids(text) or len(ids) == 1
+
+
+def test_a_tokenizer_that_ends_no_text_is_given_an_end(tmp_path: Path) -> None:
+    model = models.WordLevel({"[UNK]": 0, "[SEP]": 1, "cat": 2, "[PAD]": 3}, unk_token="[UNK]")
+    content = for_context(json.loads(Tokenizer(model).to_str()), 4)
+    read = Tokenizer.from_str(json.dumps(content))
+    assert read.encode("cat").ids == [2, 1]
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content), "utf-8")
+    assert TextTokenizer(tmp_path / "tokenizer.json", 4).ids("cat") == [2, 1]

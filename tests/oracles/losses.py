@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,7 +13,7 @@ Matrix = list[list[float]]
 
 @dataclass
 class Batch:
-    """A batch in numpy; the fields mean what they mean in `conaclip_edge.distill.graph.Embeddings`."""
+    """A batch in numpy; the fields mean what they mean in `conaclip_edge.distill.embeddings.Embeddings`."""
 
     si: np.ndarray
     ti: np.ndarray
@@ -48,7 +48,7 @@ def _cross_entropy(matrix: Matrix, positives: list[list[bool]], temperature: flo
             continue
         more = extra[number] if extra else []
         log_p = log_softmax([value / temperature for value in (*row, *more)])
-        chosen = [log_p[place] for place, flag in enumerate(right) if flag]
+        chosen = [value for value, flag in zip(log_p, right, strict=False) if flag]
         costs.append(-sum(chosen) / len(chosen))
     return sum(costs) / len(costs) if costs else 0.0
 
@@ -97,7 +97,7 @@ def sym_kl(one: Matrix, other: Matrix, temperature: float) -> float:
 def together(batch: Batch, edge: str) -> list[list[bool]]:
     """Which row and column of an edge are each other's: the same picture, the same text, or a picture and its text.
 
-    A text is a picture's if any equal text of the batch has that picture as owner.
+    A text is a picture's if any equal text of the batch describes that picture.
     """
     kind = edge[1] + edge[4]
     if kind == "II":
@@ -105,8 +105,8 @@ def together(batch: Batch, edge: str) -> list[list[bool]]:
     if kind == "TT":
         return [[a == b for b in batch.text_ids] for a in batch.text_ids]
     texts_of: dict[int, set[int]] = {}
-    for text, owner in zip(batch.text_ids, batch.caption_to_image, strict=True):
-        texts_of.setdefault(owner, set()).add(text)
+    for text, picture in zip(batch.text_ids, batch.caption_to_image, strict=True):
+        texts_of.setdefault(picture, set()).add(text)
     flags = [[text in texts_of.get(picture, set()) for text in batch.text_ids] for picture in batch.picture_ids]
     return flags if kind == "IT" else [list(column) for column in zip(*flags, strict=True)]
 
@@ -117,15 +117,15 @@ def queued(batch: Batch, edge: str) -> Matrix | None:
         return None
     vectors, ids, pictures = batch.queue[edge[3:]]
     matrix = cosines(_role(batch, edge[:2]), vectors)
-    for place, row in enumerate(matrix):
+    for line, row in enumerate(matrix):
         for other, (number, picture) in enumerate(zip(ids, pictures, strict=True)):
             if edge in ("SI-TI", "ST-TT"):
-                own = number == (batch.picture_ids if edge == "SI-TI" else batch.text_ids)[place]
+                own = number == (batch.picture_ids if edge == "SI-TI" else batch.text_ids)[line]
             elif edge == "SI-TT":
-                texts = {t for t, right in zip(batch.text_ids, together(batch, edge)[place], strict=True) if right}
-                own = picture == batch.picture_ids[place] or number in texts
+                texts = {t for t, right in zip(batch.text_ids, together(batch, edge)[line], strict=True) if right}
+                own = picture == batch.picture_ids[line] or number in texts
             else:
-                own = picture == batch.caption_to_image[place]
+                own = picture == batch.caption_to_image[line]
             if own:
                 row[other] = -math.inf
     return matrix
@@ -135,31 +135,47 @@ def _role(batch: Batch, name: str) -> np.ndarray:
     return {"SI": batch.si, "TI": batch.ti, "ST": batch.st, "TT": batch.tt}[name]
 
 
-def term(batch: Batch, edge: str, loss: str, temperature: float) -> float:
-    """One term of the graph on a spelled-out edge, or a symmetric one on a learning type."""
+def _edge(batch: Batch, edge: str) -> Matrix:
+    return cosines(_role(batch, edge[:2]), _role(batch, edge[3:]))
+
+
+def _target(batch: Batch, edge: str) -> Matrix:
+    return _edge(batch, f"T{edge[1]}-T{edge[4]}")
+
+
+def _mirrored(batch: Batch, learning_type: str) -> tuple[Matrix, Matrix]:
     n = batch.pairs
-    if loss in ("sym-sd", "sym-kl"):
-        one, other = {
-            "intra-ts": lambda: (
-                cosines(batch.si[:n], batch.ti[:n]),
-                cosines(batch.st[:n], batch.tt[:n]),
-            ),
-            "intra-ss": lambda: (
-                cosines(batch.si[:n], batch.si[:n]),
-                cosines(batch.st[:n], batch.st[:n]),
-            ),
-            # entry (i, j) of both is about picture i and text j
-            "inter-ts": lambda: (cosines(batch.si, batch.tt), cosines(batch.ti, batch.st)),
-        }[edge]()
-        return sd(one, other) if loss == "sym-sd" else sym_kl(one, other, temperature)
+    if learning_type == "intra-ts":
+        return cosines(batch.si[:n], batch.ti[:n]), cosines(batch.st[:n], batch.tt[:n])
+    if learning_type == "intra-ss":
+        return cosines(batch.si[:n], batch.si[:n]), cosines(batch.st[:n], batch.st[:n])
+    assert learning_type == "inter-ts"
+    return cosines(batch.si, batch.tt), cosines(batch.ti, batch.st)  # entry (i, j) of both: picture i and text j
+
+
+def _infonce_term(batch: Batch, edge: str, temperature: float) -> float:
+    return infonce(_edge(batch, edge), together(batch, edge), temperature, queued(batch, edge))
+
+
+def _fd_term(batch: Batch, edge: str, _: float) -> float:
     left, right = _role(batch, edge[:2]), _role(batch, edge[3:])
-    if loss == "infonce":
-        return infonce(cosines(left, right), together(batch, edge), temperature, queued(batch, edge))
-    if loss == "fd":
-        return fd(left, right) if edge in ("SI-TI", "ST-TT") else fd(left[:n], right[:n])
-    target = cosines(_role(batch, "T" + edge[1]), _role(batch, "T" + edge[4]))
-    matrix = cosines(left, right)
-    return sd(matrix, target) if loss == "sd" else kl(matrix, target, temperature)
+    return fd(left, right) if edge in ("SI-TI", "ST-TT") else fd(left[: batch.pairs], right[: batch.pairs])
+
+
+# loss -> its value on a spelled-out edge, or of a symmetric one on a learning type: (batch, edge, temperature)
+TERMS: dict[str, Callable[[Batch, str, float], float]] = {
+    "infonce": _infonce_term,
+    "fd": _fd_term,
+    "sd": lambda batch, edge, _: sd(_edge(batch, edge), _target(batch, edge)),
+    "kl": lambda batch, edge, temperature: kl(_edge(batch, edge), _target(batch, edge), temperature),
+    "sym-sd": lambda batch, kind, _: sd(*_mirrored(batch, kind)),
+    "sym-kl": lambda batch, kind, temperature: sym_kl(*_mirrored(batch, kind), temperature),
+}
+
+
+def term(batch: Batch, edge: str, loss: str, temperature: float) -> float:
+    """One term of the graph."""
+    return TERMS[loss](batch, edge, temperature)
 
 
 def graph(batch: Batch, terms: Sequence[tuple[str, str, float, float]]) -> float:

@@ -6,6 +6,7 @@ import ast
 import re
 import statistics
 from collections.abc import Iterator
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -126,6 +127,26 @@ def test_every_module_that_is_named_in_text_exists() -> None:
     named = set(named_modules())
     assert ("conaclip_edge.data.load", "conaclip_edge.data.formats.coco") in named, "the tables are not read"
     assert {(module, text) for module, text in named if find_spec(text) is None} == set()
+
+
+def test_every_table_that_the_page_names_exists() -> None:
+    named = re.findall(r"`([A-Z_]+)` in `([\w/]+)\.py`", PAGE.read_text("utf-8"))
+    assert len(named) > 3
+    for table, path in named:
+        assert getattr(import_module(f"conaclip_edge.{path.replace('/', '.')}"), table), f"{table} in {path}"
+
+
+def test_every_module_that_a_page_names_exists() -> None:
+    steps = set(re.findall(r"^New file `([\w./]+)`", (ROOT / "CONTRIBUTING.md").read_text("utf-8"), re.M))
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md")]
+    assert len(pages) > 5
+    missing = {}
+    for page in pages:
+        named = set(re.findall(r"`([\w/-]+\.py)`", page.read_text("utf-8"))) - steps
+        missing[page] = {
+            name for name in named if not any((top / name).is_file() for top in (ROOT, PACKAGE, ROOT / "tests"))
+        }
+    assert {page: names for page, names in missing.items() if names} == {}
 
 
 def test_tests_mirror_the_package() -> None:

@@ -11,12 +11,14 @@ import pytest
 
 from conaclip_edge.errors import UserError
 from conaclip_edge.evaluation.evaluate import evaluate
-from conaclip_edge.study import compare as module
-from conaclip_edge.study.compare import compare, recall_table
+from conaclip_edge.study.compare import compare, recall_table, train_and_evaluate
+from conaclip_edge.study.report import ComparisonReport, SeedsRecall
+
+RESULTS = Path(__file__).parents[2] / "distill" / "results"
 
 
 @pytest.fixture(scope="module")
-def outcome(world: Path, settings: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+def outcome(world: Path, settings: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ComparisonReport]:
     """Two graphs with two seeds each, two steps a run, trained by processes of their own."""
     home = tmp_path_factory.mktemp("compare")
     with pytest.MonkeyPatch.context() as patch:
@@ -24,22 +26,25 @@ def outcome(world: Path, settings: Any, tmp_path_factory: pytest.TempPathFactory
         return home, compare(settings(steps=2), ["infonce", "motis"], [0, 1], home, "test", jobs=1)
 
 
-def test_every_row_is_the_mean_over_its_runs(outcome: tuple[Path, dict[str, Any]]) -> None:
+def test_every_row_is_the_mean_over_its_runs(outcome: tuple[Path, ComparisonReport]) -> None:
     home, found = outcome
-    assert (found["n"], found["split"], found["seeds"]) == (9, "test", [0, 1])
-    for graph, row in found["rows"].items():
+    assert (found.n, found.split, found.seeds) == (9, "test", (0, 1))
+    for graph, row in found.rows.items():
+        assert isinstance(row, SeedsRecall)
         runs = [evaluate(home / f"{graph}-s{seed}", None, "test", "onnx") for seed in (0, 1)]
         means = [run.mean_recall for run in runs]
-        assert row["mean_recall"] == means
-        assert row["mean"] == pytest.approx(np.mean(means))
-        assert row["spread"] == pytest.approx(abs(means[0] - means[1]) / np.sqrt(2))
+        assert row.mean_recall == tuple(means)
+        assert row.mean == pytest.approx(np.mean(means))
+        assert row.spread == pytest.approx(abs(means[0] - means[1]) / np.sqrt(2))
         for way in ("t2i", "i2t"):
-            for k, value in row["recall"][way].items():
+            for k, value in row.recall[way].items():
                 assert value == pytest.approx(np.mean([run.recall[way][k] for run in runs]))
-    json.dumps(found)
+    values = json.loads(json.dumps(found.model_dump(mode="json")))
+    assert values["rows"]["motis"].keys() >= {"mean_recall", "mean", "spread", "recall", "seconds", "parameters"}
+    assert ComparisonReport.model_validate(values) == found
 
 
-def test_all_runs_differ_in_graph_and_seed_alone(outcome: tuple[Path, dict[str, Any]]) -> None:
+def test_all_runs_differ_in_graph_and_seed_alone(outcome: tuple[Path, ComparisonReport]) -> None:
     home, _ = outcome
     recipes = [
         json.loads((home / name / "training.json").read_text("utf-8"))["recipe"] for name in ("infonce-s0", "motis-s1")
@@ -51,7 +56,7 @@ def test_all_runs_differ_in_graph_and_seed_alone(outcome: tuple[Path, dict[str, 
 
 
 def test_a_finished_run_is_kept_and_one_of_another_recipe_is_not(
-    outcome: tuple[Path, dict[str, Any]], settings: Any, monkeypatch: pytest.MonkeyPatch
+    outcome: tuple[Path, ComparisonReport], settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home, found = outcome
     folder = home / "motis-s1"
@@ -61,24 +66,26 @@ def test_a_finished_run_is_kept_and_one_of_another_recipe_is_not(
         raise InterruptedError
 
     monkeypatch.setattr("conaclip_edge.distill.trainer.distill", trains)
-    again = module._run(kept, folder, "test")
-    assert again["mean_recall"] == found["rows"]["motis"]["mean_recall"][1]
+    again = train_and_evaluate(kept, folder, "test")
+    motis = found.rows["motis"]
+    assert isinstance(motis, SeedsRecall)
+    assert again.evaluation.mean_recall == motis.mean_recall[1]
     with pytest.raises(InterruptedError):
-        module._run(kept.model_copy(update={"seed": 7}), folder, "test")
+        train_and_evaluate(kept.model_copy(update={"seed": 7}), folder, "test")
 
 
-def test_the_table_names_graphs_spread_and_size(outcome: tuple[Path, dict[str, Any]]) -> None:
+def test_the_table_names_graphs_spread_and_size(outcome: tuple[Path, ComparisonReport]) -> None:
     _, found = outcome
-    lines = recall_table(found["rows"], found["n"], found["split"]).splitlines()
+    lines = recall_table(found.rows, found.n, found.split).splitlines()
     assert "n = 9 (test)" in lines[0]
     assert [line.split()[0] for line in lines[1:]] == ["infonce", "motis"]
-    for line, row in zip(lines[1:], found["rows"].values(), strict=True):
-        assert f"{row['mean']:.1f} +- {row['spread']:.1f}" in line
+    for line, row in zip(lines[1:], found.rows.values(), strict=True):
+        assert f"{row.mean:.1f} +- {row.spread:.1f}" in line
 
 
-def test_a_single_run_has_no_spread(outcome: tuple[Path, dict[str, Any]]) -> None:
+def test_a_single_run_has_no_spread(outcome: tuple[Path, ComparisonReport]) -> None:
     _, found = outcome
-    row = found["rows"]["motis"] | {"spread": None}
+    row = found.rows["motis"].model_copy(update={"spread": None})
     assert "+-" not in recall_table({"motis": row}, 9, "test")
 
 
@@ -86,3 +93,11 @@ def test_an_unknown_graph_is_told_before_anything_trains(settings: Any) -> None:
     with pytest.raises(UserError, match=r"unknown graph preset 'moits' in --graphs\. Did you mean 'motis'\?"):
         compare(settings(), ["infonce", "moits"], [0], Path("out"))
     assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("name", ["demo", "demo-same-pairs", "openmoji"])
+def test_the_committed_comparisons_are_reports(name: str) -> None:
+    values = json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
+    report = ComparisonReport.model_validate(values)
+    assert report.model_dump(mode="json") == values
+    assert all(isinstance(row, SeedsRecall) for row in report.rows.values())

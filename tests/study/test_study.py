@@ -12,32 +12,45 @@ import pytest
 from typer.testing import CliRunner
 
 from conaclip_edge.cli.main import app
+from conaclip_edge.config.distill import DistillConfig
 from conaclip_edge.config.study import StudyConfig
 from conaclip_edge.distill.graph import PRESETS, expand
 from conaclip_edge.distill.supervisions import SUPERVISIONS
 from conaclip_edge.errors import Interrupted, UserError
-from conaclip_edge.study import one_run as study_run
-from conaclip_edge.study import study as module
 from conaclip_edge.study.cells import all_cells, graph_of
+from conaclip_edge.study.one_run import kept_run
 from conaclip_edge.study.page import render_study, write_study
+from conaclip_edge.study.report import GraphStatistics, RunCounts, SplitSize, StudyReport
 from conaclip_edge.study.scheduler import file_name
+from conaclip_edge.study.stages import Stages
 from conaclip_edge.study.statistics import candidates
+from conaclip_edge.study.study import study
 from conaclip_edge.study.text import study_table
+from conaclip_edge.system.files import write_json
+
+RESULTS = Path(__file__).parents[2] / "distill" / "results"
 
 
-@pytest.fixture(autouse=True)
-def _one_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do the runs in the test's process: test_compare has real ones."""
+@contextmanager
+def here(jobs: int) -> Iterator[Any]:
+    """Do the runs in the test's process: test_compare has processes of their own."""
+    yield lambda function, tasks: ((key, function(*arguments)) for key, arguments in tasks.items())
 
-    @contextmanager
-    def here(jobs: int) -> Iterator[Any]:
-        def run(function: Callable[..., Any], tasks: Mapping[Any, tuple[Any, ...]]) -> Iterator[Any]:
-            for key, arguments in tasks.items():
-                yield key, function(*arguments)
 
-        yield run
+@contextmanager
+def always_better(jobs: int) -> Iterator[Any]:
+    """Do the runs here; the baseline then finds nothing and every other graph everything, so that its cell stays."""
 
-    monkeypatch.setattr(module, "side_by_side", here)
+    def run(function: Callable[..., Any], tasks: Mapping[Any, tuple[Any, ...]]) -> Iterator[Any]:
+        for key, arguments in tasks.items():
+            outcome, recipe = function(*arguments), arguments[0]
+            rank = 100 if recipe.graph.terms == PRESETS["infonce"] else 1
+            for ranks in outcome["splits"].values():
+                ranks |= {way: [rank] * len(ranks[way]) for way in ("t2i", "i2t")}
+            write_json(arguments[-1], outcome)
+            yield key, outcome
+
+    yield run
 
 
 def config(settings: Any, **changes: Any) -> StudyConfig:
@@ -47,33 +60,29 @@ def config(settings: Any, **changes: Any) -> StudyConfig:
 @pytest.fixture(scope="module")
 def finished(
     world: Path, settings: Any, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Path, StudyConfig, dict[str, Any]]]:
-    """A study whose only cell always stays, with one factor a sweep and a second size; each run one step."""
+) -> Iterator[tuple[Path, StudyReport]]:
+    """A study whose only cell stays, with one factor per sweep and a second size; each run one step."""
     home = tmp_path_factory.mktemp("study")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_DATASETS_CACHE", str(world / "datasets"))
-        patch.setattr(module, "side_by_side", _plain)
-        patch.setattr(module, "candidates", lambda rows: list(rows))
-        patch.setattr(module, "summary", _rising(module.summary))
         wide = {"name": "<wide>", "student": {"text": {"width": 48, "mlp": 48}}}
         asked = config(settings, most=1, temperatures=(2.0,), weights=(0.5,), sizes=(wide,), seeds=2)
-        yield home, asked, write_study(module.study(asked, home), home)
+        report = study(asked, home, workers=always_better)
+        write_study(report, home)
+        yield home, report
 
 
-@contextmanager
-def _plain(jobs: int) -> Iterator[Any]:
-    yield lambda function, tasks: ((key, function(*arguments)) for key, arguments in tasks.items())
+def statistics(mean: float, low: float = 0.0, high: float = 0.0) -> GraphStatistics:
+    return GraphStatistics(
+        mean=mean, recall={}, mean_recall=(mean,), difference=0.0, interval_95=(low, high), seconds=(1.0,)
+    )
 
 
-def _rising(real: Any) -> Any:
-    """Let every later row have a higher mean than the one before, so that the path keeps its cell."""
-    rows: list[dict[str, Any]] = []
-
-    def made(*arguments: Any) -> dict[str, Any]:
-        rows.append(real(*arguments) | {"mean": float(len(rows))})
-        return rows[-1]
-
-    return made
+def outcome(mean: float) -> dict[str, Any]:
+    """The outcome of a run that finds so many percent of 1,000 pictures, at every k."""
+    ranks = [1 if number < 10 * mean else 100 for number in range(1000)]
+    ranked = {"t2i": ranks, "i2t": ranks, "caption_to_image": list(range(1000))}
+    return {"seconds": 1.0, "parameters": 1, "splits": {"val": ranked}}
 
 
 def test_the_cells_are_every_meaningful_combination_and_no_other() -> None:
@@ -102,57 +111,62 @@ def test_factors_reach_what_was_added_and_not_the_baseline() -> None:
 
 
 def test_candidates_are_cells_that_surely_help_the_best_first() -> None:
-    rows = {
-        "a": {"mean": 3.0, "interval_95": [0.1, 2]},
-        "b": {"mean": 9.0, "interval_95": [-0.1, 9]},
-        "c": {"mean": 5.0, "interval_95": [0.5, 4]},
-        "d": {"mean": 1.0, "interval_95": [-3, -1]},
+    cells = {
+        "a": statistics(3.0, 0.1, 2.0),
+        "b": statistics(9.0, -0.1, 9.0),
+        "c": statistics(5.0, 0.5, 4.0),
+        "d": statistics(1.0, -3.0, -1.0),
     }
-    assert candidates(rows) == ["c", "a"]
+    assert candidates(cells) == ["c", "a"]
 
 
-def test_a_cell_stays_on_the_path_only_if_the_mean_rises(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    means = {"a": 3.0, "a b": 2.9, "a c": 4.0}
-
-    class Bench:
-        def outcomes(self, graphs: dict[str, Any]) -> dict[str, Any]:
-            (name,) = graphs
-            added = [f"{term.edge}/{term.loss}" for term in graphs[name].graph.terms[1:]]
-            return {name: " ".join(short[cell] for cell in added)}
-
+def test_a_cell_stays_on_the_path_only_if_the_mean_rises(settings: Any) -> None:
     short = {"intra-ts/fd": "a", "inter-ts/kl": "b", "inter-ss/kl": "c"}
-    monkeypatch.setattr(module, "summary", lambda outcomes, *_: {"mean": means[outcomes]})
-    bench: Any = Bench()
-    path, kept, row = module._path(config(settings), list(short), bench, [], {"inter-ss/infonce": {"mean": 1.0}})
-    assert [step["kept"] for step in path] == [True, False, True]
+    means = {"": 1.0, "a": 3.0, "a b": 2.9, "a c": 4.0}
+
+    class Means:
+        def train(self, recipes: Mapping[str, DistillConfig], *_: Any) -> dict[str, list[dict[str, Any]]]:
+            added = {
+                name: [short[f"{term.edge}/{term.loss}"] for term in recipe.graph.terms[1:]]
+                for name, recipe in recipes.items()
+            }
+            return {name: [outcome(means[" ".join(cells)])] for name, cells in added.items()}
+
+    stages = Stages(config(settings, bootstrap=10), Means())
+    baseline, _ = stages.table(())
+    path, kept, best = stages.path(list(short), baseline)
+    assert [step.kept for step in path] == [True, False, True]
     assert kept == ["intra-ts/fd", "inter-ss/kl"]
-    assert row == {"mean": 4.0}
-    assert [step["gain"] for step in path] == pytest.approx([2.0, -0.1, 1.0])
+    assert best.mean == pytest.approx(4.0)
+    assert [step.gain for step in path] == pytest.approx([2.0, -0.1, 1.0])
 
 
-def test_a_killed_study_goes_on_without_doing_a_finished_run_again(
-    settings: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_study_goes_on_without_doing_a_finished_run_again(settings: Any) -> None:
     done: list[str] = []
-    real = study_run.do_run
+    most = 2
 
-    def stops(asked: Any, splits: Any, key: Any, file: Path) -> Any:
-        if len(done) == 2:
-            raise KeyboardInterrupt
-        done.append(file.stem)
-        return real(asked, splits, key, file)
+    @contextmanager
+    def stops(jobs: int) -> Iterator[Any]:
+        def run(function: Callable[..., Any], tasks: Mapping[Any, tuple[Any, ...]]) -> Iterator[Any]:
+            for key, arguments in tasks.items():
+                if len(done) == most:
+                    raise KeyboardInterrupt
+                done.append(arguments[-1].stem)
+                yield key, function(*arguments)
 
-    monkeypatch.setattr("conaclip_edge.study.scheduler.do_run", stops)
+        yield run
+
     with pytest.raises(Interrupted, match=r"^interrupted; 2 finished runs are kept in out/cells\. The same command"):
-        module.study(config(settings), Path("out"))
-    first, done[:] = list(done), ["", "", ""]
-    found = module.study(config(settings), Path("out"))
+        study(config(settings), Path("out"), workers=stops)
+    first, done[:], most = list(done), [], 99
+    found = study(config(settings), Path("out"), workers=stops)
     assert not set(first) & set(done)
-    assert found["runs"] == {"all": 6, "done_now": 4}
+    assert found.runs == RunCounts(all=6, done_now=4)
     done.clear()
+    most = 2
     changed = config(settings, recipe=settings(steps=1, lr=0.002))
     with pytest.raises(Interrupted, match="interrupted; 2 finished"):  # a changed recipe is done again
-        module.study(changed, Path("out"))
+        study(changed, Path("out"), workers=stops)
     assert done == first
     assert not list(Path("out").rglob("*.safetensors"))
 
@@ -161,57 +175,68 @@ def test_a_broken_outcome_is_done_again(tmp_path: Path) -> None:
     file = tmp_path / "one.json"
     for text in ("{", "[]", '{"key": {"recipe": 1}}'):
         file.write_text(text, "utf-8")
-        assert study_run.kept_run(file, {"recipe": 2}) is None
-    assert study_run.kept_run(file, {"recipe": 1}) is not None
+        assert kept_run(file, {"recipe": 2}) is None
+    assert kept_run(file, {"recipe": 1}) is not None
 
 
 def test_a_run_that_fails_names_its_cell(settings: Any) -> None:
     asked = config(settings, recipe=settings(steps=1, lr=1e30))
     asked = asked.model_copy(update={"recipe": settings(steps=3, lr=1e30)})
     with pytest.raises(UserError, match=r"^run val-inter-ss_infonce-s0: loss .* at step"):
-        module.study(asked, Path("out"))
+        study(asked, Path("out"), workers=here)
 
 
-def test_test_is_seen_by_the_runs_of_the_last_table_alone(
-    finished: tuple[Path, StudyConfig, dict[str, Any]],
-) -> None:
-    home, _, found = finished
+def test_test_is_seen_by_the_runs_of_the_last_table_alone(finished: tuple[Path, StudyReport]) -> None:
+    home, report = finished
     looked = {
         path.stem: "test" in json.loads(path.read_text("utf-8"))["splits"] for path in (home / "cells").glob("*.json")
     }
     assert {name for name, at_test in looked.items() if at_test} == {
         f"test-{name}-s{seed}" for name in ("baseline", "final", "motis", "conaclip") for seed in (0, 1)
     }
-    assert found["test"]["final"]["test"]["recall"].keys() == {"t2i", "i2t"}
-    assert found["dataset"]["test"] == {"pictures": 9, "captions": 18}
+    assert report.test["final"].test.recall.keys() == {"t2i", "i2t"}
+    assert report.dataset.test == SplitSize(pictures=9, captions=18)
 
 
-def test_the_result_has_path_sweeps_and_sizes_of_the_final_graph(
-    finished: tuple[Path, StudyConfig, dict[str, Any]],
-) -> None:
-    home, _, found = finished
-    assert json.loads((home / "study.json").read_text("utf-8")) == json.loads(json.dumps(found))
-    assert found["final"]["cells"] == ["intra-ts/fd"]
-    assert [one["factor"] for one in found["sweeps"]["temperature"]] == [1.0, 2.0]
-    assert [one["factor"] for one in found["sweeps"]["weight"]] == [0.5, 1.0]
-    own, wide = found["sizes"]
-    assert (own["name"], wide["name"]) == ("recipe", "<wide>")
-    assert wide["parameters"] > own["parameters"]
-    assert found["environment"]["cpu"]
-    assert "final graph: baseline + intra-ts/fd" in study_table(found, home)
+def test_the_result_has_path_sweeps_and_sizes_of_the_final_graph(finished: tuple[Path, StudyReport]) -> None:
+    home, report = finished
+    assert StudyReport.model_validate(json.loads((home / "study.json").read_text("utf-8"))) == report
+    assert report.final.cells == ("intra-ts/fd",)
+    assert [step.factor for step in report.sweeps.temperature] == [1.0, 2.0]
+    assert [step.factor for step in report.sweeps.weight] == [0.5, 1.0]
+    own, wide = report.sizes
+    assert (own.name, wide.name) == ("recipe", "<wide>")
+    assert wide.parameters > own.parameters
+    assert report.environment.cpu
+    assert "final graph: baseline + intra-ts/fd" in study_table(report, home)
 
 
-def test_the_page_escapes_names_and_asks_for_nothing(finished: tuple[Path, StudyConfig, dict[str, Any]]) -> None:
-    home, _, found = finished
+def test_the_page_escapes_names_and_asks_for_nothing(finished: tuple[Path, StudyReport]) -> None:
+    home, report = finished
     page = (home / "study.html").read_text("utf-8")
     assert "&lt;wide&gt;" in page
     assert "<wide>" not in page
     assert "<script" not in page
     assert "http" not in page.replace("http-equiv", "")
-    named = render_study(found | {"name": "<img src=x>"})
+    named = render_study(report.model_copy(update={"name": "<img src=x>"}))
     assert "<img" not in named
-    for row in found["cells"].values():
+    for row in report.cells.values():
+        assert f"<b>{row.mean:.1f}</b>" in page
+
+
+def test_the_committed_study_is_a_report_that_page_and_table_show() -> None:
+    values = json.loads((RESULTS / "study.json").read_text("utf-8"))
+    report = StudyReport.model_validate(values)
+    # its recipe lacks the keys that came later
+    assert report.model_dump(mode="json", by_alias=True, exclude={"config"}) == without(values, "config")
+    page, table = render_study(report), study_table(report, RESULTS)
+    for cell, row in values["cells"].items():
         assert f"<b>{row['mean']:.1f}</b>" in page
+        assert f"+ {cell}" in table
+
+
+def without(values: dict[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name != key}
 
 
 @pytest.mark.parametrize(
@@ -228,7 +253,7 @@ def test_the_page_escapes_names_and_asks_for_nothing(finished: tuple[Path, Study
 )
 def test_a_wrong_study_is_told_before_anything_trains(settings: Any, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        module.study(config(settings, **changes), Path("out"))
+        study(config(settings, **changes), Path("out"), workers=here)
     assert not Path("out").exists()
 
 
@@ -252,7 +277,7 @@ def test_seeds_and_budget_of_the_command_reach_every_run(monkeypatch: pytest.Mon
         asked.append(config)
         raise UserError("enough")
 
-    monkeypatch.setattr(module, "study", stop)
+    monkeypatch.setattr("conaclip_edge.study.study.study", stop)
     CliRunner().invoke(app, ["study", "--seeds", "2", "--budget", "7", "--set", "recipe.train.batch_size=5"])
     (config,) = asked
     assert (config.seeds, config.recipe.train.steps, config.recipe.train.batch_size) == (2, 7, 5)

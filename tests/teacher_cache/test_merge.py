@@ -64,7 +64,7 @@ def parts(made, *numbers: int) -> list[Path]:
     return [Path(f"part-{number}") for number in numbers]
 
 
-def test_parts_of_other_machines_are_merged_to_a_cache_that_needs_no_teacher(made, no_curves, monkeypatch):
+def test_parts_of_other_machines_are_merged_to_a_cache_that_needs_no_teacher(made, monkeypatch):
     outcome = build_cache(made("merged"), merge=parts(made, 1, 2, 3))
     assert outcome["written"] == outcome["shards"] == outcome["there"] == 15
     build_cache(made("one"))

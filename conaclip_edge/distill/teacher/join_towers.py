@@ -14,8 +14,8 @@ from conaclip_edge.config.distill import TeacherConfig
 from conaclip_edge.data.load import read_pairs
 from conaclip_edge.data.pairs import Pairs
 from conaclip_edge.distill.losses.infonce import infonce
+from conaclip_edge.distill.optimizer import lr_factor
 from conaclip_edge.distill.sampler import Sampler
-from conaclip_edge.distill.schedule import lr_factor
 from conaclip_edge.evaluation.recall import Ranks, ranks
 from conaclip_edge.models.teacher.joined import Head, JoinedConfig, JoinedTeacher
 from conaclip_edge.models.teacher.packaged_towers import PretrainedTowers

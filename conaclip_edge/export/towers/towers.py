@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from conaclip_edge.errors import UserError
 from conaclip_edge.export.towers.layers import MASKED, Block, Conv, InvertedResidual, TokenTable, Unit
 from conaclip_edge.models.image_towers.layers import ConvNorm
 from conaclip_edge.models.student.dual_encoder import DualEncoder
@@ -67,8 +68,15 @@ def build_towers(model: DualEncoder, name: str) -> Towers:
 
 @torch.no_grad()
 def image_tower(model: DualEncoder) -> nn.Module:
-    """Build the image tower: pixel_values float32 [B, 3, H, W] in [0, 1] to unit vectors [B, d]."""
-    return _frozen(EXPORT_READY.get(model.config.image.kind, OtherImageTower)(model))
+    """Build the image tower: pixel_values float32 [B, 3, H, W] in [0, 1] to unit vectors [B, d].
+
+    Raises:
+        UserError: it has an activation, or a projection of its own, that cannot be exported.
+    """
+    kind = model.config.image.kind
+    if kind not in EXPORT_READY and not model.image.backbone.features:
+        raise UserError(f"image tower '{kind}' projects to the embedding itself, and has no form of its own to export.")
+    return _frozen(EXPORT_READY.get(kind, OtherImageTower)(model))
 
 
 @torch.no_grad()

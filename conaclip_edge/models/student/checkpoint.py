@@ -13,7 +13,7 @@ from conaclip_edge.data.preprocess import describe
 from conaclip_edge.errors import ConaclipError, UserError
 from conaclip_edge.models.image_towers.vit import vision_config
 from conaclip_edge.models.student.dual_encoder import DualEncoder, text_config
-from conaclip_edge.models.tokenizer import TextTokenizer
+from conaclip_edge.models.tokenizer import TextTokenizer, for_context
 from conaclip_edge.system.files import atomic_folder, read_json, sha256_file
 
 # our module names -> transformers' CLIPModel names
@@ -56,7 +56,7 @@ def write_student(model: DualEncoder, tokenizer_json: dict[str, Any], training: 
         content = clip.to_dict() | {"architectures": ["CLIPModel"]}
         _write_json(target / "preprocessor_config.json", _clip_processor(config.image))
     _write_json(target / "config.json", content | {"conaclip_edge": config.model_dump(mode="json")})
-    _write_json(target / "tokenizer.json", tokenizer_json)
+    _write_json(target / "tokenizer.json", for_context(tokenizer_json, config.text.context))
     _write_json(target / "preprocess.json", describe(config.image.size))
     _write_json(target / "training.json", training)
 

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from conaclip_edge.errors import UserError
 from conaclip_edge.models.teacher.base import Teacher
-from conaclip_edge.models.teacher.tokenizer_json import student_tokenizer_file
+from conaclip_edge.models.teacher.tokenizer_json import lower_case, student_tokenizer_file
 from conaclip_edge.models.tokenizer import whole_text
 from conaclip_edge.system.files import read_json, sha256_file, sha256_text
 
@@ -31,8 +31,8 @@ _VOCABULARY = ("tokenizer.json", "vocab.json", "merges.txt", "vocab.txt", "*.mod
 _TOKENIZER_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 _FILES = ("config.json", *_WEIGHTS, *_IMAGE_PROCESSOR, *_VOCABULARY, *_TOKENIZER_SETTINGS)
 
-# Trained on texts padded to the full context without a mask, so that padding is part of the text.
-_PADDED_TO_CONTEXT = ("siglip", "siglip2")
+# Trained on lower-cased texts, padded to the full context without a mask, so that padding is part of the text.
+_SIGLIP = ("siglip", "siglip2")
 _FROM_FOLDER = {"trust_remote_code": False, "local_files_only": True}
 
 
@@ -58,6 +58,8 @@ class TransformersTeacher(Teacher):
         self.tokenizer: Any = _load(
             "tokenizer", source, lambda: AutoTokenizer.from_pretrained(str(folder), **_FROM_FOLDER)
         )
+        if model_type in _SIGLIP:
+            lower_case(self.tokenizer)
         # The Pillow backend gives the same pixels whether torchvision is installed or not.
         self.image_processor: Any = _load(
             "image processor",
@@ -75,7 +77,7 @@ class TransformersTeacher(Teacher):
             )
         self.embed_dim = self._try_out(source)
         self.tokenizer_file = student_tokenizer_file(self.tokenizer, folder, source)
-        self.fingerprint = _fingerprint(folder)
+        self.fingerprint = _fingerprint(folder, model_type)
 
     def pixels(self, pictures: list[Image.Image]) -> Any:
         """Turn upright RGB pictures into the image tower's keywords."""
@@ -252,12 +254,12 @@ def _context(model: Any, tokenizer: Any) -> int:
 
 def _padding(model_type: str, context: int) -> dict[str, Any]:
     """Arguments for the tokenizer: how texts of a batch are brought to one length."""
-    if model_type in _PADDED_TO_CONTEXT:
+    if model_type in _SIGLIP:
         return {"padding": "max_length", "max_length": context, "truncation": True, "return_attention_mask": False}
     return {"padding": True, "max_length": context, "truncation": True, "return_attention_mask": True}
 
 
-def _fingerprint(folder: Path) -> str:
-    """Hash all that decides an embedding: config, weights, image processor and tokenizer."""
+def _fingerprint(folder: Path, model_type: str) -> str:
+    """Hash all that decides an embedding: config, weights, image processor, tokenizer and what is done to texts."""
     parts = [part for path in _present(folder, _FILES) for part in (path.name, sha256_file(path))]
-    return sha256_text("transformers/1", *parts)
+    return sha256_text("transformers/1", *parts, *(("lower case",) if model_type in _SIGLIP else ()))

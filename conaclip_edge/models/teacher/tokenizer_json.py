@@ -54,6 +54,20 @@ def student_tokenizer_file(tokenizer: Any, folder: Path, source: str) -> Path:
     return file
 
 
+def lower_case(tokenizer: Any) -> None:
+    """Let a fast tokenizer of transformers lower-case every text first, unless it does already.
+
+    SigLIP 2's files come with Gemma's tokenizer, which keeps case, and its pipeline lower-cases before it. A slow
+    SiglipTokenizer does so by itself.
+    """
+    fast = getattr(tokenizer, "backend_tokenizer", None)
+    if fast is None:
+        return
+    own = [fast.normalizer] if fast.normalizer is not None else []
+    if not own or own[0].normalize_str("A") != own[0].normalize_str("a"):
+        fast.normalizer = normalizers.Sequence([normalizers.Lowercase(), *own])
+
+
 def _content(tokenizer: Tokenizer) -> dict[str, Any]:
     """What a fast tokenizer does, without the padding and truncation that each caller sets for itself."""
     content: dict[str, Any] = json.loads(tokenizer.to_str())

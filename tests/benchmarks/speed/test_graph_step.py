@@ -5,6 +5,7 @@ from __future__ import annotations
 from conaclip_edge.benchmarks.speed.axes import graph_step as graph
 from conaclip_edge.distill.embeddings import LEARNING_TYPES
 from conaclip_edge.distill.supervisions import losses_for
+from conaclip_edge.distill.trainer import Trainer
 
 
 def test_the_whole_graph_has_every_supervision_of_every_learning_type() -> None:
@@ -22,13 +23,13 @@ def test_the_whole_graph_has_every_supervision_of_every_learning_type() -> None:
 def test_each_graph_is_timed_on_the_same_rows(settings, monkeypatch, tmp_path) -> None:
     monkeypatch.chdir(tmp_path)
     asked: list[tuple[int, ...]] = []
-    embed = graph.embed
+    embed = Trainer.embed
 
-    def seen(run, model, rows, accelerator, queue):
+    def seen(self, model, rows, queue):
         asked.append(tuple(rows.pictures.tolist()))
-        return embed(run, model, rows, accelerator, queue)
+        return embed(self, model, rows, queue)
 
-    monkeypatch.setattr(graph, "embed", seen)
+    monkeypatch.setattr(Trainer, "embed", seen)
     times = graph.run_graphs(settings(batch_size=8), 3, 0)
     assert set(times) == {"all edges and supervisions", "conaclip", "infonce"}
     assert all(len(one.cpu) == len(one.wall) == 3 and (one.wall > 0).all() for one in times.values())

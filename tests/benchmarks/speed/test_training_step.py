@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,11 +10,11 @@ import pytest
 from accelerate.state import AcceleratorState
 
 from conaclip_edge.benchmarks.speed.axes import training_step as step
+from conaclip_edge.distill.trainer import Trainer
 from conaclip_edge.models.teacher.huggingface import TransformersTeacher
 from conaclip_edge.models.teacher.joined import JoinedTeacher
 
 BATCH = 6
-step_train = step.train
 
 
 @pytest.fixture(autouse=True)
@@ -82,7 +81,8 @@ def test_the_trainer_s_loop_is_timed_and_only_online_steps_ask_the_teacher(setti
             "embed_pictures",
             lambda self, pictures, embed=embed: asked.append(len(pictures)) or embed(self, pictures),
         )
-    monkeypatch.setattr(step, "train", lambda run, *rest: trained.append(run) or step_train(run, *rest))
+    train = Trainer.train
+    monkeypatch.setattr(Trainer, "train", lambda self: trained.append(self) or train(self))
     cached, online = step.run_steps(config, 3, 0)
     assert len(cached) == len(online) == 3
     assert [count for count in asked if count > 1] == [BATCH] * (3 + step.WARMUP)  # one finds the width when loaded
@@ -91,14 +91,15 @@ def test_the_trainer_s_loop_is_timed_and_only_online_steps_ask_the_teacher(setti
         assert sum(one[part][1] for part in step.PARTS) < one["whole"][1]
     assert list(tmp_path.rglob("training.jsonl")) == []
     # both kinds of steps learn from the same answers
-    run = SimpleNamespace(**vars(trained[0]))
     clock = step.Clock([False, True])
     watched = step.watched(trained[0], clock)
-    rows = run.sampler.labelled[:4]
+    rows = trained[0].sampler.captioned[:4]
     texts = np.arange(4)
     answers = []
     for number in range(2):
         watched.sampler.rows(number)
-        answers.append((watched.inputs.teacher_pictures(rows, np.zeros(4, int)), watched.inputs.teacher_texts(texts)))
+        answers.append(
+            (watched.examples.teacher_pictures(rows, np.zeros(4, int)), watched.examples.teacher_texts(texts))
+        )
     for one, other in zip(*answers, strict=True):
         np.testing.assert_allclose(one.numpy(), other.numpy(), atol=1e-5)

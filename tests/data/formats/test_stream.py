@@ -10,7 +10,6 @@ import pytest
 
 from conaclip_edge.config.data import DataConfig
 from conaclip_edge.data.load import read_pairs
-from conaclip_edge.distill import trainer
 from conaclip_edge.distill.run_folder import RunFolder
 from conaclip_edge.distill.sampler import Sampler
 from conaclip_edge.distill.trainer import distill
@@ -23,7 +22,6 @@ BATCH, SHARDS = 8, 3
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(trainer, "draw_curves", lambda log, target: None)
 
 
 @pytest.fixture

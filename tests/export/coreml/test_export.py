@@ -24,7 +24,7 @@ from conaclip_edge.export.quantize.int8_grid import round_weight
 from conaclip_edge.export.quantize.prepare import prepare
 from conaclip_edge.export.quantize.sensitivity import quantised_layers
 from conaclip_edge.export.towers.towers import Towers, build_towers
-from conaclip_edge.runtime.coreml import CoremlTower, open_coreml
+from conaclip_edge.runtime.coreml_tower import CoremlTower, open_coreml
 from conaclip_edge.runtime.mil.package import operations, read_package
 from conaclip_edge.runtime.mil.program import MilProgram
 from tests.helpers.small_students import CONTEXT, EOS, SIZE, VOCAB, calibration, pictures, student, text

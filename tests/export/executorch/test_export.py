@@ -16,7 +16,7 @@ from conaclip_edge.export.quantize.activation_budget import Activation, choose_a
 from conaclip_edge.export.quantize.calibration import make_calibration
 from conaclip_edge.export.quantize.sensitivity import int8_layers
 from conaclip_edge.export.towers.towers import build_towers
-from conaclip_edge.runtime.executorch import ExecutorchTower
+from conaclip_edge.runtime.executorch_tower import ExecutorchTower
 from conaclip_edge.runtime.open_tower import open_tower
 from tests.helpers.small_students import CONTEXT, EOS, SIZE, calibration, pictures, student, text
 

@@ -17,7 +17,7 @@ from conaclip_edge.export.onnx.towers import image_model, text_model
 from conaclip_edge.export.quantize.calibration import make_calibration
 from conaclip_edge.export.quantize.sensitivity import quantised_layers
 from conaclip_edge.export.towers.towers import build_towers
-from conaclip_edge.runtime.onnx import OnnxTower
+from conaclip_edge.runtime.onnx_tower import OnnxTower
 from tests.helpers.small_students import CONTEXT, EOS, SIZE, VOCAB, calibration, pictures, student, text
 
 KINDS = ("vit", "mobile")

@@ -17,7 +17,7 @@ from conaclip_edge.export.onnx.traced_image import traced_image_model
 from conaclip_edge.export.towers.towers import OtherImageTower, Towers, build_towers
 from conaclip_edge.models.image_towers.backbone import Backbone
 from conaclip_edge.models.image_towers.layers import ConvNorm
-from conaclip_edge.runtime.onnx import OnnxTower
+from conaclip_edge.runtime.onnx_tower import OnnxTower
 from tests.helpers.small_students import calibration, pictures, student
 
 PRECISIONS = ("fp32", "fp16", "int8")

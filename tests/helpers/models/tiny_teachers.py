@@ -97,15 +97,16 @@ def siglip(folder: Path) -> None:
     _save(folder, model, tokenizer, transformers.SiglipImageProcessorPil(size=SQUARE))
 
 
-def siglip2(folder: Path) -> None:
-    """SigLIP 2 for pictures of any shape, with a BPE over '▁' as Gemma's."""
+def gemma_tokenizer(kind: Any, lower: bool = True) -> Any:
+    """A BPE over '▁' as Gemma's, in the class that a checkpoint names; with or without words in capitals."""
     special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
     learner = Tokenizer(models.BPE(unk_token="<unk>"))
     learner.normalizer = normalizers.Replace(" ", "▁")
     trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=special, show_progress=False)
-    learner.train_from_iterator([f"a {word}" for word in english_words()[:2000]], trainer)
+    words = [f"a {word}" for word in english_words()[:2000]]
+    learner.train_from_iterator(words if lower else [*words, *map(str.title, words)], trainer)
     content = json.loads(learner.to_str())["model"]
-    tokenizer = transformers.Siglip2Tokenizer(
+    return kind(
         content["vocab"],
         [tuple(merge) for merge in content["merges"]],
         add_bos_token=False,
@@ -113,10 +114,23 @@ def siglip2(folder: Path) -> None:
         padding_side="right",
         model_input_names=["input_ids"],
     )
+
+
+def siglip2(folder: Path) -> None:
+    """SigLIP 2 for pictures of any shape, with a BPE over '▁' as Gemma's."""
+    tokenizer = gemma_tokenizer(transformers.Siglip2Tokenizer)
     text = {**LAYERS, "vocab_size": 400, "max_position_embeddings": CONTEXT, "projection_size": 32}
     vision = {**LAYERS, "patch_size": 8, "num_patches": 16}
     model = transformers.Siglip2Model(transformers.Siglip2Config(text_config=text, vision_config=vision))
     _save(folder, model, tokenizer, transformers.Siglip2ImageProcessorPil(patch_size=8, max_num_patches=16))
+
+
+def siglip2_fixed(folder: Path) -> None:
+    """SigLIP 2 of a fixed resolution: SigLIP's layout with Gemma's own tokenizer, which keeps case."""
+    tokenizer = gemma_tokenizer(transformers.GemmaTokenizer, lower=False)
+    text = {**LAYERS, "vocab_size": 400, "max_position_embeddings": CONTEXT, "projection_size": 32}
+    model = transformers.SiglipModel(transformers.SiglipConfig(text_config=text, vision_config=PICTURE))
+    _save(folder, model, tokenizer, transformers.SiglipImageProcessorPil(size=SQUARE))
 
 
 def bert_tokenizer(folder: Path) -> Any:

@@ -12,6 +12,7 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -20,7 +21,7 @@ from conaclip_edge.models.teacher.base import Teacher
 from conaclip_edge.models.teacher.huggingface import TransformersTeacher
 from conaclip_edge.models.teacher.load import load_teacher
 from conaclip_edge.models.tokenizer import TextTokenizer
-from tests.helpers.models.tiny_teachers import CONTEXT, FAMILIES, pictures
+from tests.helpers.models.tiny_teachers import CONTEXT, FAMILIES, pictures, siglip2_fixed
 from tests.helpers.models.tiny_tokenizers import CAPTIONS
 
 Folder = Callable[[str], Path]
@@ -250,3 +251,13 @@ def test_a_folder_is_loaded_by_what_its_config_says(copy: Path) -> None:
 def test_broken_characters_are_embedded_as_the_replacement_character(family_teacher: Load) -> None:
     teacher = family_teacher("clip")
     assert torch.equal(teacher.embed_texts(["caf\udce9"]), teacher.embed_texts(["caf\ufffd"]))
+
+
+def test_siglip_2_of_a_fixed_resolution_reads_every_text_in_lower_case(tmp_path: Path) -> None:
+    """Its files say model_type siglip and come with Gemma's tokenizer, which keeps case; it was trained without."""
+    siglip2_fixed(tmp_path / "teacher")
+    teacher = TransformersTeacher(str(tmp_path / "teacher"))
+    one, other = teacher.embed_texts(["a red dog", "A Red Dog"])
+    assert torch.equal(one, other)
+    inherited = Tokenizer.from_file(str(teacher.tokenizer_file))
+    assert inherited.encode("A Red Dog").ids == inherited.encode("a red dog").ids

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 
 from conaclip_edge.benchmarks.measure.fresh_process import in_fresh_process
 from conaclip_edge.benchmarks.schema.speed import Finding
@@ -19,19 +18,17 @@ from conaclip_edge.config.benchmark import SpeedConfig
 from conaclip_edge.config.distill import DistillConfig
 from conaclip_edge.config.graph import GraphConfig, Term
 from conaclip_edge.config.load import distill_recipe
-from conaclip_edge.distill import graph as interaction
+from conaclip_edge.distill import graph
 from conaclip_edge.distill.embeddings import LEARNING_TYPES
 from conaclip_edge.distill.negative_queue import TeacherQueue
 from conaclip_edge.distill.optimizer import make_optimizer
 from conaclip_edge.distill.supervisions import losses_for
-from conaclip_edge.distill.trainer import embed, make_run
-from conaclip_edge.distill.training_data import labelled_rows, prepare
-from conaclip_edge.system.files import write_json
+from conaclip_edge.distill.trainer import Trainer
 
 
 def every_term() -> tuple[Term, ...]:
     """Return a graph of all learning types with all supervisions that make sense on each."""
-    return interaction.expand(
+    return graph.expand(
         GraphConfig(
             preset=None,
             terms=tuple(
@@ -60,28 +57,24 @@ def run_graphs(recipe: DistillConfig, count: int, seed: int) -> dict[str, Times]
     """Time `count` steps of each graph: rows, towers, terms, backward, clipping, optimiser."""
     torch.manual_seed(recipe.seed)
     torch.set_num_threads(1)
-    # the rows of a step depend on whether a graph looks at the teacher: all take those of the recipe's
-    ready = prepare(recipe)
     graphs = {
         "all edges and supervisions": every_term(),
-        "conaclip": interaction.PRESETS["conaclip"],
-        "infonce": interaction.PRESETS["infonce"],
+        **{name: graph.PRESETS[name] for name in ("conaclip", "infonce")},
     }
     with tempfile.TemporaryDirectory(prefix="conaclip-edge-") as scratch:
-        write_json(Path(scratch) / "tokenizer.json", ready.tokenizer_json)
-        run = make_run(recipe, ready, labelled_rows(recipe, ready.pairs, ready.cache), Path(scratch), 1)
-        accelerator = Accelerator()
-        student = ready.student.train()
+        # the rows of a step depend on whether a graph looks at the teacher: all take those of the recipe's
+        trainer = Trainer.prepare(recipe, Path(scratch) / "student")
+        student = trainer.student.train()
         optimizer, queue = make_optimizer(student, recipe), TeacherQueue(0, student.config.embed_dim)
 
         def step(terms: tuple[Term, ...], number: int) -> None:
-            batch, scale = embed(run, student, run.sampler.rows(number), accelerator, queue)
-            values = interaction.compute(terms, batch, scale)
+            batch, scale = trainer.embed(student, trainer.sampler.rows(number), queue)
+            values = graph.compute(terms, batch, scale)
             torch.stack([term.weight * values[f"{term.edge}/{term.loss}"] for term in terms]).sum().backward()
             torch.nn.utils.clip_grad_norm_(student.parameters(), recipe.train.clip)
             optimizer.step()
             optimizer.zero_grad()
 
-        expanded = {name: interaction.expand(GraphConfig(preset=None, terms=terms)) for name, terms in graphs.items()}
+        expanded = {name: graph.expand(GraphConfig(preset=None, terms=terms)) for name, terms in graphs.items()}
         calls = {name: lambda number, terms=terms: step(terms, number) for name, terms in expanded.items()}
         return rounds(calls, count, seed)

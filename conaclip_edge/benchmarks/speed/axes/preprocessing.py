@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -71,9 +70,9 @@ def camera_jpeg(grain: float, seed: int = 0) -> bytes:
         grain: standard deviation in levels of the noise that a sensor adds; an enlarged photograph has none left.
         seed: of the noise.
     """
-    import matplotlib
+    from sklearn.datasets import load_sample_image
 
-    photograph = Image.open(Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg").convert("RGB")
+    photograph = Image.fromarray(load_sample_image("china.jpg"))
     side = photograph.width * CAMERA[1] // CAMERA[0]
     picture = photograph.crop((0, 0, photograph.width, side)).resize(CAMERA, Image.Resampling.LANCZOS)
     if grain:

@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
@@ -26,12 +25,12 @@ from conaclip_edge.benchmarks.speed.two_clocks import Times, over
 from conaclip_edge.config.benchmark import SpeedConfig
 from conaclip_edge.config.distill import DistillConfig
 from conaclip_edge.config.load import distill_recipe
+from conaclip_edge.data.pairs import Pairs
 from conaclip_edge.data.preprocess import decode
-from conaclip_edge.distill.run_folder import RunFolder
 from conaclip_edge.distill.sampler import BatchRows, Sampler
-from conaclip_edge.distill.trainer import Run, make_run, train
-from conaclip_edge.distill.training_data import Ready, labelled_rows, prepare
+from conaclip_edge.distill.trainer import Trainer
 from conaclip_edge.errors import UserError
+from conaclip_edge.models.student.dual_encoder import DualEncoder
 
 T = TypeVar("T")
 
@@ -155,43 +154,38 @@ def run_steps(
     torch.manual_seed(config.seed)
     torch.set_num_threads(1)
     clock = Clock(online)
-    ready = prepare(config)
     with tempfile.TemporaryDirectory(prefix="conaclip-edge-") as scratch, ExitStack() as hooks:
-        folder = RunFolder(Path(scratch) / "student", config, resume=False)
-        folder.write_json("tokenizer.json", ready.tokenizer_json)
-        accelerator = Accelerator(mixed_precision="bf16" if settings.bf16 else "no")
-        rows = labelled_rows(config, ready.pairs, ready.cache)
-        run = watched(make_run(config, ready, rows, folder.path, 1), clock)
-        accelerator.backward = clock.timed("backward", accelerator.backward)
-        _hook_student(ready, clock, hooks)
-        train(run, ready.student, accelerator, folder)
+        trainer = watched(Trainer.prepare(config, Path(scratch) / "student"), clock)
+        trainer.accelerator.backward = clock.timed("backward", trainer.accelerator.backward)
+        _hook_student(trainer.student, clock, hooks)
+        trainer.train()
     finished = list(zip(clock.steps, online, strict=True))[2 * WARMUP : -1]
     return [parts for parts, asks in finished if not asks], [parts for parts, asks in finished if asks]
 
 
-def watched(run: Run, clock: Clock) -> Run:
-    """Return a run whose inputs are timed; in online steps the teacher looks at the batch's pictures and texts."""
-    ready, inputs = run.ready, run.inputs
-    captions = [text for texts in ready.pairs.captions for text in texts]
-    captions += ready.phrases.texts if ready.phrases else []
+def watched(trainer: Trainer, clock: Clock) -> Trainer:
+    """Return a trainer whose inputs are timed; in online steps the teacher looks at the batch's pictures and texts."""
+    data, examples = trainer.data, trainer.examples
+    captions = [text for texts in data.pairs.captions for text in texts]
+    captions += data.synthetic_texts.texts if data.synthetic_texts else []
 
     def teacher_pictures(rows: np.ndarray, views: np.ndarray) -> Tensor:
         if not clock.asks:
-            return inputs.teacher_pictures(rows, views)
-        return ready.teacher.embed_pictures([_picture(ready, int(row)) for row in rows])
+            return examples.teacher_pictures(rows, views)
+        return data.teacher.embed_pictures([_picture(data.pairs, int(row)) for row in rows])
 
     def teacher_texts(rows: np.ndarray) -> Tensor:
         if not clock.asks:
-            return inputs.teacher_texts(rows)
-        return ready.teacher.embed_texts([captions[row] for row in rows])
+            return examples.teacher_texts(rows)
+        return data.teacher.embed_texts([captions[row] for row in rows])
 
     timed = replace(
-        inputs,
-        pictures=clock.timed("loader", inputs.pictures),
+        examples,
+        pictures=clock.timed("loader", examples.pictures),
         teacher_pictures=clock.timed("loader", teacher_pictures),
         teacher_texts=clock.timed("loader", teacher_texts),
     )
-    return replace(run, inputs=timed, sampler=_Beginning(run.sampler, clock))
+    return replace(trainer, examples=timed, sampler=_Beginning(trainer.sampler, clock))
 
 
 class _Beginning(Sampler):
@@ -207,13 +201,13 @@ class _Beginning(Sampler):
             return super().rows(step)
 
 
-def _picture(ready: Ready, row: int) -> Any:
-    if row >= len(ready.pairs):
+def _picture(pairs: Pairs, row: int) -> Any:
+    if row >= len(pairs):
         raise UserError("the axis step takes no recipe with synthetic pictures: their bytes are not kept.")
-    return decode(ready.pairs.read(row))
+    return decode(pairs.read(row))
 
 
-def _hook_student(ready: Ready, clock: Clock, hooks: ExitStack) -> None:
+def _hook_student(student: DualEncoder, clock: Clock, hooks: ExitStack) -> None:
     """Take the time of the student's forward and of the optimizer's step."""
     begun: dict[str, np.ndarray] = {}
 
@@ -227,8 +221,8 @@ def _hook_student(ready: Ready, clock: Clock, hooks: ExitStack) -> None:
         return finish
 
     for handle in (
-        ready.student.register_forward_pre_hook(begin("forward")),
-        ready.student.register_forward_hook(end("forward")),
+        student.register_forward_pre_hook(begin("forward")),
+        student.register_forward_hook(end("forward")),
         register_optimizer_step_pre_hook(begin("optimizer")),
         register_optimizer_step_post_hook(end("optimizer")),
     ):

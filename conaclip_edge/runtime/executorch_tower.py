@@ -91,7 +91,7 @@ def _use_threads(threads: int) -> None:
 
 
 def _coreml(path: Path, threads: int) -> Callable[[np.ndarray], np.ndarray]:
-    from conaclip_edge.runtime.coreml import open_coreml
+    from conaclip_edge.runtime.coreml_tower import open_coreml
     from conaclip_edge.runtime.mil.executorch_delegates import unpack_delegates
 
     with tempfile.TemporaryDirectory() as folder:

@@ -1,0 +1,102 @@
+"""What student and teacher see of every row: the data set's pictures and texts, and the synthetic ones behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from conaclip_edge.distill.frozen_features import Pictures, picture_input
+from conaclip_edge.distill.training_data import TrainingData
+from conaclip_edge.models.tokenizer import TextTokenizer
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What both models get by row number; behind the last row of the data set come the synthetic ones.
+
+    Attributes:
+        pictures: (rows, views) -> the student's picture input.
+        teacher_pictures: (rows, views) -> the teacher's unit vectors.
+        ids: token ids of every text.
+        text_numbers: [texts]; equal numbers are equal texts.
+        teacher_texts: rows -> the teacher's unit vectors.
+        synthetic_pictures: rows of the synthetic pictures.
+        synthetic_texts: rows of the synthetic texts.
+    """
+
+    pictures: Pictures
+    teacher_pictures: Pictures
+    ids: list[list[int]]
+    text_numbers: np.ndarray
+    teacher_texts: Callable[[np.ndarray], Tensor]
+    synthetic_pictures: np.ndarray
+    synthetic_texts: np.ndarray
+
+
+def examples_of(data: TrainingData, tokenizer: TextTokenizer, views: int, folder: Path) -> Examples:
+    """Number the rows of the data set and the synthetic ones, and say what both models get for each.
+
+    Args:
+        data: of the recipe.
+        tokenizer: the student's.
+        views: augmentations per picture of the data set; a synthetic one has none.
+        folder: of the run; keeps what the student's frozen blocks give.
+    """
+    count, image = len(data.pairs), data.student.image
+    texts = [text for texts in data.pairs.captions for text in texts]
+    usable = np.flatnonzero(data.cache.usable)
+    pictures = picture_input(image, data.pixels, usable, count, views, folder / "frozen.npy")
+    teacher_pictures, teacher_texts = _tensors(data.cache.pictures), _tensors(lambda rows, _: data.cache.texts(rows))
+    picture_rows = text_rows = np.zeros(0, np.int64)
+    if (composed := data.synthetic_pictures) is not None:
+        usable = np.flatnonzero(composed.cache.usable)
+        picture_rows, size = count + usable, len(composed.cache.usable)
+        more = picture_input(image, composed.pixels, usable, size, 1, folder / "frozen-composed.npy")
+        pictures = chained(pictures, count, more)
+        teacher_pictures = chained(teacher_pictures, count, _tensors(composed.cache.pictures))
+    if (phrases := data.synthetic_texts) is not None:
+        text_rows = len(texts) + np.arange(len(phrases.texts))
+        teacher_texts = chained(teacher_texts, len(texts), _tensors(lambda rows, _: phrases.embeddings[rows]))
+        texts += phrases.texts
+    ids = [tokenizer.ids(text) for text in texts]
+    return Examples(
+        pictures,
+        teacher_pictures,
+        ids,
+        numbered(ids),
+        lambda rows: teacher_texts(rows, np.zeros_like(rows)),
+        picture_rows,
+        text_rows,
+    )
+
+
+def chained(own: Pictures, count: int, more: Pictures) -> Pictures:
+    """Return a function of rows and views that asks `more` about row - count, view 0, from `count` on."""
+
+    def both(rows: np.ndarray, views: np.ndarray) -> Tensor:
+        within = rows < count
+        if within.all():
+            return own(rows, views)
+        beyond = more(rows[~within] - count, np.zeros_like(rows[~within]))
+        found = beyond.new_empty((len(rows), *beyond.shape[1:]))
+        found[torch.from_numpy(~within)] = beyond
+        if within.any():
+            found[torch.from_numpy(within)] = own(rows[within], views[within])
+        return found
+
+    return both
+
+
+def numbered(texts: list[list[int]]) -> np.ndarray:
+    """Number texts so that equal ones have equal numbers."""
+    numbers: dict[tuple[int, ...], int] = {}
+    return np.array([numbers.setdefault(tuple(text), len(numbers)) for text in texts], dtype=np.int64)
+
+
+def _tensors(function: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Pictures:
+    return lambda rows, views: torch.from_numpy(function(rows, views))

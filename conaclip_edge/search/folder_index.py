@@ -1,0 +1,85 @@
+"""The index of a folder of pictures with the bundle that embeds them: what `conaclip_edge.open_index` gives."""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+
+from conaclip_edge.errors import UserError
+from conaclip_edge.search.commands import index_pictures
+from conaclip_edge.search.index import Hit
+from conaclip_edge.search.query import Searcher, open_searcher, parse_query
+from conaclip_edge.search.report import IndexReport
+
+
+class FolderIndex:
+    """An index that pictures are added to and searched in; its files are opened by the first search.
+
+    Args:
+        folder: of the index; it need not exist yet.
+        bundle: None takes the bundle that the index was made by.
+    """
+
+    def __init__(self, folder: Path, bundle: Path | None = None):
+        self.folder, self.bundle = folder, bundle
+        self._opened: Searcher | None = None
+
+    def __len__(self) -> int:
+        """Return how many pictures are indexed."""
+        return len(self._searcher().index)
+
+    def add(self, pictures: str | PathLike[str]) -> IndexReport:
+        """Index a folder of pictures; of one that is indexed, encode what is new or changed and drop what is gone.
+
+        Args:
+            pictures: the folder, with the folders in it. An index is of one folder.
+
+        Raises:
+            UserError: no picture, another writer, another folder than before, or a bundle of another embedding space.
+
+        Example:
+            >>> from conaclip_edge import open_index
+            >>> index = open_index("runs/mine", bundle="bundle")
+            >>> index.add("pictures").encoded, index.add("pictures").encoded, len(index)
+            (352, 0, 352)
+        """
+        return index_pictures(self.bundle or self._searcher().index.bundle, Path(pictures), self.folder)
+
+    def search(self, text: str = "", k: int = 10, picture: str | PathLike[str] | bytes | None = None) -> list[Hit]:
+        """Search by words, by a picture, or by both.
+
+        Args:
+            text: words; `-word` or `-"two words"` stays away from them. They are taken as they are spelt.
+            k: how many pictures.
+            picture: file or encoded bytes of a picture to look for alike ones of.
+
+        Returns:
+            Pictures with `path`, `score` (cosine) and `key`, best first.
+
+        Raises:
+            UserError: nothing to look for, a picture that cannot be read, or no or a damaged index or bundle.
+
+        Example:
+            >>> from conaclip_edge import open_index
+            >>> index = open_index("index")
+            >>> index.search(picture="pictures/test-0.png", k=2)[0].path.name
+            'test-0.png'
+            >>> len(index.search("w4 w5 -w6"))
+            10
+        """
+        try:
+            data = picture if picture is None or isinstance(picture, bytes) else Path(picture).read_bytes()
+        except OSError as error:
+            raise UserError(f"cannot read picture {picture!s}: {error.strerror}.") from error
+        return self._searcher().search(parse_query(text, data), k).hits
+
+    def close(self) -> None:
+        """Close the index's files; the next search opens them again."""
+        if self._opened:
+            self._opened.index.close()
+        self._opened = None
+
+    def _searcher(self) -> Searcher:
+        if self._opened is None:
+            self._opened = open_searcher(self.folder, self.bundle)
+        return self._opened
