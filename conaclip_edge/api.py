@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from conaclip_edge.system.extras import extras_needed
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from conaclip_edge.evaluation.evaluate import EvaluationReport
     from conaclip_edge.export.report import ExportReport
     from conaclip_edge.models.student.record import TrainingRecord
+    from conaclip_edge.models.teacher.record import TeacherTraining
     from conaclip_edge.search.folder_index import FolderIndex
     from conaclip_edge.search.report import IndexReport
 
@@ -80,7 +81,7 @@ def distill_student(
 @extras_needed()
 def train_teacher(
     recipe: Pathlike | None = None, settings: Sequence[str] = (), out: Pathlike | None = None
-) -> Trained[dict[str, Any]]:
+) -> Trained[TeacherTraining]:
     """Join two pretrained towers into a teacher, or fit a dual encoder to the data, as `conaclip-edge train-teacher`.
 
     Args:
@@ -94,7 +95,7 @@ def train_teacher(
     Example:
         >>> import conaclip_edge
         >>> teacher = conaclip_edge.train_teacher("teacher.yaml", ["steps=2"], out="runs/teacher")
-        >>> 0 <= teacher.record["val"]["mean_recall"] <= 100
+        >>> 0 <= teacher.record.val.mean_recall <= 100
         True
     """
     from conaclip_edge.config.load import teacher_recipe

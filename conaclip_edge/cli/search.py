@@ -97,5 +97,5 @@ def web(
     with results(as_json) as show:
         from conaclip_edge.web.site.command import make_site, web_text
 
-        outcome = make_site(bundle, index, out, credit, measure)
-        show(outcome, web_text(outcome))
+        report = make_site(bundle, index, out, credit, measure)
+        show(report, web_text(report))

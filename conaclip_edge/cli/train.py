@@ -53,9 +53,10 @@ def train_teacher(
         from conaclip_edge import api
 
         teacher = api.train_teacher(recipe, settings or (), out)
-        val = teacher.record.get("val")
-        measured = f": mean recall on val {val['mean_recall']:.1f} %" if val else ""
-        show({"teacher": str(teacher.folder), **teacher.record}, f"teacher in {teacher.folder}{measured}")
+        val = teacher.record.val
+        measured = f": mean recall on val {val.mean_recall:.1f} %" if val else ""
+        record = teacher.record.model_dump(mode="json")
+        show({"teacher": str(teacher.folder), **record}, f"teacher in {teacher.folder}{measured}")
 
 
 def convert(
@@ -70,11 +71,11 @@ def convert(
     with results(as_json) as show:
         from conaclip_edge.models.easynlp.convert import convert as run
 
-        record = run(folder, out)
+        report = run(folder, out)
         show(
-            {"teacher": str(out), **record},
-            f"teacher in {out}: {record['model_type']}, {record['parameters']:,} parameters, "
-            f"{record['embed_dim']} dimensions. Next: conaclip-edge distill RECIPE --set teacher={out}",
+            report,
+            f"teacher in {out}: {report.model_type}, {report.parameters:,} parameters, "
+            f"{report.embed_dim} dimensions. Next: conaclip-edge distill RECIPE --set teacher={out}",
         )
 
 
@@ -98,8 +99,8 @@ def cache(
         config = distill_recipe(recipe, settings or [])
         from conaclip_edge.teacher_cache.build import build_cache, cache_text
 
-        outcome = build_cache(config, worker, merge or ())
-        show(outcome, cache_text(outcome))
+        report = build_cache(config, worker, merge or ())
+        show(report, cache_text(report))
 
 
 def compare(

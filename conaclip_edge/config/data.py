@@ -13,8 +13,12 @@ from conaclip_edge.config.base import Config
 class DataConfig(Config):
     """Where the pictures and captions are."""
 
-    # all formats: the table in data/load.py
-    format: str = Field(description="how the pictures and captions are stored, e.g. imagefolder, parquet or webdataset")
+    # all formats, and the keys that each reads: the table in config/data_formats.py
+    format: str | None = Field(
+        None,
+        description="how the pictures and captions are stored, e.g. imagefolder, parquet or webdataset; left out: "
+        "found by what lies at the path",
+    )
     path: Path | None = None
     images: Path | None = Field(None, description="picture folder, for formats that keep it apart (karpathy, coco)")
     split: Literal["family", "random"] = Field("family", description="openmoji only: keep near-twins together, or not")
@@ -23,7 +27,10 @@ class DataConfig(Config):
         True, description="openmoji only: also its pictures without a name, as unpaired train pictures"
     )
     val_fraction: float = Field(
-        0.1, ge=0, lt=1, description="share of train held out where the source has no val split"
+        0.1,
+        ge=0,
+        lt=1,
+        description="share of train held out where the source has no val split; of few pictures it is more",
     )
     test_fraction: float = Field(0.1, ge=0, lt=1, description="the same for test")
     max_bad: float = Field(0.01, ge=0, le=1, description="share of broken pictures that ends the run")

@@ -11,7 +11,7 @@ from conaclip_edge.config.data import DataConfig
 from conaclip_edge.config.graph import GraphConfig
 from conaclip_edge.config.model import StudentConfig
 
-DATA = "where pictures and captions are, e.g. data: {format: imagefolder, path: FOLDER}"
+DATA = "where pictures and captions are, e.g. data: {path: FOLDER}"
 
 
 class TrainConfig(Config):

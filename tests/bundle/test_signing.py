@@ -81,14 +81,14 @@ def test_another_key_is_not_trusted_and_nothing_is_run(signed):
 
 
 @pytest.mark.parametrize("more", [(), ("--trusted", "key.pub")])
-@pytest.mark.parametrize("place", ["signature", "key", "whole"])
-def test_a_changed_signature_is_always_a_problem(signed, place, more):
+@pytest.mark.parametrize("part", ["signature", "key", "whole"])
+def test_a_changed_signature_is_always_a_problem(signed, part, more):
     file = Path("bundle", SIGNATURE)
-    if place == "whole":
+    if part == "whole":
         file.write_bytes(b"\xff")
     else:
         values = json.loads(file.read_text("utf-8"))
-        name = {"signature": "signature", "key": "public_key"}[place]
+        name = {"signature": "signature", "key": "public_key"}[part]
         values[name] = ("B" if values[name][0] != "B" else "C") + values[name][1:]
         file.write_text(json.dumps(values), "utf-8")
     code, out, err = signed("verify", "bundle", *more, "--json")
@@ -117,7 +117,7 @@ def test_a_changed_member_is_no_trusted_bundle_although_the_signature_fits(signe
 
 
 @pytest.mark.parametrize("place", range(0, 100, 9))
-def test_a_flipped_bit_in_the_manifest_is_told_with_its_signature(signed, place):
+def test_a_flipped_bit_in_the_manifest_is_found_with_its_signature(signed, place):
     path = Path("bundle/manifest.json")
     whole = bytearray(path.read_bytes())
     whole[len(whole) * place // 100] ^= 1

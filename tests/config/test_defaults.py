@@ -130,7 +130,7 @@ def test_a_recipe_needs_data_and_a_teacher_and_gets_nothing_of_the_demo_s(tmp_pa
     assert (config.data.labelled, config.synthetic.texts, config.train.unpaired_texts) == (1.0, 0, None)
 
 
-DATA = r"where pictures and captions are, e\.g\. data: \{format: imagefolder, path: FOLDER\}\.$"
+DATA = r"where pictures and captions are, e\.g\. data: \{path: FOLDER\}\.$"
 
 
 @pytest.mark.parametrize(
@@ -145,8 +145,17 @@ DATA = r"where pictures and captions are, e\.g\. data: \{format: imagefolder, pa
             "data: {format: coco}",
             r"recipe\.yaml has no 'teacher': folder of a teacher, or a hub name; conaclip-edge train-teacher makes ",
         ),
-        (distill_recipe, "data: {path: d}\nteacher: t", r"recipe\.yaml has no 'data\.format': how the pictures and "),
-        (benchmark_suite, "data: {path: d}", r"recipe\.yaml has no 'data\.format': how the pictures and captions "),
+        (
+            distill_recipe,
+            "data: {path: /d/e}\nteacher: t",
+            r"^no file or folder /d/e\. Correct data\.path, or give an a",
+        ),
+        (
+            benchmark_suite,
+            "data: {path: /d/e}",
+            r"^no file or folder /d/e\. Correct data\.path, or give an absolute pa",
+        ),
+        (distill_recipe, "data: {fold: 1}\nteacher: t", r"data\.fold is not read by data at a path without data\.form"),
         (
             distill_recipe,
             "invented: {texts: 3}",

@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 
 from conaclip_edge.cli import main as cli
+from conaclip_edge.evaluation.evaluate import EvaluatedSplit
+from conaclip_edge.models.teacher.record import SplitRecall, TeacherData, TeacherTraining
+from conaclip_edge.study.report import ComparisonMachine, ComparisonReport, SeedsRecall
 
 RECALL = {way: {"1": 10.0, "5": 20.0, "10": 30.0} for way in ("t2i", "i2t")}
 
@@ -27,13 +30,30 @@ class Steps:
     def train_teacher(self, config: Any, out: Path) -> None:
         self.done.append("teacher")
         out.mkdir(parents=True)
-        record = {"test": {"recall": RECALL, "mean_recall": 20.0}}
-        (out / "training.json").write_text(json.dumps(record), "utf-8")
+        found = SplitRecall(recall=RECALL, mean_recall=20.0, n=8)
+        data = TeacherData(name="pictures", fingerprint="1", licence="CC0")
+        record = TeacherTraining(recipe=config, data=data, val=found, test=found)
+        (out / "training.json").write_text(record.model_dump_json(), "utf-8")
 
-    def compare(self, config: Any, graphs: list[str], seeds: list[int], out: Path, jobs: int) -> dict[str, Any]:
+    def compare(self, config: Any, graphs: list[str], seeds: list[int], out: Path, jobs: int) -> ComparisonReport:
         shutil.copytree(self.student, out / f"conaclip-s{config.seed}", dirs_exist_ok=True)
-        row = {"recall": RECALL, "mean": 20.0, "mean_recall": [20.0], "spread": None, "seconds": [1.0]}
-        return {"split": "test", "n": 8, "rows": dict.fromkeys(graphs, row)}
+        row = SeedsRecall(
+            mean=20.0,
+            recall=RECALL,
+            mean_recall=(20.0,),
+            val_mean_recall=(20.0,),
+            seconds=(1.0,),
+            parameters={"all": 1},
+        )
+        return ComparisonReport(
+            split="test",
+            n=8,
+            seeds=tuple(seeds),
+            dataset=EvaluatedSplit(name="pictures", split="test", pictures=8, captions=8, left_out=(), fingerprint="1"),
+            recipe={},
+            environment=ComparisonMachine(system="Linux", machine="x86_64", cores=2, threads_a_run=1, versions={}),
+            rows=dict.fromkeys(graphs, row),
+        )
 
     def export(self, student: Path, configs: list[Any], out: Path, replace: bool) -> None:
         from conaclip_edge.bundle.manifest import digest_of, manifest_text, read_manifest

@@ -9,6 +9,7 @@ import pytest
 from conaclip_edge.config.export import ExportConfig
 from conaclip_edge.errors import UserError
 from conaclip_edge.export.targets import TARGETS, default_bundle, export_configs
+from conaclip_edge.runtime.open_tower import RUNTIMES, suffixes_of
 
 FILES = sorted((Path(__file__).parents[2] / "export/targets").glob("*.yaml"))
 
@@ -33,6 +34,11 @@ def test_the_files_of_the_repository_are_the_defaults(name):
 def test_every_file_of_the_repository_can_be_exported(file):
     (config,) = export_configs(str(file))
     assert file.stem.startswith(config.target)
+
+
+def test_every_target_has_a_runtime_that_opens_its_files_and_no_runtime_is_without_target():
+    assert {runtime.target for runtime in RUNTIMES.values()} == set(TARGETS)
+    assert suffixes_of("onnx") == (".onnx", ".ort")
 
 
 WRONG = {

@@ -5,6 +5,8 @@ from __future__ import annotations
 import doctest
 import inspect
 import io
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,6 +20,7 @@ from conaclip_edge.errors import UserError
 from conaclip_edge.search.folder_index import FolderIndex
 from tests.helpers.search.search_world import SearchWorld
 
+ROOT = Path(__file__).parents[2]
 SUITE = {
     "split": "val",
     "comparison": [],
@@ -71,6 +74,15 @@ def test_the_example_of_each_name_does_what_it_shows(folder: Path, name: str) ->
     report = io.StringIO()
     found = doctest.DocTestRunner(verbose=False).run(example, out=report.write)
     assert found.failed == 0, report.getvalue()
+
+
+def test_the_readme_s_python_runs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.S)
+    (folder / "runs" / "demo").mkdir(parents=True)
+    (folder / "runs" / "demo" / "bundle").symlink_to(folder / "bundle")
+    shutil.copy(folder / "pictures" / "test-0.png", folder / "cat.png")
+    exec(compile(block, "README.md", "exec"), {})
+    assert len(capsys.readouterr().out.splitlines()) == 5
 
 
 def test_the_import_brings_no_library_and_names_are_listed() -> None:

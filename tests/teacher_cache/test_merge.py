@@ -65,8 +65,8 @@ def parts(made, *numbers: int) -> list[Path]:
 
 
 def test_parts_of_other_machines_are_merged_to_a_cache_that_needs_no_teacher(made, monkeypatch):
-    outcome = build_cache(made("merged"), merge=parts(made, 1, 2, 3))
-    assert outcome["written"] == outcome["shards"] == outcome["there"] == 15
+    report = build_cache(made("merged"), merge=parts(made, 1, 2, 3))
+    assert report.written == report.shards == report.there == 15
     build_cache(made("one"))
     assert shards("merged") == shards("one")
     for name in ("_picture_shard", "_text_shard"):  # a teacher that is loaded says a word to show that it can
@@ -77,7 +77,7 @@ def test_parts_of_other_machines_are_merged_to_a_cache_that_needs_no_teacher(mad
 def test_a_missing_part_is_named_and_what_came_is_kept(made):
     with pytest.raises(UserError, match=r"lacks 5 of 15 shards: pictures-0-00002\.safetensors, .*Make them: conaclip"):
         build_cache(made("merged"), merge=parts(made, 1, 2))
-    assert build_cache(made("merged"), merge=parts(made, 3))["there"] == 15
+    assert build_cache(made("merged"), merge=parts(made, 3)).there == 15
 
 
 def test_a_shard_that_is_there_twice_must_be_the_same(made):

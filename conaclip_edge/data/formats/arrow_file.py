@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from conaclip_edge.data.formats.source_row import Row
 from conaclip_edge.data.pairs import SPLITS
+from conaclip_edge.data.rows.source_row import Row
 from conaclip_edge.errors import UserError
 from conaclip_edge.system.files import atomic_file
 
@@ -56,6 +56,10 @@ class ArrowRows:
     def usable(self) -> np.ndarray:
         """Return whether a row has a picture [rows]."""
         return np.asarray(pc.equal(self.table["problem"], ""))
+
+    def captioned(self) -> np.ndarray:
+        """Return whether a row has a caption [rows]."""
+        return np.asarray(pc.greater(pc.list_value_length(self.table["captions"]), 0))
 
 
 def open_table(path: Path, source: Path, rows: Callable[[], Iterable[Row]]) -> pa.Table:

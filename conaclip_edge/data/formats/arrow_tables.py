@@ -15,10 +15,11 @@ from datasets.data_files import DataFilesList
 
 from conaclip_edge.config.data import DataConfig
 from conaclip_edge.data.formats.source_files import reading
-from conaclip_edge.data.formats.source_row import Row, bad_row, captions_in, content_row
 from conaclip_edge.data.formats.source_table import Place, open_index, to_pairs
 from conaclip_edge.data.formats.splits import split_named, split_of_table
 from conaclip_edge.data.pairs import SPLITS, Pairs
+from conaclip_edge.data.rows.caption_columns import captions_in
+from conaclip_edge.data.rows.source_row import BadRow, Row, bad_row, content_row
 from conaclip_edge.system.files import sha256_text
 
 ROWS_A_BATCH = 64
@@ -75,8 +76,11 @@ def _rows(path: Path, tables: dict[str, pa.Table], columns: Sequence[str]) -> It
                 data, file_name = _picture(pictures, i)
                 if data is None:
                     yield bad_row(file_name or where, "has no picture bytes", split)
-                else:
-                    yield content_row(data, file_name, captions_in(row, where), split, name, start + i)
+                    continue
+                try:
+                    yield content_row(data, file_name, captions_in(row), split, name, start + i)
+                except BadRow as error:
+                    yield bad_row(where, str(error), split)
 
 
 def _filled(table: pa.Table, columns: Sequence[str]) -> list[pa.ChunkedArray]:

@@ -10,10 +10,10 @@ from conaclip_edge.config.data import DataConfig
 from conaclip_edge.data.formats.json_fields import field
 from conaclip_edge.data.formats.picture_files import file_pairs, inside
 from conaclip_edge.data.formats.source_files import cache_folder, data_files, data_path, picture_folder, reading
-from conaclip_edge.data.formats.source_row import Row, clean, file_row
 from conaclip_edge.data.formats.source_table import open_index
 from conaclip_edge.data.formats.splits import split_of_table
 from conaclip_edge.data.pairs import Pairs
+from conaclip_edge.data.rows.source_row import Row, clean, file_row
 from conaclip_edge.errors import UserError
 from conaclip_edge.system.files import read_json
 

@@ -10,11 +10,10 @@ from pathlib import Path
 from conaclip_edge.config.data import DataConfig
 from conaclip_edge.data.formats.picture_files import read_bytes
 from conaclip_edge.data.formats.source_files import cache_folder, data_files, data_path, reading
-from conaclip_edge.data.formats.source_row import Row, bad_row, clean, content_row
 from conaclip_edge.data.formats.source_table import Place, open_index, to_pairs
 from conaclip_edge.data.formats.splits import split_of_table
 from conaclip_edge.data.pairs import Pairs
-from conaclip_edge.errors import UserError
+from conaclip_edge.data.rows.source_row import BadRow, Row, bad_row, clean, content_row, utf8
 from conaclip_edge.system.files import sha256_text
 
 
@@ -42,17 +41,17 @@ def _rows(folder: Path, files: list[Path]) -> Iterator[Row]:
         with reading(file), open(file, "rb") as lines:
             start = 0
             for number, line in enumerate(lines, 1):
+                where = f"{relative.as_posix()} line {number}"
                 caption, tab, text = line.rstrip(b"\r\n").partition(b"\t")
                 if not tab or b"\t" in text:
-                    raise UserError(f"{file} line {number} must be text <TAB> base64 of the picture.")
-                try:
-                    data = _decode(text)
-                except binascii.Error as error:
-                    yield bad_row(f"{relative} line {number}", f"is not base64 ({error})", split)
+                    yield bad_row(where, "must be text <TAB> base64 of the picture", split)
                 else:
-                    place = start + len(caption) + 1
-                    captions = clean([caption.decode()])
-                    yield content_row(data, "", captions, split, relative.as_posix(), place, len(text))
+                    place = relative.as_posix(), start + len(caption) + 1, len(text)
+                    try:
+                        yield content_row(_decode(text), "", clean([utf8(caption)]), split, *place)
+                    except (binascii.Error, BadRow) as error:
+                        what = f"its text {error}" if isinstance(error, BadRow) else f"is not base64 ({error})"
+                        yield bad_row(where, what, split)
                 start += len(line)
 
 

@@ -1,6 +1,6 @@
 """Format parquet: files with pictures in a column `image` ({bytes, path} or bytes) or `bytes`, and captions.
 
-Captions are in `captions`, `caption` or `text`, splits in a `split` column or in the files' names.
+Captions are in the columns of `caption_columns`, splits in a `split` column or in the files' names.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import pyarrow.parquet as pq
 from conaclip_edge.config.data import DataConfig
 from conaclip_edge.data.formats.arrow_tables import ROWS_A_BATCH, load_tables, table_pairs
 from conaclip_edge.data.formats.source_files import cache_folder, data_files, data_path, reading
-from conaclip_edge.data.formats.source_row import CAPTION_COLUMNS
 from conaclip_edge.data.pairs import Pairs
+from conaclip_edge.data.rows.caption_columns import CAPTION_COLUMNS, caption_columns, say_columns
 from conaclip_edge.errors import UserError
+from conaclip_edge.system.progress import say
 
 PICTURE_COLUMNS = ("image", "bytes")
 
@@ -29,11 +30,13 @@ def read(config: DataConfig) -> Pairs:
         raise UserError(f"no picture in {path}: no Parquet file there has a row.")
     schema = pq.read_schema(files[0])
     pictures = [name for name in PICTURE_COLUMNS if name in schema.names and _holds_bytes(schema.field(name).type)]
-    captions = [name for name in CAPTION_COLUMNS if name in schema.names]
-    for found, what, names in ((pictures, "pictures", PICTURE_COLUMNS), (captions, "captions", CAPTION_COLUMNS)):
-        if not found:
-            known = ", ".join(f"{field.name} ({field.type})" for field in schema)
-            raise UserError(f"{files[0]} has no column of {what}: {' or '.join(names)}. It has: {known[:300]}.")
+    captions = [name for group in caption_columns(schema.names) for name in group]
+    known = ", ".join(f"{field.name} ({field.type})" for field in schema)[:300]
+    if not pictures:
+        raise UserError(f"{files[0]} has no column of pictures: {' or '.join(PICTURE_COLUMNS)}. It has: {known}.")
+    if not captions:
+        say(f"data: {files[0]} has no column of captions ({', '.join(CAPTION_COLUMNS)}). It has: {known}.")
+    say_columns(path, schema.names)
     columns = [*pictures, *captions, *(name for name in schema.names if name == "split")]
     cache = cache_folder(config, folder, files)
     # by itself the library takes batches as large as the first row group

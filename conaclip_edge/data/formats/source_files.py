@@ -8,18 +8,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from conaclip_edge.config.data import DataConfig
+from conaclip_edge.config.data_formats import check_path
 from conaclip_edge.errors import ConaclipError, UserError
 from conaclip_edge.system.files import sha256_text
+
+READERS = "2"  # what readers make of the same files; a higher number lets them be read again
 
 
 def data_path(config: DataConfig) -> Path:
     """Return the absolute path of the data; a missing one is a UserError."""
     if config.path is None:
         raise UserError(f"data.path is not set: format '{config.format}' reads a file or folder.")
-    path = config.path.expanduser().absolute()
-    if not path.exists():
-        raise UserError(f"no file or folder {path}. Correct data.path, or give an absolute path.")
-    return path
+    return check_path(config.path)
 
 
 def picture_folder(config: DataConfig, otherwise: Path) -> Path:
@@ -41,13 +41,13 @@ def data_files(path: Path, *patterns: str) -> tuple[Path, list[Path]]:
     return path, sorted(files, key=lambda file: file.relative_to(path).as_posix())
 
 
-def cache_folder(config: DataConfig, folder: Path, files: Sequence[Path]) -> Path:
+def cache_folder(config: DataConfig, folder: Path, files: Sequence[Path], *more: str) -> Path:
     """Return the folder for what is derived from `files` in `folder`; it is another one for other sizes or times.
 
-    It lies in the environment's HF_DATASETS_CACHE, or in runs/cache/datasets.
+    What else it depends on is in `more`. It lies in the environment's HF_DATASETS_CACHE, or in runs/cache/datasets.
     """
     root = Path(os.environ.get("HF_DATASETS_CACHE") or "runs/cache/datasets")
-    parts = ["1", config.format, str(folder)]
+    parts = [READERS, str(config.format), str(folder), *more]
     for file in files:
         status = file.stat()
         parts += [str(file.relative_to(folder)), str(status.st_size), str(status.st_mtime_ns)]

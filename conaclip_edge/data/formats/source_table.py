@@ -15,9 +15,9 @@ from typing import Any, Protocol, TypeVar, overload
 import numpy as np
 
 from conaclip_edge.config.data import DataConfig
-from conaclip_edge.data.formats.source_row import Row
 from conaclip_edge.data.formats.splits import fill_splits
 from conaclip_edge.data.pairs import SPLITS, Pairs
+from conaclip_edge.data.rows.source_row import Row
 
 T = TypeVar("T")
 
@@ -50,6 +50,10 @@ class Table(Protocol):
         """Return whether a row has a picture [rows]."""
         ...
 
+    def captioned(self) -> np.ndarray:
+        """Return whether a row has a caption [rows]."""
+        ...
+
 
 @dataclass(frozen=True)
 class RowList:
@@ -73,6 +77,10 @@ class RowList:
     def usable(self) -> np.ndarray:
         """Return whether a row has a picture [rows]."""
         return np.array([not row.problem for row in self.rows], dtype=bool)
+
+    def captioned(self) -> np.ndarray:
+        """Return whether a row has a caption [rows]."""
+        return np.array([bool(row.captions) for row in self.rows], dtype=bool)
 
 
 @dataclass(frozen=True)
@@ -130,6 +138,11 @@ class Index:
         ranks = self.table.splits()[self.rows[self.starts]]
         return np.asarray(np.array(SPLITS)[ranks])
 
+    def captioned(self) -> np.ndarray:
+        """Return whether a picture has a caption [n]."""
+        count = np.concatenate([[0], np.cumsum(self.table.captioned()[self.rows])])
+        return np.asarray(count[self.ends] > count[self.starts])
+
     def place(self, i: int) -> Place:
         """Return where the bytes of picture i are."""
         row = int(self.rows[self.starts[i]])
@@ -183,7 +196,7 @@ def to_pairs(
         name=f"{config.format}:{source.name}",
         keys=keys,
         captions=index.captions(),
-        splits=fill_splits(index.splits(), keys, config),  # type: ignore[arg-type]  # an array of texts is a sequence
+        splits=fill_splits(index.splits(), keys, config, index.captioned()),  # type: ignore[arg-type]  # an array of texts is a sequence
         read=lambda i: read(index.place(i)),
         stamp=stamp,
         skipped=[*index.skipped(), *missing],

@@ -18,6 +18,8 @@ SPLIT_NAMES = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 
+LEAST = 10  # pictures of a split that is cut from train: of fewer, recall says nothing
+
 
 def split_named(name: str, where: str) -> str:
     """Return "train", "val" or "test" for what a source calls a split; a strange name is a UserError with `where`."""
@@ -41,16 +43,20 @@ def split_of_table(relative: PurePath) -> str:
     return split_of_folder(relative, next((SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES), "train"))
 
 
-def fill_splits(splits: np.ndarray, keys: Iterable[str], config: DataConfig) -> np.ndarray:
+def fill_splits(
+    splits: np.ndarray, keys: Iterable[str], config: DataConfig, captioned: np.ndarray | None = None
+) -> np.ndarray:
     """Return the splits of a source with those that it lacks cut from train.
 
     Where no picture is in val (test), `val_fraction` (`test_fraction`) of train goes there. Which ones go depends on
-    their keys alone: a split stays when pictures are added, and test stays when `val_fraction` changes.
+    their keys alone: a split stays when pictures are added, and test stays when `val_fraction` changes. Of few
+    pictures more go, so that a split has `LEAST` (or a quarter of the pictures, if that is less).
 
     Args:
         splits: [n] "train", "val" or "test".
         keys: n keys.
         config: gives the fractions; a UserError if they leave nothing to train on.
+        captioned: [n] whether a picture has a caption; where some have, the others stay in train.
     """
     val = 0.0 if "val" in splits else config.val_fraction
     test = 0.0 if "test" in splits else config.test_fraction
@@ -60,11 +66,23 @@ def fill_splits(splits: np.ndarray, keys: Iterable[str], config: DataConfig) -> 
             "to train on. Their sum must be below 1."
         )
     place = np.fromiter((_place(key) for key in keys), dtype=np.float64, count=len(splits))
-    train = splits == "train"
+    free = splits == "train"
+    if captioned is not None and captioned.any():
+        free &= captioned
+    least = min(LEAST, int(free.sum()) // 4)
     filled = splits.copy()
-    filled[train & (place < test + val)] = "val"
-    filled[train & (place < test)] = "test"
+    for name, share, end in (("test", test, test), ("val", val, test + val)):
+        if share:
+            filled[free & (place < _end(place[free], end, least))] = name
+            free &= filled == splits
     return filled
+
+
+def _end(places: np.ndarray, end: float, least: int) -> float:
+    """Return the number below which `least` places lie at least, and no less than `end`."""
+    if not least or np.sum(places < end) >= least:
+        return end
+    return float(np.nextafter(np.partition(places, least - 1)[least - 1], 1))
 
 
 def _place(key: str) -> float:

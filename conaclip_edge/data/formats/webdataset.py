@@ -10,9 +10,10 @@ import json
 import tarfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
-from itertools import groupby
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 import pyarrow as pa
 
@@ -20,25 +21,29 @@ from conaclip_edge.config.data import DataConfig
 from conaclip_edge.data.formats.arrow_file import ArrowRows, open_table
 from conaclip_edge.data.formats.picture_files import read_bytes
 from conaclip_edge.data.formats.source_files import cache_folder, data_files, data_path, reading
-from conaclip_edge.data.formats.source_row import Row, bad_row, captions_in, content_row
 from conaclip_edge.data.formats.source_table import grouped, to_pairs
 from conaclip_edge.data.formats.splits import split_of_table
 from conaclip_edge.data.pairs import Pairs
+from conaclip_edge.data.rows.caption_columns import captions_in
+from conaclip_edge.data.rows.source_row import BadRow, Row, bad_row, content_row, utf8
 from conaclip_edge.errors import UserError
 from conaclip_edge.system.files import sha256_text
 from conaclip_edge.system.processes import available_cores
 from conaclip_edge.system.progress import track
 
-PICTURE_MEMBERS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff")
+PICTURE_MEMBERS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "heic", "heif", "avif", "jxl")
 PICKLE_MEMBERS = {"pkl", "pickle", "pyd", "pth", "pt"}
 LONGEST_TEXT = 1024**2
+NO_PICTURE = "has no picture"
+TAIL = 1024**2  # bytes behind the last member that have to be zeros
 GZIP = b"\x1f\x8b"
 
 
 def read(config: DataConfig) -> Pairs:
     """Read one shard or a folder of them.
 
-    A caption is the text of `key.txt`, or what `key.json` has under captions, caption or text. Keys are the picture's
+    A caption is the text of `key.txt`, or what `key.json` has in a caption column. A sample with a member that is cut
+    off or cannot be read is skipped. Keys are the picture's
     name and the start of the hash of its bytes; equal bytes are one picture. The stamp covers the bytes of all
     pictures. A shard with pickled members, links or sparse members is a UserError before any member of it is read.
     """
@@ -51,8 +56,8 @@ def read(config: DataConfig) -> Pairs:
     with ThreadPoolExecutor(available_cores()) as pool:
         tables = [made for _, made in zip(track(files, "reading shards"), pool.map(table, files), strict=True)]
     index = grouped(ArrowRows(pa.concat_tables(tables)))
-    if not len(index.starts):
-        skipped = index.skipped()
+    skipped = index.skipped()
+    if not len(index.starts) and all(NO_PICTURE in each for each in skipped):
         found = skipped[0] if skipped else "They are empty"
         kinds = ", ".join(PICTURE_MEMBERS)
         raise UserError(f"no member of {path} is named like a picture (key.jpg; {kinds}). {found}.")
@@ -60,33 +65,48 @@ def read(config: DataConfig) -> Pairs:
 
 
 def _rows(folder: Path, file: Path) -> Iterator[Row]:
-    """Read a shard: members of one key lie side by side."""
+    """Read a shard; members of one key belong together wherever they lie in it."""
     relative = file.relative_to(folder)
     split = split_of_table(relative)
-    with reading(file), file.open("rb") as start:  # by chance one in some 1,600 passes for a member's header
-        if start.read(2) == GZIP:
+    with reading(file), file.open("rb") as content:
+        if content.read(2) == GZIP:  # by chance one in some 1,600 passes for a member's header
             raise UserError(f"{file} is compressed. Unpack it first: a shard is read as a plain tar file.")
-    with reading(file), tarfile.open(file, "r:") as shard:
+        content.seek(0)
         # the list is complete before any content is read: sizes in the headers are held against the file's end
-        for key, grouped_members in groupby(_members(file, shard), key=lambda member: _parts(member)[0]):
-            members = list(grouped_members)
-            kinds = {_parts(member)[1]: member for member in members}
-            if len(kinds) < len(members):
-                yield bad_row(f"{relative} {key}", f"has one of {', '.join(sorted(kinds))} twice", split)
-                continue
+        members, broken = _members(file, content)
+        for problem in broken:
+            yield bad_row(relative.as_posix(), problem, split)
+        for key, kinds, twice in _samples(members):
+            where = f"{relative.as_posix()} {key}"
             kind = next((kind for kind in PICTURE_MEMBERS if kind in kinds), None)
-            if kind is None or kinds[kind].size == 0:
-                yield bad_row(f"{relative} {key}", f"has no picture, only {', '.join(sorted(kinds))}", split)
+            if twice:
+                yield bad_row(where, f"has one of {', '.join(sorted(kinds))} twice", split)
                 continue
-            picture, captions = kinds[kind], _captions(file, shard, kinds)
+            if kind is None or kinds[kind].size == 0:
+                yield bad_row(where, f"{NO_PICTURE}, only {', '.join(sorted(kinds))}", split)
+                continue
+            try:
+                captions = _captions(content, kinds)
+            except BadRow as error:
+                yield bad_row(where, str(error), split)
+                continue
+            picture = kinds[kind]
             name = f"{PurePosixPath(key).name}.{kind}"
             place = relative.as_posix(), picture.offset_data, picture.size
-            yield content_row(_content(shard, picture), name, captions, split, *place)
+            yield content_row(_content(content, picture), name, captions, split, *place)
 
 
-def _members(file: Path, shard: tarfile.TarFile) -> Iterable[tarfile.TarInfo]:
-    """Return the files in a shard; one that could do harm is a UserError."""
-    members = shard.getmembers()
+def _members(file: Path, content: BinaryIO) -> tuple[list[tarfile.TarInfo], list[str]]:
+    """Return the whole files in a shard, and what of it is broken; a member that could do harm is a UserError."""
+    size = file.stat().st_size
+    try:
+        shard = tarfile.open(fileobj=content, mode="r:")  # noqa: SIM115  # what it would close is `content`
+    except tarfile.TarError as error:
+        return [], [f"is no tar file ({error})"]
+    members = []
+    with suppress(tarfile.ReadError):  # of what is cut off, or of a header that is broken: both are found below
+        while (member := shard.next()) is not None:
+            members.append(member)
     for member in members:
         if PICKLE_MEMBERS.intersection(_parts(member)[1].split(".")):
             raise UserError(f"{file}: member {member.name!r} may be a pickle, which could run code. Remove it.")
@@ -94,7 +114,38 @@ def _members(file: Path, shard: tarfile.TarFile) -> Iterable[tarfile.TarInfo]:
             raise UserError(f"{file}: member {member.name!r} is a sparse file. Pack it again without --sparse.")
         if not (member.isreg() or member.isdir()):
             raise UserError(f"{file}: member {member.name!r} is a link or a device. Pack plain files only.")
-    return (member for member in members if member.isreg())
+    # files whose names begin with a dot are what a Mac adds of its own
+    plain = [each for each in members if each.isreg() and not PurePosixPath(each.name).name.startswith(".")]
+    whole = [member for member in plain if member.offset_data + member.size <= size]
+    broken = [f"member {member.name!r} is cut off: the file ends within it" for member in plain[len(whole) :]]
+    content.seek(min(shard.offset, size))
+    if content.read(TAIL).strip(b"\0"):
+        broken.append(f"what follows byte {shard.offset:,} of {size:,} is no member of a tar file, and is not read")
+    return whole, broken
+
+
+def _samples(members: Iterable[tarfile.TarInfo]) -> Iterator[tuple[str, dict[str, tarfile.TarInfo], bool]]:
+    """Yield (key, members by their extensions, whether one extension came twice), in the order of first members.
+
+    The members of a key may lie apart, e.g. all pictures first and all texts behind them. An extension that comes
+    again behind other keys begins another sample.
+    """
+    samples: list[tuple[str, dict[str, tarfile.TarInfo], bool]] = []
+    newest: dict[str, int] = {}
+    before = None
+    for member in members:
+        key, kind = _parts(member)
+        known = newest.get(key)
+        again = known is not None and kind in samples[known][1]
+        if known is None or (again and before != key):
+            newest[key] = len(samples)
+            samples.append((key, {kind: member}, False))
+        elif again:
+            samples[known] = (*samples[known][:2], True)
+        else:
+            samples[known][1][kind] = member
+        before = key
+    yield from samples
 
 
 def _parts(member: tarfile.TarInfo) -> tuple[str, str]:
@@ -104,22 +155,32 @@ def _parts(member: tarfile.TarInfo) -> tuple[str, str]:
     return (path.parent / stem).as_posix(), extensions.lower()
 
 
-def _captions(file: Path, shard: tarfile.TarFile, kinds: dict[str, tarfile.TarInfo]) -> list[str]:
+def _captions(content: BinaryIO, kinds: dict[str, tarfile.TarInfo]) -> list[str]:
+    """Return the captions of a sample; a member that holds none that can be read is a BadRow naming it."""
     for kind in ("txt", "json"):
         if member := kinds.get(kind):
-            where = f"{file} member {member.name!r}"
-            if member.size > LONGEST_TEXT:
-                raise UserError(f"{where} has {member.size:,} bytes. A caption has at most {LONGEST_TEXT:,}.")
-            text = _content(shard, member).decode()
-            row = {"text": text} if kind == "txt" else json.loads(text)
-            if not isinstance(row, dict):
-                raise UserError(f"{where} is a {type(row).__name__}. It must be an object with a caption.")
-            if captions := captions_in(row, where):
-                return captions
+            try:
+                if captions := _captions_of(content, member, kind):
+                    return captions
+            except (BadRow, ValueError, RecursionError) as error:  # ValueError: no UTF-8, no JSON
+                raise BadRow(f"member {member.name!r}: {' '.join(str(error).split())[:200]}") from error
     return []
 
 
-def _content(shard: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    content = shard.extractfile(member)
-    assert content is not None  # a regular file has content
-    return content.read()
+def _captions_of(content: BinaryIO, member: tarfile.TarInfo, kind: str) -> list[str]:
+    if member.size > LONGEST_TEXT:
+        raise BadRow(f"has {member.size:,} bytes. A caption has at most {LONGEST_TEXT:,}")
+    text = utf8(_content(content, member))
+    if kind == "txt":
+        return captions_in({"text": text})
+    if not text.strip():
+        raise BadRow("is empty. It must be a JSON object with a caption")
+    row = json.loads(text)
+    if not isinstance(row, dict):
+        raise BadRow(f"is a {type(row).__name__}. It must be a JSON object with a caption")
+    return captions_in(row)
+
+
+def _content(content: BinaryIO, member: tarfile.TarInfo) -> bytes:
+    content.seek(member.offset_data)
+    return content.read(member.size)

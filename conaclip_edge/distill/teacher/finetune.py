@@ -22,6 +22,7 @@ from conaclip_edge.evaluation.evaluate import rank_split
 from conaclip_edge.evaluation.torch_encoders import teacher_encoder
 from conaclip_edge.models.teacher.huggingface import TransformersTeacher
 from conaclip_edge.models.teacher.load import load_teacher
+from conaclip_edge.models.teacher.record import SplitRecall, TeacherData, TeacherFit
 from conaclip_edge.models.tokenizer import whole_text
 from conaclip_edge.system.files import atomic_folder, write_json
 from conaclip_edge.system.locks import only_run
@@ -29,7 +30,7 @@ from conaclip_edge.system.progress import Meter
 
 
 @only_run
-def fit_teacher(config: TeacherConfig, out: Path) -> dict[str, Any]:
+def fit_teacher(config: TeacherConfig, out: Path) -> TeacherFit:
     """Train the last layers of the dual encoder `config.base` on captioned train pictures and write it as a new folder.
 
     Args:
@@ -46,23 +47,25 @@ def fit_teacher(config: TeacherConfig, out: Path) -> dict[str, Any]:
     assert config.base is not None
     teacher = load_teacher(config.base)
     if not isinstance(teacher, TransformersTeacher):
-        raise UserError(f"base {config.base} is a teacher that was joined of packaged towers; train it anew instead.")
+        raise UserError(f"base {config.base} is a teacher that was joined of packaged towers; train it again instead.")
     pairs = read_pairs(config.data)
     before = _recall(teacher, pairs, config)
     learning = unlock(teacher.model, config.train_layers)
     _fit(teacher, learning, config, pairs)
     teacher.freeze()
-    record: dict[str, Any] = {
-        "recipe": config.model_dump(mode="json"),
-        "data": {"name": pairs.name, "fingerprint": pairs.fingerprint, "licence": pairs.licence},
-        "trained_parameters": sum(parameter.numel() for parameter in learning),
-        "before": before,
-        **_recall(teacher, pairs, config),
-    }
+    after = _recall(teacher, pairs, config)
+    record = TeacherFit(
+        recipe=config,
+        data=TeacherData(name=pairs.name, fingerprint=pairs.fingerprint, licence=pairs.licence),
+        val=after.get("val"),
+        test=after.get("test"),
+        trained_parameters=sum(parameter.numel() for parameter in learning),
+        before=before,
+    )
     with atomic_folder(out) as target:
         for part in (teacher.model, teacher.tokenizer, teacher.image_processor):
             part.save_pretrained(target)
-        write_json(target / "training.json", record)
+        write_json(target / "training.json", record.model_dump(mode="json"))
     return record
 
 
@@ -125,10 +128,10 @@ def _loss(teacher: TransformersTeacher, pictures: list[Any], captions: list[str]
     return infonce(images @ texts.T / temperature, same)
 
 
-def _recall(teacher: TransformersTeacher, pairs: Pairs, config: TeacherConfig) -> dict[str, Any]:
+def _recall(teacher: TransformersTeacher, pairs: Pairs, config: TeacherConfig) -> dict[str, SplitRecall]:
     found = {}
     for split in ("val", "test"):
         if len(pairs.rows(split)):
             result, _ = rank_split(teacher_encoder(teacher, "fitted"), pairs, split, config.data)
-            found[split] = {"recall": result.recall(), "mean_recall": result.mean_recall(), "n": len(result.i2t)}
+            found[split] = SplitRecall(recall=result.recall(), mean_recall=result.mean_recall(), n=len(result.i2t))
     return found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from conaclip_edge.distill.sampler import Sampler
 from conaclip_edge.evaluation.recall import Ranks, ranks
 from conaclip_edge.models.teacher.joined import Head, JoinedConfig, JoinedTeacher
 from conaclip_edge.models.teacher.packaged_towers import PretrainedTowers
+from conaclip_edge.models.teacher.record import SplitRecall, TeacherData, TeacherTraining
 from conaclip_edge.system.files import atomic_folder
 from conaclip_edge.system.locks import only_run
 from conaclip_edge.system.progress import Meter
@@ -26,7 +26,7 @@ from conaclip_edge.teacher_cache.store import TeacherCache, teacher_cache, write
 
 
 @only_run
-def train_teacher(config: TeacherConfig, out: Path) -> dict[str, Any]:
+def train_teacher(config: TeacherConfig, out: Path) -> TeacherTraining:
     """Train the head on cached tower features, write the teacher's folder, and fill its embedding cache.
 
     Args:
@@ -44,13 +44,17 @@ def train_teacher(config: TeacherConfig, out: Path) -> dict[str, Any]:
     _fit(head, config, pairs, features)
     pictures = _project(head, features.pictures(np.arange(len(pairs))))
     texts = features.texts(np.arange(features.first_text[-1]))
-    record: dict[str, Any] = {
-        "recipe": config.model_dump(mode="json"),
-        "data": {"name": pairs.name, "fingerprint": pairs.fingerprint, "licence": pairs.licence},
-    }
-    for split in ("val", "test"):
-        result = split_ranks(pairs, features, pictures, texts, split)
-        record[split] = {"recall": result.recall(), "mean_recall": result.mean_recall(), "n": len(result.i2t)}
+
+    def recall(split: str) -> SplitRecall:
+        found = split_ranks(pairs, features, pictures, texts, split)
+        return SplitRecall(recall=found.recall(), mean_recall=found.mean_recall(), n=len(found.i2t))
+
+    record = TeacherTraining(
+        recipe=config,
+        data=TeacherData(name=pairs.name, fingerprint=pairs.fingerprint, licence=pairs.licence),
+        val=recall("val"),
+        test=recall("test"),
+    )
     with atomic_folder(out) as target:
         _write(config, towers, head, target, record)
     write_cache(pairs, JoinedTeacher.load(out), config.cache, pictures, texts, features, config.data.max_pixels)
@@ -96,7 +100,7 @@ def _project(head: Head, features: np.ndarray) -> np.ndarray:
     return np.concatenate([head(part).numpy() for part in torch.from_numpy(features).split(1024)])
 
 
-def _write(config: TeacherConfig, towers: PretrainedTowers, head: Head, target: Path, record: dict[str, Any]) -> None:
+def _write(config: TeacherConfig, towers: PretrainedTowers, head: Head, target: Path, record: TeacherTraining) -> None:
     text_config = towers.text.encoder.config.to_dict()
     (target / "text.json").write_text(json.dumps(text_config, indent=2) + "\n", "utf-8")
     (target / "tokenizer.json").write_bytes(towers.tokenizer_file.read_bytes())
@@ -105,4 +109,4 @@ def _write(config: TeacherConfig, towers: PretrainedTowers, head: Head, target: 
     teacher.image.load_state_dict(towers.image.state_dict())
     teacher.text.load_state_dict(towers.text.state_dict())
     teacher.image_head.load_state_dict(head.state_dict())
-    teacher.save(target, text_config, record)
+    teacher.save(target, text_config, record.model_dump(mode="json"))

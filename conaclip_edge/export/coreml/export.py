@@ -26,7 +26,7 @@ from conaclip_edge.system.version import __version__
 
 INPUTS = {"image": "pixel_values", "text": "input_ids"}
 OUTPUT = "embedding"
-# the weights are under the terms of the data that they were trained on, which an exporter is not told
+# the weights are under the terms of the data that they were trained on, which an exporter does not know
 LICENCE = "See README.md and manifest.json of the bundle that this model is part of."
 
 

@@ -70,7 +70,7 @@ def int8_activations(model: Any, name: str, batches: Iterable[Tensor], float_lay
 
 
 def _weight_names(model: Any, layers: frozenset[str]) -> set[str]:
-    """Return the constants that hold the weights of layers, which a traced module names by its place."""
+    """Return the constants that hold the weights of layers, which a traced module names by its path."""
     found = {weight for _, weight in _weights(model)}
     names = {layer: f"{layer.replace('.', '_')}_weight_to_fp16" for layer in layers}
     missing = sorted(layer for layer, name in names.items() if name not in found)

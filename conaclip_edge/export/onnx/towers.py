@@ -106,8 +106,10 @@ def _text(graph: Graph, tower: TextTower) -> str:
     hidden = graph.add("Unsqueeze", hidden, graph.shape(1, 2))
     first = graph.add("Unsqueeze", graph.add("Cast", first, to=kind) if graph.half else first, graph.shape(1))
     mask = CAUSAL if graph.has_attention else _causal_mask(graph, length, tower.mask[:-1, :-1])
-    place = graph.add("Slice", graph.constant("position", tower.position[:-1]), graph.shape(0), length, graph.shape(0))
-    x = graph.add("Add", token_rows(graph, "input_ids", tower.table, "table"), place)
+    position = graph.add(
+        "Slice", graph.constant("position", tower.position[:-1]), graph.shape(0), length, graph.shape(0)
+    )
+    x = graph.add("Add", token_rows(graph, "input_ids", tower.table, "table"), position)
     count = len(tower.blocks)
     for index in range(count - 1):
         x = _block(graph, x, tower.blocks[index], f"blocks.{index}", mask)

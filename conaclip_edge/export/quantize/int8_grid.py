@@ -45,5 +45,5 @@ def round_activation(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
 
 def round_input(layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """Round a layer's input over the range of each sample; a hook to be run before the layer."""
-    x, places = inputs[0], tuple(range(1, inputs[0].dim()))
-    return (round_activation(x, x.amin(dim=places, keepdim=True), x.amax(dim=places, keepdim=True)), *inputs[1:])
+    x, axes = inputs[0], tuple(range(1, inputs[0].dim()))
+    return (round_activation(x, x.amin(dim=axes, keepdim=True), x.amax(dim=axes, keepdim=True)), *inputs[1:])

@@ -61,8 +61,8 @@ def _rotate_values(block: Block) -> None:
 
 def cosine_transform(size: int) -> Tensor:
     """Return the orthogonal matrix [size, size] of the discrete cosine transform: no entry is large."""
-    places = (torch.arange(size, dtype=torch.float64) + 0.5) * torch.pi / size
-    matrix = torch.cos(torch.arange(size)[:, None] * places) * (2 / size) ** 0.5
+    angles = (torch.arange(size, dtype=torch.float64) + 0.5) * torch.pi / size
+    matrix = torch.cos(torch.arange(size)[:, None] * angles) * (2 / size) ** 0.5
     matrix[0] /= 2**0.5
     made: Tensor = matrix.float()
     return made

@@ -31,9 +31,9 @@ class Towers:
         context: largest L.
         embed_dim: width of the common space.
         vocab_size: ids are below it.
-        eos_id: the id that ends a text; the tower reads its first place.
+        eos_id: the id that ends a text; the tower reads its first position.
         name: what to call the student in files and reports.
-        float_layers: layers that int8 leaves in float, by tower and place ("image.blocks.3.fc1").
+        float_layers: layers that int8 leaves in float, by tower and path in it ("image.blocks.3.fc1").
     """
 
     image: nn.Module

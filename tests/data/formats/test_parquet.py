@@ -94,7 +94,6 @@ def test_changed_file_of_the_same_path_is_read_anew(tmp_path):
             r"no column of pictures: image or bytes\. It has: image \(string\), text",
         ),
         ({"picture": [b"x"], "text": ["x"]}, r"no column of pictures: image or bytes\. It has: picture \(binary\)"),
-        ({"image": [b"x"], "label": [1]}, r"no column of captions: captions or caption or text\. It has: image \(bin"),
         ({"image": [b"x"], "text": [5]}, r"a\.parquet, train row 0: 'text' must be a text or a list of texts, not '5'"),
         ({"image": [b"x"], "text": ["x"], "split": [3]}, r"unknown split '3' in .*a\.parquet, train row 0\."),
         (
@@ -106,6 +105,22 @@ def test_changed_file_of_the_same_path_is_read_anew(tmp_path):
 def test_other_columns_are_told(tmp_path, columns, message):
     with pytest.raises(UserError, match=message):
         read_pairs(write(tmp_path / "a.parquet", **columns))
+
+
+def test_pictures_without_a_column_of_captions_are_unpaired_and_the_columns_are_named(tmp_path, capsys):
+    config = write(tmp_path / "a.parquet", image=[b"x", b"y"], label=[1, 2])
+    assert list(read_pairs(config, captions_needed=False).captions) == [(), ()]
+    assert "a.parquet has no column of captions (captions, caption, texts, text, " in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"none of the 2 pictures in .*a\.parquet has a caption\. Format 'parquet' is"):
+        read_pairs(config)
+    assert "It has: image (binary), label (int64)." in capsys.readouterr().err
+
+
+def test_captions_of_several_columns_are_joined_and_said(tmp_path, capsys):
+    columns = {"image": [b"x"], "caption_0": ["a"], "caption_1": [None], "caption_2": ["['b', 'c']"], "text": ["t"]}
+    assert list(read_pairs(write(tmp_path / "a.parquet", **columns)).captions) == [("a", "b", "c")]
+    said = capsys.readouterr().err
+    assert "a.parquet are those in caption_0, caption_1, caption_2; text only where that is empty." in said
 
 
 def test_file_that_is_no_parquet_is_told(tmp_path):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from conaclip_edge.data.formats.arrow_file import ArrowRows, open_table
-from conaclip_edge.data.formats.source_row import Row, bad_row, content_row, file_row
 from conaclip_edge.data.formats.source_table import Index, RowList, grouped
+from conaclip_edge.data.rows.source_row import Row, bad_row, content_row, file_row
 
 ROWS = [
     file_row("b.png", ["one"], "train"),

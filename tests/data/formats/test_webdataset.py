@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import re
 import tarfile
 
 import numpy as np
@@ -148,10 +149,18 @@ def test_a_shard_that_is_added_is_the_only_one_read(tmp_path, monkeypatch):
             {"a__txt": b"x", "a__v1_jpg": b"1"},
             r"no member of .* is named like a picture .*00000\.tar a: has no picture, only txt, v1\.jpg\.",
         ),
-        ({"a__jpg": b"1", "a__json": b"{"}, r"cannot read .*: JSONDecodeError"),
-        ({"a__jpg": b"1", "a__json": b"[1]"}, r".*00000\.tar member 'a\.json' is a list"),
-        ({"a__jpg": b"1", "a__txt": b"\xff\xfe"}, r"cannot read .*: UnicodeDecodeError"),
-        ({"a__jpg": b"1", "a__txt": b"x" * 2_000_000}, r"member 'a\.txt' has 2,000,000 bytes\. A caption has at most"),
+        ({"a__jpg": b"1", "a__json": b"{"}, r"no picture in .*tar a: member 'a\.json': Expecting property name"),
+        (
+            {"a__jpg": b"1", "a__json": b""},
+            r"no picture in .*tar a: member 'a\.json': is empty\. It must be a JSON obj",
+        ),
+        ({"a__jpg": b"1", "a__json": b"[1]"}, r"no picture in .*00000\.tar a: member 'a\.json': is a list"),
+        (
+            {"a__jpg": b"1", "a__json": b'{"text": 5}'},
+            r"member 'a\.json': 'text' must be a text or a list of texts, no",
+        ),
+        ({"a__jpg": b"1", "a__txt": b"x\xff"}, r"tar a: member 'a\.txt': is not UTF-8 \(byte 0xff at 1\)\. Save it"),
+        ({"a__jpg": b"1", "a__txt": b"x" * 2_000_000}, r"member 'a\.txt': has 2,000,000 bytes\. A caption has at most"),
     ],
 )
 def test_malformed_member_is_told(tmp_path, members, message):
@@ -163,5 +172,96 @@ def test_truncated_shard_is_told(tmp_path):
     config = shard(tmp_path / "00000.tar", a__jpg=b"1" * 5000, a__txt=b"x")
     whole = config.path.read_bytes()
     config.path.write_bytes(whole[:3000])
-    with pytest.raises(UserError, match=r"cannot read .*00000\.tar: ReadError: unexpected end of data"):
+    with pytest.raises(
+        UserError, match=r"no picture in .*00000\.tar: member 'a\.jpg' is cut off: the file ends within"
+    ):
         read_pairs(config)
+
+
+def samples(path, names, count=20):
+    """Write a shard of members in the given order, e.g. ("0.jpg", "0.txt", "1.jpg", ...), whose content is a name."""
+    with tarfile.open(path, "w") as tar:
+        for name in names(count):
+            data = (b"\xff" if name == "3.txt!" else b"") + name.strip("!").encode()
+            info = tarfile.TarInfo(name.strip("!"))
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return DataConfig(format="webdataset", path=path, max_bad=0.1)
+
+
+def test_members_that_lie_apart_are_joined(tmp_path):
+    orders = {
+        "beside": lambda n: [f"{i}.{kind}" for i in range(n) for kind in ("jpg", "txt")],
+        "pictures first": lambda n: [f"{i}.{kind}" for kind in ("jpg", "txt") for i in range(n)],
+        "texts first": lambda n: [f"{i}.{kind}" for kind in ("txt", "jpg") for i in range(n)],
+        "upwards, then downwards": lambda n: [f"{i}.jpg" for i in range(n)] + [f"{n - 1 - i}.txt" for i in range(n)],
+        "in folders": lambda n: [f"x/{i}.jpg" for i in range(n)] + [f"./x/{i}.txt" for i in range(n)],
+    }
+    for name, order in orders.items():
+        pairs = read_pairs(samples(tmp_path / f"{name}.tar", order))
+        assert len(pairs) == 20
+        for i in range(20):
+            assert (pairs.read(i).removeprefix(b"x/"), pairs.captions[i][0].removeprefix("./x/")) == (
+                b"%d.jpg" % i,
+                f"{i}.txt",
+            ), name
+
+
+def test_a_key_that_comes_again_behind_others_is_another_sample(tmp_path):
+    config = samples(tmp_path / "a.tar", lambda _: ["0.jpg", "0.txt", "1.jpg", "1.txt", "0.jpg", "0.json"])
+    assert len(read_pairs(config.model_copy(update={"max_bad": 1}))) == 2  # a picture of equal bytes, a broken JSON
+
+
+@pytest.mark.parametrize("broken", ["3.txt!", "3.json"])
+def test_one_broken_caption_costs_one_picture_and_is_named(tmp_path, broken):
+    def members(count):
+        for i in range(count):
+            yield from (f"{i}.jpg", broken if i == 3 else f"{i}.txt")
+
+    pairs = read_pairs(samples(tmp_path / "a.tar", members))
+    assert [pairs.read(i) for i in range(len(pairs))] == [b"%d.jpg" % i for i in range(20) if i != 3]
+    assert len(pairs.skipped) == 1
+    assert re.match(rf"a\.tar 3: member '{broken.strip('!')}': ", pairs.skipped[0])
+
+
+def test_of_a_shard_that_is_cut_off_what_is_whole_is_read(tmp_path):
+    config = samples(tmp_path / "a.tar", lambda n: [f"{i}.{kind}" for i in range(n) for kind in ("txt", "jpg")])
+    whole = config.path.read_bytes()
+    config.path.write_bytes(whole[: 1024 * 39 + 512 + 2])  # within the last picture
+    pairs = read_pairs(config)
+    assert len(pairs) == 19
+    assert pairs.skipped == [
+        "a.tar: member '19.jpg' is cut off: the file ends within it",
+        "a.tar 19: has no picture, only txt",
+    ]
+
+
+def test_what_lies_behind_a_broken_header_is_named(tmp_path):
+    config = samples(tmp_path / "a.tar", lambda n: [f"{i}.{kind}" for i in range(n) for kind in ("jpg", "txt")])
+    whole = bytearray(config.path.read_bytes())
+    whole[1024 * 30 : 1024 * 30 + 512] = b"x" * 512
+    config.path.write_bytes(whole)
+    pairs = read_pairs(config)
+    assert len(pairs) == 15
+    assert re.fullmatch(r"a\.tar: what follows byte 30,720 of 51,200 is no member of a tar.*", pairs.skipped[0])
+
+
+def test_a_shard_that_is_no_tar_is_one_broken_thing_among_others(tmp_path):
+    config = samples(tmp_path / "a.tar", lambda n: [f"{i}.{kind}" for i in range(n) for kind in ("jpg", "txt")])
+    (tmp_path / "b.tar").write_bytes(b"")
+    (tmp_path / "c.tar").write_bytes(b"no tar" * 500)
+    pairs = read_pairs(config.model_copy(update={"path": tmp_path}))
+    assert len(pairs) == 20
+    assert [each.split(" (")[0] for each in pairs.skipped] == ["b.tar: is no tar file", "c.tar: is no tar file"]
+
+
+def test_files_that_a_mac_adds_are_no_samples(tmp_path):
+    config = samples(tmp_path / "a.tar", lambda _: ["0.jpg", "._0.jpg", "0.txt", "._0.txt", ".DS_Store"])
+    pairs = read_pairs(config)
+    assert (list(pairs.captions), pairs.skipped) == ([("0.txt",)], [])
+
+
+@pytest.mark.parametrize("kind", ["heic", "heif", "avif", "HEIC"])
+def test_pictures_of_phones_are_pictures(tmp_path, kind):
+    pairs = read_pairs(samples(tmp_path / "a.tar", lambda _: [f"0.{kind}", "0.txt"]))
+    assert pairs.read(0) == f"0.{kind}".encode()

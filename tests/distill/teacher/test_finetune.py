@@ -16,6 +16,7 @@ from conaclip_edge.distill.teacher.finetune import fit_teacher, unlock
 from conaclip_edge.errors import UserError
 from conaclip_edge.evaluation.evaluate import evaluate
 from conaclip_edge.models.teacher.load import load_teacher
+from conaclip_edge.models.teacher.record import TeacherFit
 from tests.helpers import tiny
 
 
@@ -26,26 +27,28 @@ def recipe(world: Path, **keys: Any) -> TeacherConfig:
 
 
 @pytest.fixture(scope="module")
-def fitted(world: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+def fitted(world: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TeacherFit]:
     out = tmp_path_factory.mktemp("fitted") / "teacher"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_DATASETS_CACHE", str(world / "datasets"))
         return out, fit_teacher(recipe(world), out)
 
 
-def test_it_finds_more_on_held_out_pairs_than_before(fitted: tuple[Path, dict[str, Any]]) -> None:
+def test_it_finds_more_on_held_out_pairs_than_before(fitted: tuple[Path, TeacherFit]) -> None:
     record = fitted[1]
-    assert record["val"]["mean_recall"] > record["before"]["val"]["mean_recall"] + 5
+    assert record.val is not None
+    assert record.val.mean_recall > record.before["val"].mean_recall + 5
 
 
-def test_its_folder_is_a_teacher_with_the_recorded_recall(fitted: tuple[Path, dict[str, Any]], world: Path) -> None:
+def test_its_folder_is_a_teacher_with_the_recorded_recall(fitted: tuple[Path, TeacherFit], world: Path) -> None:
     out, record = fitted
+    assert record.val is not None
     assert load_teacher(str(out)).fingerprint != load_teacher(str(world / "teacher")).fingerprint
-    assert json.loads((out / "training.json").read_text("utf-8")) == record
-    assert evaluate(out, None, "val", "onnx").mean_recall == pytest.approx(record["val"]["mean_recall"])
+    assert json.loads((out / "training.json").read_text("utf-8")) == record.model_dump(mode="json")
+    assert evaluate(out, None, "val", "onnx").mean_recall == pytest.approx(record.val.mean_recall)
 
 
-def test_only_the_last_layers_and_what_follows_have_moved(fitted: tuple[Path, dict[str, Any]], world: Path) -> None:
+def test_only_the_last_layers_and_what_follows_have_moved(fitted: tuple[Path, TeacherFit], world: Path) -> None:
     before, after = (load_file(folder / "model.safetensors") for folder in (world / "teacher", fitted[0]))
     moved = {name for name, weight in after.items() if not torch.equal(weight, before[name])}
     assert {"text_projection.weight", "visual_projection.weight"} <= moved
@@ -66,7 +69,7 @@ def test_no_layer_learns_where_none_is_to(world: Path) -> None:
 
 def test_a_joined_teacher_is_refused(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("conaclip_edge.distill.teacher.finetune.load_teacher", lambda source: object())
-    with pytest.raises(UserError, match="is a teacher that was joined of packaged towers; train it anew"):
+    with pytest.raises(UserError, match="is a teacher that was joined of packaged towers; train it again"):
         fit_teacher(recipe(world), tmp_path / "out")
     assert not list(tmp_path.iterdir())
 

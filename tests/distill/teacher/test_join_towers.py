@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,12 +18,13 @@ from conaclip_edge.errors import UserError
 from conaclip_edge.evaluation.evaluate import evaluate
 from conaclip_edge.models.teacher.joined import JoinedTeacher
 from conaclip_edge.models.teacher.load import load_teacher
+from conaclip_edge.models.teacher.record import TeacherTraining
 from conaclip_edge.teacher_cache.store import teacher_cache
 from tests.helpers import tiny
 
 
 @pytest.fixture(scope="module")
-def joined(world: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[TeacherConfig, Path, dict[str, Any]]:
+def joined(world: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[TeacherConfig, Path, TeacherTraining]:
     """The recipe, the teacher's folder and the record of a short training on a quarter of the drawings."""
     home = tmp_path_factory.mktemp("joined")
     data = tiny.image_folder(home / "data")
@@ -40,16 +40,17 @@ def joined(world: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Teach
         return config, home / "teacher", train_teacher(config, home / "teacher")
 
 
-def test_it_finds_the_pairs_that_it_was_trained_on(joined: tuple[TeacherConfig, Path, dict[str, Any]]) -> None:
+def test_it_finds_the_pairs_that_it_was_trained_on(joined: tuple[TeacherConfig, Path, TeacherTraining]) -> None:
     _, folder, record = joined
     assert evaluate(folder, None, "train", "onnx").recall["t2i"]["1"] > 75
-    assert json.loads((folder / "training.json").read_text("utf-8")) == record
-    for split in ("val", "test"):
-        assert record[split]["n"] == 3
-        assert evaluate(folder, None, split, "onnx").recall == record[split]["recall"]
+    assert json.loads((folder / "training.json").read_text("utf-8")) == record.model_dump(mode="json")
+    for split, found in (("val", record.val), ("test", record.test)):
+        assert found is not None
+        assert found.n == 3
+        assert evaluate(folder, None, split, "onnx").recall == found.recall
 
 
-def test_its_folder_loads_as_a_frozen_teacher(joined: tuple[TeacherConfig, Path, dict[str, Any]]) -> None:
+def test_its_folder_loads_as_a_frozen_teacher(joined: tuple[TeacherConfig, Path, TeacherTraining]) -> None:
     teacher = load_teacher(str(joined[1]))
     assert isinstance(teacher, JoinedTeacher)
     assert (teacher.name, teacher.embed_dim) == ("joined", 384)
@@ -61,7 +62,7 @@ def test_its_folder_loads_as_a_frozen_teacher(joined: tuple[TeacherConfig, Path,
 
 
 def test_the_cache_it_leaves_is_what_it_says_itself(
-    joined: tuple[TeacherConfig, Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    joined: tuple[TeacherConfig, Path, TeacherTraining], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, folder, _ = joined
     pairs, teacher = read_pairs(config.data), load_teacher(str(folder))
@@ -74,7 +75,9 @@ def test_the_cache_it_leaves_is_what_it_says_itself(
     assert np.allclose(cache.texts(np.arange(len(texts))), texts, atol=1e-5)
 
 
-def test_damaged_weights_are_told_in_a_line(joined: tuple[TeacherConfig, Path, dict[str, Any]], tmp_path: Path) -> None:
+def test_damaged_weights_are_told_in_a_line(
+    joined: tuple[TeacherConfig, Path, TeacherTraining], tmp_path: Path
+) -> None:
     folder = tmp_path / "teacher"
     folder.mkdir()
     for path in joined[1].iterdir():

@@ -117,7 +117,7 @@ def test_smoothing_changes_no_float_result():
     torch.testing.assert_close(smoothed.text(ids), towers.text(ids), atol=1e-5, rtol=0)
 
 
-def test_smoothing_halves_the_damage_of_outliers_at_least():
+def test_smoothing_halves_the_error_of_outliers_at_least():
     towers = with_outliers(build_towers(student(), "s"))
     smoothed = smooth(towers, calibration(), 0.5)
     before, after = sensitivity(towers, calibration()), sensitivity(smoothed, calibration())
@@ -132,8 +132,8 @@ def test_values_that_pass_through_unchanged_survive_int8():
         for layer in (block.v, block.o):
             layer.weight.mul_(0.1).add_(2 * torch.eye(len(layer.weight)))
     before, after = (sensitivity(each, calibration()) for each in (towers, smooth(towers, calibration(), 0.5)))
-    places = [f"text.blocks.{number}.{layer}" for number in (0, 1) for layer in ("v", "o")]
-    assert sum(after[place] for place in places) < 0.5 * sum(before[place] for place in places)
+    names = [f"text.blocks.{number}.{layer}" for number in (0, 1) for layer in ("v", "o")]
+    assert sum(after[name] for name in names) < 0.5 * sum(before[name] for name in names)
 
 
 def test_the_rotation_of_values_is_orthogonal_and_has_no_large_entry():
@@ -172,8 +172,8 @@ def test_sensitivity_names_the_layer_with_the_planted_outlier():
     block.norm2.weight[5] = 0
     block.norm2.bias[5] = 0
     block.fc1.weight[:, 5] = 100
-    damage = sensitivity(towers, calibration())
-    assert next(iter(damage)) == "text.blocks.1.fc1"
+    errors = sensitivity(towers, calibration())
+    assert next(iter(errors)) == "text.blocks.1.fc1"
     assert most_sensitive(towers, calibration(), 1) == {"text.blocks.1.fc1"}
     assert most_sensitive(towers, calibration(), 0) == frozenset()
 
@@ -181,11 +181,11 @@ def test_sensitivity_names_the_layer_with_the_planted_outlier():
 def test_sensitivity_covers_each_layer_once_and_restores_it():
     towers = build_towers(student("mobile"), "m")
     before = [value.clone() for value in towers.image.parameters()]
-    damage = sensitivity(towers, calibration())
+    errors = sensitivity(towers, calibration())
     # stem, blocks of 2, 3, 3 and 3 convolutions, head, projection; table, 2 blocks of 6, projection
-    assert len(damage) == 14 + 14
+    assert len(errors) == 14 + 14
     assert all(torch.equal(a, b) for a, b in zip(before, towers.image.parameters(), strict=True))
-    assert list(damage.values()) == sorted(damage.values(), reverse=True)
+    assert list(errors.values()) == sorted(errors.values(), reverse=True)
 
 
 def test_rounding_a_weight_keeps_its_largest_value_and_its_zero_rows():

@@ -51,9 +51,9 @@ KINDS = pytest.mark.parametrize("kind", ["open_clip", "chinese_clip", "clip"])
 @pytest.mark.parametrize(("half", "prefix"), [(False, False), (True, True)], ids=["plain", "half-prefixed"])
 def test_the_teacher_says_what_the_checkpoint_says(kind: str, half: bool, prefix: bool, tmp_path: Path) -> None:
     original = write_folder(tmp_path / "theirs", kind, half, f"{kind}." if prefix else "")
-    record = convert(tmp_path / "theirs", tmp_path / "ours")
+    report = convert(tmp_path / "theirs", tmp_path / "ours")
     teacher: Any = load_teacher("ours")
-    assert (record["embed_dim"], record["model_type"]) == (DIM, kind)
+    assert (report.embed_dim, report.model_type) == (DIM, kind)
     texts = [*CAPTIONS[:4], "日本の猫"]
     ids = [teacher.tokenizer(text)["input_ids"] for text in texts]
     assert max(map(len, ids)) <= CONTEXT
@@ -85,8 +85,8 @@ def test_ids_of_openai_s_vocabulary_are_openai_s(tmp_path: Path) -> None:
 
 def test_bert_s_pooler_is_said_to_be_unused(tmp_path: Path) -> None:
     write_folder(tmp_path / "theirs", "chinese_clip")
-    record = convert(tmp_path / "theirs", tmp_path / "ours")
-    assert record["unused"] == ["bert.pooler.dense.bias", "bert.pooler.dense.weight"]
+    report = convert(tmp_path / "theirs", tmp_path / "ours")
+    assert report.unused == ("bert.pooler.dense.bias", "bert.pooler.dense.weight")
     assert {path.suffix for path in Path("ours").iterdir()} == {".json", ".safetensors", ".txt"}
 
 
@@ -121,7 +121,7 @@ def test_a_checkpoint_of_kind_clip_may_lack_the_scale_and_hold_positions(tmp_pat
     write_folder(tmp_path / "theirs", "clip")
     positions = {"text_encoder.embeddings.position_ids": torch.arange(CONTEXT + 1)[None]}
     change_weights(tmp_path / "theirs", lambda state: without("logit_scale")(state) | positions)
-    assert convert(tmp_path / "theirs", tmp_path / "ours")["unused"] == list(positions)
+    assert convert(tmp_path / "theirs", tmp_path / "ours").unused == tuple(positions)
 
 
 @KINDS

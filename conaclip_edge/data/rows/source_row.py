@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from conaclip_edge.errors import UserError
 
-CAPTION_COLUMNS = ("captions", "caption", "text")
+class BadRow(Exception):
+    """A row that cannot be used: it is counted as a broken picture. The message says why."""
 
 
 class Row(NamedTuple):
@@ -51,24 +51,16 @@ def bad_row(name: str, problem: str, split: str) -> Row:
     return Row("", name, [], split, problem=problem)
 
 
-def captions_in(row: Mapping[str, Any], where: str) -> list[str]:
-    """Return the captions in the first of the columns `captions`, `caption`, `text` that has any.
-
-    Args:
-        row: column names and values; a caption column holds a text, a list of texts or nothing.
-        where: names the row in the UserError for any other value.
-    """
-    for column in CAPTION_COLUMNS:
-        value = row.get(column)
-        texts = [value] if isinstance(value, str) else value or []
-        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-            raise UserError(f"{where}: '{column}' must be a text or a list of texts, not {str(value)[:80]!r}.")
-        if captions := clean(texts):
-            return captions
-    return []
-
-
 def clean(texts: Iterable[str]) -> list[str]:
     """Strip captions and drop empty ones; a broken surrogate, which UTF-8 cannot hold, becomes U+FFFD."""
     whole = (text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").strip() for text in texts)
     return [text for text in whole if text]
+
+
+def utf8(data: bytes) -> str:
+    """Decode text; anything but UTF-8 is a BadRow that shows the first wrong byte."""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        byte = data[error.start]
+        raise BadRow(f"is not UTF-8 (byte 0x{byte:02x} at {error.start}). Save it as UTF-8") from error
