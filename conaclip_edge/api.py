@@ -69,7 +69,7 @@ def distill_student(
     from conaclip_edge.config.load import distill_recipe
     from conaclip_edge.system.latest_run import point_latest
 
-    config = distill_recipe(_path(recipe), list(settings))
+    config = distill_recipe(_path(recipe), list(settings), check=True)
     from conaclip_edge.distill.trainer import distill
 
     folder = _path(out) or Path("runs") / config.name
@@ -100,7 +100,7 @@ def train_teacher(
     """
     from conaclip_edge.config.load import teacher_recipe
 
-    config = teacher_recipe(_path(recipe), list(settings))
+    config = teacher_recipe(_path(recipe), list(settings), check=True)
     folder = _path(out) or Path("runs") / config.name
     if config.base:
         from conaclip_edge.distill.teacher.finetune import fit_teacher

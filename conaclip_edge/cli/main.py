@@ -14,6 +14,7 @@ from conaclip_edge.cli.bundle import add_bundle_commands
 from conaclip_edge.cli.measure import add_measuring_commands
 from conaclip_edge.cli.output import JsonOption, results
 from conaclip_edge.cli.search import add_search_commands
+from conaclip_edge.cli.setup import add_setup_commands
 from conaclip_edge.cli.train import add_training_commands
 from conaclip_edge.errors import ConaclipError, Interrupted
 from conaclip_edge.system.extras import extras_needed, require_extra
@@ -111,6 +112,7 @@ add_training_commands(app)
 add_bundle_commands(app)
 add_measuring_commands(app)
 add_search_commands(app)
+add_setup_commands(app)
 
 if __name__ == "__main__":
     main()

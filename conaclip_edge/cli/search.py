@@ -24,7 +24,7 @@ def index(
     pictures: Annotated[Path, typer.Argument(help="Folder of pictures, with the folders in it.")],
     out: Annotated[Path | None, typer.Option(help="Index; default: index/ beside the bundle.")] = None,
     target: Annotated[str | None, typer.Option(help="onnx, executorch or coreml; default onnx.")] = None,
-    vectors: Annotated[str | None, typer.Option(help="f32, f16 or i8: the graph's storage; default i8.")] = None,
+    vectors: Annotated[str | None, typer.Option(help="f32, f16 or i8: storage in the HNSW graph; default i8.")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Go on while pictures come and go, until Ctrl-C.")] = False,
     as_json: JsonOption = False,
 ) -> None:

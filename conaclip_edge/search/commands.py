@@ -28,7 +28,7 @@ def index_pictures(
         pictures: their folder.
         out: folder of the index; None takes `default_index`.
         target: of the bundle; None takes the index's, onnx for a new one.
-        vectors: how the graph stores them: f32, f16 or i8; None takes the index's, i8 for a new one.
+        vectors: how the HNSW graph stores them: f32, f16 or i8; None takes the index's, i8 for a new one.
         watch: go on while pictures come and go, until Ctrl-C.
 
     Returns:

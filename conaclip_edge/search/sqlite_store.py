@@ -1,4 +1,4 @@
-"""The index's truth in SQLite: which pictures, their vectors, and which graph file belongs to them.
+"""The index's truth in SQLite: which pictures, their vectors, and which HNSW graph belongs to them.
 
 A batch is one transaction of a write-ahead log, so a killed run loses the batch that it was at and nothing else.
 A key is never used twice and its vector never changes: a picture whose bytes change gets a new key.
@@ -17,7 +17,7 @@ import numpy as np
 
 from conaclip_edge.errors import UserError
 from conaclip_edge.search.sqlite_checks import FILE as FILE
-from conaclip_edge.search.sqlite_checks import check_meta, inside, told
+from conaclip_edge.search.sqlite_checks import check_meta, inside, sqlite_errors
 
 SCHEMA = "conaclip-edge/index/1"
 LOCK = "writer.lock"
@@ -45,7 +45,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Entry:
-    """What a batch has to say of one file: a new vector, the stamps alone of an unchanged one, or why it is broken.
+    """What a batch records of one file: a new vector, the stamps alone of an unchanged one, or why it is broken.
 
     Attributes:
         path: relative to the picture folder.
@@ -67,7 +67,7 @@ class Sidecar:
     def __init__(self, folder: Path, connection: sqlite3.Connection):
         self.folder = folder
         self._connection = connection
-        with told(folder):
+        with sqlite_errors(folder):
             self._width = 4 * int(self.meta().get("dim", 0))  # bytes of a vector
 
     def close(self) -> None:
@@ -76,7 +76,7 @@ class Sidecar:
 
     def meta(self) -> dict[str, str]:
         """Return what is recorded of the whole index."""
-        with told(self.folder):
+        with sqlite_errors(self.folder):
             return dict(self._rows("SELECT name, value FROM meta"))
 
     def set_meta(self, **values: str | int) -> None:
@@ -95,19 +95,19 @@ class Sidecar:
         """Return every file that is known, broken ones included, by its relative path."""
         rows = self._rows("SELECT path, key, mtime_ns, size FROM pictures")
         rows += self._rows("SELECT path, NULL, mtime_ns, size FROM broken")
-        with told(self.folder):
+        with sqlite_errors(self.folder):
             return {os.fsdecode(path): Seen(key, mtime, size) for path, key, mtime, size in rows}
 
     def broken(self) -> dict[str, str]:
         """Return the broken files, by relative path in order, with the reason of each."""
         rows = self._rows("SELECT path, reason FROM broken ORDER BY 1")
-        with told(self.folder):
+        with sqlite_errors(self.folder):
             return {os.fsdecode(path): str(reason) for path, reason in rows}
 
     def path(self, key: int) -> str | None:
         """Return the relative path of a picture, None if there is none of that key."""
         rows = self._rows("SELECT path FROM pictures WHERE key = ?", (key,))
-        with told(self.folder):
+        with sqlite_errors(self.folder):
             return inside(rows[0][0]) if rows else None
 
     def vector_of(self, sha256: bytes) -> np.ndarray | None:
@@ -118,7 +118,7 @@ class Sidecar:
     def sha256_of(self, key: int) -> bytes:
         """Return the hash of a picture's bytes when it was indexed."""
         rows = self._rows("SELECT sha256 FROM pictures WHERE key = ?", (key,))
-        with told(self.folder):
+        with sqlite_errors(self.folder):
             return bytes(rows[0][0])
 
     def pictures(self, keys: Sequence[int]) -> list[tuple[int, str, np.ndarray]]:
@@ -128,7 +128,7 @@ class Sidecar:
             some = keys[start : start + _MANY]
             query = "SELECT key, path, vector FROM pictures JOIN vectors USING (key) WHERE key IN ({}) ORDER BY key"
             rows = self._rows(query.format(",".join("?" * len(some))), some)
-            with told(self.folder):
+            with sqlite_errors(self.folder):
                 found += [(int(key), inside(path), self._vector(vector)) for key, path, vector in rows]
         return found
 
@@ -137,7 +137,7 @@ class Sidecar:
         rows = self._rows("SELECT key, vector FROM vectors WHERE key > ? ORDER BY key LIMIT ?", (after, limit))
         if not rows:
             return np.empty(0, np.int64), np.empty((0, 0), np.float32)
-        with told(self.folder):
+        with sqlite_errors(self.folder):
             keys = np.asarray([key for key, _ in rows], dtype=np.int64)
             vectors = np.frombuffer(b"".join(vector for _, vector in rows), "<f4")
             return keys, vectors.reshape(len(keys), self._width // 4)
@@ -148,7 +148,7 @@ class Sidecar:
 
     def newest(self) -> int:
         """Return the largest key, 0 if there is none."""
-        with told(self.folder):
+        with sqlite_errors(self.folder):
             return int(self._rows("SELECT coalesce(max(key), 0) FROM pictures")[0][0])
 
     def write(self, batch: Iterable[Entry]) -> None:
@@ -178,16 +178,16 @@ class Sidecar:
                 _forget(cursor, os.fsencode(path))
 
     def _vector(self, blob: bytes) -> np.ndarray:
-        with told(self.folder):
+        with sqlite_errors(self.folder):
             return np.frombuffer(blob, "<f4", count=self._width // 4)
 
     def _rows(self, query: str, values: Sequence[object] = ()) -> list[tuple]:  # type: ignore[type-arg]  # as SQL says
-        with told(self.folder):
+        with sqlite_errors(self.folder):
             return self._connection.execute(query, tuple(values)).fetchall()
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Cursor]:
-        with told(self.folder):
+        with sqlite_errors(self.folder):
             cursor = self._connection.cursor()
             cursor.execute("BEGIN IMMEDIATE")
             try:
@@ -213,7 +213,7 @@ def open_sidecar(folder: Path) -> Sidecar:
     if not (folder / FILE).is_file():
         raise UserError(f"no index at {folder}: it has no {FILE}. Make one: conaclip-edge index BUNDLE PICTURES")
     connection = _connect(folder)
-    with told(folder):
+    with sqlite_errors(folder):
         if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchall():
             raise UserError(f"{folder / FILE} holds no index. Remove {folder} and index the pictures again.")
     sidecar = Sidecar(folder, connection)
@@ -230,7 +230,7 @@ def open_sidecar(folder: Path) -> Sidecar:
 def make_sidecar(folder: Path, **meta: str | int) -> Sidecar:
     """Make the sidecar of a new, empty index; one transaction, so there is a whole one or none."""
     connection = _connect(folder)
-    with told(folder):
+    with sqlite_errors(folder):
         connection.executescript(f"BEGIN IMMEDIATE; {_TABLES}")
         rows = [(name, str(value)) for name, value in {"schema": SCHEMA, **meta}.items()]
         connection.executemany("INSERT INTO meta VALUES (?, ?)", rows)
@@ -243,7 +243,7 @@ def unmade(folder: Path) -> bool:
     if not (folder / FILE).exists():
         return True
     connection = _connect(folder)
-    with told(folder):
+    with sqlite_errors(folder):
         empty = not connection.execute("SELECT 1 FROM sqlite_master").fetchall()
     connection.close()
     return empty
@@ -256,7 +256,7 @@ def only_writer(folder: Path) -> Iterator[None]:
     Raises:
         UserError: another process writes to it.
     """
-    with told(folder):
+    with sqlite_errors(folder):
         lock = sqlite3.connect(folder / LOCK, timeout=0, isolation_level=None)
     try:
         lock.execute("BEGIN IMMEDIATE")
@@ -274,7 +274,7 @@ def only_writer(folder: Path) -> Iterator[None]:
 
 
 def _connect(folder: Path) -> sqlite3.Connection:
-    with told(folder):
+    with sqlite_errors(folder):
         # sqlite3 is built to be shared by threads; a page and its workers use one connection
         connection = sqlite3.connect(folder / FILE, timeout=30, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA journal_mode = WAL")

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +19,12 @@ from conaclip_edge.search.hnsw_graph import (
     DEFAULT,
     check_precision,
     damage,
-    empty_graph,
+    empty_hnsw,
     extend,
-    open_graph,
-    save_graph,
+    open_hnsw,
+    save_hnsw,
 )
-from conaclip_edge.search.index import graph_file, written
+from conaclip_edge.search.index import hnsw_file, written_file
 from conaclip_edge.search.picture_folder import PictureFile, Walk, check_folder, pixels, read, walk
 from conaclip_edge.search.query import check_space
 from conaclip_edge.search.report import BrokenPicture, IndexReport
@@ -41,17 +42,30 @@ from conaclip_edge.search.sqlite_store import (
 from conaclip_edge.system.files import not_written
 from conaclip_edge.system.progress import track
 
-BATCH = 64  # pictures a transaction: what a crash can lose
-WAITING = 256  # pictures, and 1 in 200 of the graph's, may wait for the graph; until then they are compared one by one
-_PART = 10_000  # vectors that are brought from the sidecar to the graph at a time
+BATCH = 64  # pictures per transaction: what a crash can lose
+WAITING = 256  # pictures, and 1 in 200 of the HNSW graph's, may wait for it; until then they are compared one by one
+_CHUNK = 10_000  # vectors that are brought from the sidecar to the HNSW graph at a time
 
 
+@dataclass(frozen=True)
 class Writer:
-    """An index opened for writing, with the image tower. Make it by `open_writer`."""
+    """An index opened for writing, with the image tower. Make it by `open_writer`.
 
-    def __init__(self, sidecar: Sidecar, pictures: Path, encode: Callable[[bytes], np.ndarray], workers: int):
-        self.sidecar, self.pictures = sidecar, pictures
-        self._encode, self._workers = encode, workers
+    Attributes:
+        sidecar: of the index.
+        pictures: folder of the pictures, absolute.
+        encode: encoded picture -> vector float32 [d].
+        workers: pictures that are encoded side by side.
+        batch: pictures per transaction.
+        waiting: pictures that may wait for the HNSW graph.
+    """
+
+    sidecar: Sidecar
+    pictures: Path
+    encode: Callable[[bytes], np.ndarray]
+    workers: int
+    batch: int = BATCH
+    waiting: int = WAITING
 
     def update(self) -> IndexReport:
         """Bring the index up to date.
@@ -61,15 +75,15 @@ class Writer:
         """
         began = time.monotonic()
         seen = self.sidecar.files()
-        there = walk(self.pictures)
-        if not there.files:
+        listed = walk(self.pictures)
+        if not listed.files:
             kept = f" The index keeps the {len(self.sidecar)} pictures that it has." if seen else ""
             raise UserError(f"no picture in {self.pictures} or the folders in it.{kept} Give a folder with pictures.")
-        todo = [file for file in there.files if _changed(file, seen.get(file.path))]
+        todo = [file for file in listed.files if _changed(file, seen.get(file.path))]
         encoded = reused = 0
         gone: set[str] = set()
-        batches = [todo[start : start + BATCH] for start in range(0, len(todo), BATCH)]
-        with ThreadPoolExecutor(self._workers) as pool:
+        batches = [todo[start : start + self.batch] for start in range(0, len(todo), self.batch)]
+        with ThreadPoolExecutor(self.workers) as pool:
             for batch in track(batches, f"indexing {len(todo)} pictures in batches"):
                 results = list(pool.map(lambda file: self._entry(file, seen.get(file.path)), batch))
                 self.sidecar.write(entry for entry, _ in results if entry)
@@ -77,10 +91,10 @@ class Writer:
                 reused += sum(1 for entry, fresh in results if entry and not fresh and not entry.reason)
                 gone |= {file.path for file, (entry, _) in zip(batch, results, strict=True) if entry is None}
         self._require_folder()
-        dropped = _removed(seen, there, gone)
+        dropped = _removed(seen, listed, gone)
         self.sidecar.drop(dropped)
         self.fold()
-        broken = {**self.sidecar.broken(), **there.unreadable}
+        broken = {**self.sidecar.broken(), **listed.unreadable}
         return IndexReport(
             index=str(self.sidecar.folder),
             pictures=len(self.sidecar),
@@ -92,27 +106,27 @@ class Writer:
         )
 
     def fold(self) -> None:
-        """Take waiting pictures into the graph if they are many; build it anew if it is damaged or much was removed."""
+        """Take waiting pictures into the HNSW graph if they are many; build a new one after damage or many removals."""
         meta, folder = self.sidecar.meta(), self.sidecar.folder
         generation, nodes, last = (int(meta[name]) for name in ("generation", "graph_nodes", "graph_last"))
-        file, precision = graph_file(folder, generation), meta["vectors"]
+        file, precision = hnsw_file(folder, generation), meta["vectors"]
         kept = self.sidecar.count_up_to(last)
-        usable = nodes > 0 and meta["graph_vectors"] == precision and file.is_file() and not damage(file, written(meta))
-        anew = nodes > 0 and (not usable or nodes - kept > nodes // 10)
-        if not anew and len(self.sidecar) - kept <= max(WAITING, nodes // 200):
+        sound = meta["graph_vectors"] == precision and file.is_file() and not damage(file, written_file(meta))
+        rebuild = nodes > 0 and (not sound or nodes - kept > nodes // 10)
+        if not rebuild and len(self.sidecar) - kept <= max(self.waiting, nodes // 200):
             return
-        if anew or not nodes:
-            last, graph = 0, empty_graph(int(meta["dim"]), precision)
+        if rebuild or not nodes:
+            last, hnsw = 0, empty_hnsw(int(meta["dim"]), precision)
         else:
-            graph = open_graph(file, written(meta), view=False)
-        extend(graph, precision, self._parts(last))
-        new = graph_file(folder, generation + 1)
-        saved = save_graph(graph, new)
+            hnsw = open_hnsw(file, written_file(meta), view=False)
+        extend(hnsw, precision, self._chunks(last))
+        new = hnsw_file(folder, generation + 1)
+        saved = save_hnsw(hnsw, new)
         self.sidecar.set_meta(
             generation=generation + 1,
             graph_size=saved.size,
             graph_sha256=saved.sha256,
-            graph_nodes=len(graph),
+            graph_nodes=len(hnsw),
             graph_last=self.sidecar.newest(),
             graph_vectors=precision,
         )
@@ -129,16 +143,16 @@ class Writer:
                 "are kept. Bring it back and run the same command again."
             )
 
-    def _parts(self, last: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def _chunks(self, last: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         while True:
-            keys, vectors = self.sidecar.vectors(last, _PART)
+            keys, vectors = self.sidecar.vectors(last, _CHUNK)
             if not len(keys):
                 return
             yield keys, vectors
             last = int(keys[-1])
 
     def _entry(self, file: PictureFile, seen: Seen | None) -> tuple[Entry | None, bool]:
-        """Return what the sidecar shall say of a file, None if it vanished, and whether the tower had to run."""
+        """Return what to record of a file, None if it vanished, and whether the tower had to run."""
         stamps = (file.path, file.mtime_ns, file.size)
         try:
             data, sha256 = read(self.pictures / file.path)
@@ -153,14 +167,20 @@ class Writer:
         if known is not None:
             return Entry(*stamps, sha256, known), False
         try:
-            return Entry(*stamps, sha256, self._encode(data)), True
+            return Entry(*stamps, sha256, self.encode(data)), True
         except BadPicture as error:
             return Entry(*stamps, reason=str(error)), False
 
 
 @contextmanager
 def open_writer(
-    bundle: Path, pictures: Path, out: Path, target: str | None = None, vectors: str | None = None
+    bundle: Path,
+    pictures: Path,
+    out: Path,
+    target: str | None = None,
+    vectors: str | None = None,
+    batch: int = BATCH,
+    waiting: int = WAITING,
 ) -> Iterator[Writer]:
     """Open an index for writing, or make it.
 
@@ -169,7 +189,9 @@ def open_writer(
         pictures: the folder.
         out: folder of the index.
         target: of the bundle; None takes the index's, onnx for a new one.
-        vectors: how the graph stores them; None takes the index's, i8 for a new one.
+        vectors: how the HNSW graph stores them; None takes the index's, i8 for a new one.
+        batch: pictures per transaction.
+        waiting: pictures that may wait for the HNSW graph.
 
     Raises:
         UserError: another writer, no bundle, one of another embedding space, or an index of another folder.
@@ -192,7 +214,7 @@ def open_writer(
             raise UserError(f"index {out} was encoded by {meta['target']}, not by {target}. Choose another --out.")
         target = target or meta.get("target", "onnx")
         cores = os.cpu_count() or 1
-        # onnxruntime runs beside itself; the other runtimes have one pool of threads a process
+        # onnxruntime runs beside itself; the other runtimes have one pool of threads per process
         towers = open_bundle(bundle, target, threads=1 if target == "onnx" else cores)
         if sidecar is None:
             sidecar = make_sidecar(
@@ -216,7 +238,7 @@ def open_writer(
             if meta["bundle"] != str(bundle.resolve()):
                 sidecar.set_meta(bundle=str(bundle.resolve()))
 
-        # one picture a call: the vector of a picture depends on nothing but the picture
+        # one picture per call: the vector of a picture depends on nothing but the picture
         def encode(data: bytes) -> np.ndarray:
             vector: np.ndarray = towers.embed_pixels(pixels(data, towers.image_size))[0]
             if not np.isfinite(vector).all():
@@ -224,7 +246,7 @@ def open_writer(
             return vector
 
         try:
-            yield Writer(sidecar, pictures, encode, cores if target == "onnx" else 1)
+            yield Writer(sidecar, pictures, encode, cores if target == "onnx" else 1, batch, waiting)
         finally:
             sidecar.close()
 
@@ -249,8 +271,8 @@ def _changed(file: PictureFile, seen: Seen | None) -> bool:
     return seen is None or (file.mtime_ns, file.size) != (seen.mtime_ns, seen.size)
 
 
-def _removed(seen: dict[str, Seen], there: Walk, gone: set[str]) -> list[str]:
+def _removed(seen: dict[str, Seen], listed: Walk, gone: set[str]) -> list[str]:
     """List what is not in the folder any more; of folders that could not be looked into nothing is known."""
-    present = {file.path for file in there.files} - gone
-    hidden = tuple(there.unreadable)
+    present = {file.path for file in listed.files} - gone
+    hidden = tuple(listed.unreadable)
     return sorted(path for path in seen if path not in present and not path.startswith(hidden))

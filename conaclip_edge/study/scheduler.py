@@ -5,17 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from conaclip_edge.config.distill import DistillConfig
 from conaclip_edge.config.study import StudyConfig
 from conaclip_edge.distill.training_data import TrainingData
-from conaclip_edge.study.one_run import do_run, kept_run, ranks_of, run_key
+from conaclip_edge.study.one_run import RunOutcome, do_run, kept_run, run_key
 from conaclip_edge.system.files import sha256_text
 from conaclip_edge.system.processes import Runner
 from conaclip_edge.system.progress import say
 
-RunOutcomes = dict[str, list[dict[str, Any]]]  # name -> the outcomes of its runs, one per seed
+RunOutcomes = dict[str, list[RunOutcome]]  # name -> the outcomes of its runs, one per seed
 
 
 class StudyRuns:
@@ -44,7 +43,7 @@ class StudyRuns:
             splits: that the students are ranked on.
             kind: begins the names of the files; runs of another kind are never taken for these.
         """
-        outcomes: dict[tuple[str, int], dict[str, Any]] = {}
+        outcomes: dict[tuple[str, int], RunOutcome] = {}
         missing = {}
         for name, recipe in recipes.items():
             for seed in range(self.config.seeds):
@@ -63,16 +62,16 @@ class StudyRuns:
             self._report(f"{name} seed {seed}", outcome, splits[-1])
         return {name: [outcomes[name, seed] for seed in range(self.config.seeds)] for name in recipes}
 
-    def _count(self, outcome: dict[str, Any]) -> None:
+    def _count(self, outcome: RunOutcome) -> None:
         self.finished += 1
-        self.seconds += outcome["seconds"]
+        self.seconds += outcome.seconds
 
-    def _report(self, run: str, outcome: dict[str, Any], split: str) -> None:
+    def _report(self, run: str, outcome: RunOutcome, split: str) -> None:
         pace = (time.monotonic() - self.started) / self.done_now
         left = max(0, self.planned - self.finished) * pace / 60
-        recall = ranks_of(outcome, split).mean_recall()
+        recall = outcome.ranks(split).mean_recall()
         done = f"study {self.finished}/{self.planned}: {run}: {recall:.1f} on {split}"
-        say(f"{done}, {outcome['seconds']:.0f} s, at most {left:.0f} min left")
+        say(f"{done}, {outcome.seconds:.0f} s, at most {left:.0f} min left")
 
 
 def file_name(kind: str, name: str) -> str:

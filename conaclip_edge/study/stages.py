@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from conaclip_edge.config.distill import DistillConfig
 from conaclip_edge.config.graph import GraphConfig
@@ -11,6 +11,7 @@ from conaclip_edge.config.model import StudentConfig
 from conaclip_edge.config.study import StudyConfig
 from conaclip_edge.distill.graph import expand
 from conaclip_edge.study.cells import BASELINE, graph_of
+from conaclip_edge.study.one_run import RunOutcome
 from conaclip_edge.study.report import GraphOnTest, GraphStatistics, PathStep, StudentSize, SweepStep
 from conaclip_edge.study.scheduler import RunOutcomes
 from conaclip_edge.study.statistics import graph_statistics
@@ -31,7 +32,7 @@ class Stages:
 
     def __init__(self, config: StudyConfig, runs: Runs):
         self.config, self.runs = config, runs
-        self.baseline: list[dict[str, Any]] = []  # outcomes of its runs
+        self.baseline: list[RunOutcome] = []  # outcomes of its runs
 
     def table(self, cells: Iterable[str]) -> tuple[GraphStatistics, dict[str, GraphStatistics]]:
         """Train the baseline, and it with each cell; returns the baseline's statistics and the cells'."""
@@ -111,9 +112,9 @@ class Stages:
         outcomes = self.runs.train(
             {f"size {name}": recipe.model_copy(update={"student": student}) for name, student in students.items()}
         )
-        own = StudentSize(name="recipe", parameters=self.baseline[0]["parameters"], row=final)
+        own = StudentSize(name="recipe", parameters=self.baseline[0].parameters, row=final)
         others = [
-            StudentSize(name=name, parameters=runs[0]["parameters"], row=self._on_val(runs))
+            StudentSize(name=name, parameters=runs[0].parameters, row=self._on_val(runs))
             for name, runs in zip(students, outcomes.values(), strict=True)
         ]
         return (own, *others)
@@ -124,7 +125,7 @@ class Stages:
         graphs = {"baseline": graph_of(()), "final": graph_of(kept), **presets}
         outcomes = self.runs.train(self._recipes(graphs), ("val", "test"), "test")
 
-        def on(split: str, runs: list[dict[str, Any]]) -> GraphStatistics:
+        def on(split: str, runs: list[RunOutcome]) -> GraphStatistics:
             return graph_statistics(runs, outcomes["baseline"], split, self.config.bootstrap)
 
         return {name: GraphOnTest(val=on("val", runs), test=on("test", runs)) for name, runs in outcomes.items()}
@@ -140,5 +141,5 @@ class Stages:
     def _recipes(self, graphs: Mapping[str, GraphConfig]) -> dict[str, DistillConfig]:
         return {name: self.recipe(graph) for name, graph in graphs.items()}
 
-    def _on_val(self, runs: list[dict[str, Any]]) -> GraphStatistics:
+    def _on_val(self, runs: list[RunOutcome]) -> GraphStatistics:
         return graph_statistics(runs, self.baseline, "val", self.config.bootstrap)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from conaclip_edge.evaluation.paired_bootstrap import paired_bootstrap
 from conaclip_edge.evaluation.recall import mean_recall
-from conaclip_edge.study.one_run import ranks_of
+from conaclip_edge.study.one_run import RunOutcome
 from conaclip_edge.study.report import GraphStatistics
 
 
@@ -20,7 +19,7 @@ def candidates(cells: Mapping[str, GraphStatistics]) -> list[str]:
 
 
 def graph_statistics(
-    runs: Sequence[dict[str, Any]], baseline: Sequence[dict[str, Any]], split: str, samples: int
+    runs: Sequence[RunOutcome], baseline: Sequence[RunOutcome], split: str, samples: int
 ) -> GraphStatistics:
     """Compute recall over the seeds of a graph, and its difference to the baseline on the same queries.
 
@@ -30,11 +29,11 @@ def graph_statistics(
         split: that recall is of.
         samples: of the bootstrap.
     """
-    ranks = [ranks_of(run, split) for run in runs]
+    ranks = [run.ranks(split) for run in runs]
     recalls = [one.recall() for one in ranks]
     means = tuple(mean_recall(recall) for recall in recalls)
     mean, spread = mean_and_spread(means)
-    difference, interval = paired_bootstrap(ranks, [ranks_of(run, split) for run in baseline], samples)
+    difference, interval = paired_bootstrap(ranks, [run.ranks(split) for run in baseline], samples)
     return GraphStatistics(
         mean=mean,
         spread=spread,
@@ -42,7 +41,7 @@ def graph_statistics(
         mean_recall=means,
         difference=difference,
         interval_95=interval,
-        seconds=tuple(run["seconds"] for run in runs),
+        seconds=tuple(run.seconds for run in runs),
     )
 
 

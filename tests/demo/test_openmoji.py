@@ -15,7 +15,8 @@ from conaclip_edge.config.data import DataConfig
 from conaclip_edge.data.pairs import Pairs
 from conaclip_edge.data.preprocess import decode
 from conaclip_edge.demo import openmoji
-from conaclip_edge.demo.openmoji import FAMILY_COSINE, emoji_captions, families, read, unnamed_keys
+from conaclip_edge.demo.near_twins import FAMILY_COSINE, LEFT_OUT, families, split_families
+from conaclip_edge.demo.openmoji import emoji_captions, read, unnamed_keys
 from conaclip_edge.errors import UserError
 from conaclip_edge.models.teacher import packaged_towers as pretrained
 
@@ -97,18 +98,18 @@ def test_families_equal_those_of_an_exhaustive_search(seed: int) -> None:
 def test_splits_take_whole_families_and_their_share(seed: int) -> None:
     groups = np.random.default_rng(seed).zipf(1.6, 500) % 200
     shares = DataConfig(format="openmoji", val_fraction=0.1, test_fraction=0.2)
-    splits = np.array(openmoji._split(groups, shares))
+    splits = np.array(split_families(groups, shares))
     for group in set(groups.tolist()):
         assert len(set(splits[groups == group].tolist())) == 1
     counts = {name: int(np.sum(splits == name)) for name in ("train", "val", "test")}
     assert counts["test"] == 100
     assert counts["val"] == 50
     assert sum(counts.values()) == 500
-    assert np.array_equal(splits, openmoji._split(groups, shares))
+    assert np.array_equal(splits, split_families(groups, shares))
 
 
 def test_no_share_is_an_empty_split() -> None:
-    assert set(openmoji._split(np.arange(10), DataConfig(format="openmoji", val_fraction=0, test_fraction=0))) == {
+    assert set(split_families(np.arange(10), DataConfig(format="openmoji", val_fraction=0, test_fraction=0))) == {
         "train"
     }
 
@@ -119,7 +120,7 @@ def test_folds_share_no_test_picture_and_cut_no_group(seed: int) -> None:
     times_tested = np.zeros(500, dtype=int)
     for fold in range(5):
         splits = np.array(
-            openmoji._split(groups, DataConfig(format="openmoji", val_fraction=0.1, test_fraction=0.2, fold=fold))
+            split_families(groups, DataConfig(format="openmoji", val_fraction=0.1, test_fraction=0.2, fold=fold))
         )
         assert all(len(set(splits[groups == group])) == 1 for group in set(groups.tolist()))
         assert np.sum(splits == "val") == 50
@@ -131,7 +132,7 @@ def test_folds_share_no_test_picture_and_cut_no_group(seed: int) -> None:
 
 def test_a_fold_for_which_no_picture_is_left_is_told() -> None:
     with pytest.raises(UserError, match=r"data\.fold = 3: folds 0 to 1 have had every picture in test"):
-        openmoji._split(np.arange(10), DataConfig(format="openmoji", test_fraction=0.5, fold=3))
+        split_families(np.arange(10), DataConfig(format="openmoji", test_fraction=0.5, fold=3))
 
 
 class Shapes:
@@ -198,8 +199,8 @@ def test_no_near_twin_crosses_a_family_split(tmp_path: Path, unnamed: bool) -> N
     assert all(pairs.captions[row] for row in held_out)
     if unnamed:
         # twins of held-out pictures that nobody named are in no split, and all other unnamed ones are in train
-        apart = [row for row, split in enumerate(pairs.splits) if split == openmoji.LEFT_OUT]
-        assert set(pairs.splits) == {"train", "val", "test", openmoji.LEFT_OUT}
+        apart = [row for row, split in enumerate(pairs.splits) if split == LEFT_OUT]
+        assert set(pairs.splits) == {"train", "val", "test", LEFT_OUT}
         assert apart
         assert not any(pairs.captions[row] for row in apart)
         assert (

@@ -18,7 +18,7 @@ from conaclip_edge.distill.graph import PRESETS, expand
 from conaclip_edge.distill.supervisions import SUPERVISIONS
 from conaclip_edge.errors import Interrupted, UserError
 from conaclip_edge.study.cells import all_cells, graph_of
-from conaclip_edge.study.one_run import kept_run
+from conaclip_edge.study.one_run import RunOutcome, SplitRanks, kept_run
 from conaclip_edge.study.page import render_study, write_study
 from conaclip_edge.study.report import GraphStatistics, RunCounts, SplitSize, StudyReport
 from conaclip_edge.study.scheduler import file_name
@@ -45,9 +45,12 @@ def always_better(jobs: int) -> Iterator[Any]:
         for key, arguments in tasks.items():
             outcome, recipe = function(*arguments), arguments[0]
             rank = 100 if recipe.graph.terms == PRESETS["infonce"] else 1
-            for ranks in outcome["splits"].values():
-                ranks |= {way: [rank] * len(ranks[way]) for way in ("t2i", "i2t")}
-            write_json(arguments[-1], outcome)
+            splits = {
+                split: ranks.model_copy(update={way: (rank,) * len(getattr(ranks, way)) for way in ("t2i", "i2t")})
+                for split, ranks in outcome.splits.items()
+            }
+            outcome = outcome.model_copy(update={"splits": splits})
+            write_json(arguments[-1], outcome.model_dump(mode="json"))
             yield key, outcome
 
     yield run
@@ -78,11 +81,11 @@ def statistics(mean: float, low: float = 0.0, high: float = 0.0) -> GraphStatist
     )
 
 
-def outcome(mean: float) -> dict[str, Any]:
+def outcome(mean: float) -> RunOutcome:
     """The outcome of a run that finds so many percent of 1,000 pictures, at every k."""
     ranks = [1 if number < 10 * mean else 100 for number in range(1000)]
-    ranked = {"t2i": ranks, "i2t": ranks, "caption_to_image": list(range(1000))}
-    return {"seconds": 1.0, "parameters": 1, "splits": {"val": ranked}}
+    ranked = SplitRanks(t2i=tuple(ranks), i2t=tuple(ranks), caption_to_image=tuple(range(1000)))
+    return RunOutcome(key={"recipe": 1}, seconds=1.0, parameters=1, splits={"val": ranked})
 
 
 def test_the_cells_are_every_meaningful_combination_and_no_other() -> None:
@@ -125,7 +128,7 @@ def test_a_cell_stays_on_the_path_only_if_the_mean_rises(settings: Any) -> None:
     means = {"": 1.0, "a": 3.0, "a b": 2.9, "a c": 4.0}
 
     class Means:
-        def train(self, recipes: Mapping[str, DistillConfig], *_: Any) -> dict[str, list[dict[str, Any]]]:
+        def train(self, recipes: Mapping[str, DistillConfig], *_: Any) -> dict[str, list[RunOutcome]]:
             added = {
                 name: [short[f"{term.edge}/{term.loss}"] for term in recipe.graph.terms[1:]]
                 for name, recipe in recipes.items()
@@ -176,7 +179,10 @@ def test_a_broken_outcome_is_done_again(tmp_path: Path) -> None:
     for text in ("{", "[]", '{"key": {"recipe": 1}}'):
         file.write_text(text, "utf-8")
         assert kept_run(file, {"recipe": 2}) is None
-    assert kept_run(file, {"recipe": 1}) is not None
+        assert kept_run(file, {"recipe": 1}) is None
+    file.write_text(outcome(1.0).model_dump_json(), "utf-8")
+    assert kept_run(file, {"recipe": 2}) is None
+    assert kept_run(file, {"recipe": 1}) == outcome(1.0)
 
 
 def test_a_run_that_fails_names_its_cell(settings: Any) -> None:

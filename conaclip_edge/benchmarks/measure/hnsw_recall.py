@@ -16,7 +16,7 @@ import numpy as np
 
 from conaclip_edge.benchmarks.measure.fresh_process import resident
 from conaclip_edge.config.benchmark import AnnConfig
-from conaclip_edge.search.hnsw_graph import Written, empty_graph, extend, nearest, open_graph, save_graph
+from conaclip_edge.search.hnsw_graph import HnswFile, empty_hnsw, extend, nearest, open_hnsw, save_hnsw
 from conaclip_edge.search.index import candidates
 from conaclip_edge.system.files import atomic_file, sha256_file
 
@@ -91,12 +91,12 @@ def exact_search(
     return nearest_rows, scores
 
 
-def build_graph(folder: Path, graph: Path, precision: str, size: int, dim: int, added: int) -> BuildCosts:
+def build_hnsw(folder: Path, path: Path, precision: str, size: int, dim: int, added: int) -> BuildCosts:
     """Build a graph, write it, then add some vectors to it as it was written.
 
     Args:
         folder: has the vectors, see `exact_neighbours`.
-        graph: gets the graph.
+        path: gets the graph.
         precision: storage of the vectors.
         size: number of vectors.
         dim: their width.
@@ -104,17 +104,17 @@ def build_graph(folder: Path, graph: Path, precision: str, size: int, dim: int, 
     """
     vectors = np.load(folder / "vectors.npy", mmap_mode="r")
     with _Clock() as built:
-        made = empty_graph(dim, precision)
+        made = empty_hnsw(dim, precision)
         extend(made, precision, _slices(vectors, 0, size))
-    saved = save_graph(made, graph)
+    saved = save_hnsw(made, path)
     del made
     with _Clock() as loaded:
-        opened = open_graph(graph, saved, view=False)
+        opened = open_hnsw(path, saved, view=False)
     with _Clock() as grown:
         extend(opened, precision, _slices(vectors, size, size + added))
     with _Clock() as written:
-        save_graph(opened, graph.with_suffix(".grown"))
-    graph.with_suffix(".grown").unlink()
+        save_hnsw(opened, path.with_suffix(".grown"))
+    path.with_suffix(".grown").unlink()
     return BuildCosts(
         build_s=built.wall,
         build_cpu_s=built.cpu,
@@ -139,7 +139,7 @@ class _Clock:
         self.wall, self.cpu = time.perf_counter() - self._began[0], time.process_time() - self._began[1]
 
 
-def query_graph(folder: Path, graph: Path, neighbours: Path, precision: str) -> QueryResults:
+def query_hnsw(folder: Path, path: Path, neighbours: Path, precision: str) -> QueryResults:
     """Ask a graph all queries on one thread, as the index does; call it in a fresh process.
 
     `resident_bytes` is what the process grew by while the graph was read where its file lies; `loaded_bytes` is what
@@ -147,7 +147,7 @@ def query_graph(folder: Path, graph: Path, neighbours: Path, precision: str) -> 
 
     Args:
         folder: has the vectors and queries.
-        graph: the graph's file.
+        path: the graph's file.
         neighbours: from `exact_neighbours`.
         precision: storage of the vectors.
     """
@@ -156,8 +156,8 @@ def query_graph(folder: Path, graph: Path, neighbours: Path, precision: str) -> 
     wanted = np.load(neighbours)
     nearest(_warm(queries), "f32", queries[0], K)  # the library's own memory is not the graph's
     before = resident()[0]
-    written = Written(graph.stat().st_size, sha256_file(graph))
-    view = open_graph(graph, written, view=True)
+    written = HnswFile(path.stat().st_size, sha256_file(path))
+    view = open_hnsw(path, written, view=True)
     answers, times = [], []
     for query in np.concatenate([queries, queries]):  # the first round brings the file's pages
         with _Clock() as clock:
@@ -165,7 +165,7 @@ def query_graph(folder: Path, graph: Path, neighbours: Path, precision: str) -> 
         times.append((1e3 * clock.wall, 1e3 * clock.cpu))
     viewed = resident()[0] - before
     del view
-    loaded = _loaded(graph, written)
+    loaded = _loaded(path, written)
     answers, times = answers[len(queries) :], times[len(queries) :]
     hits = ranked = 0
     for query, answer, right in zip(queries, answers, wanted, strict=True):
@@ -187,14 +187,14 @@ def query_graph(folder: Path, graph: Path, neighbours: Path, precision: str) -> 
 
 
 def _warm(queries: np.ndarray) -> Any:
-    graph = empty_graph(queries.shape[1], "f32")
+    graph = empty_hnsw(queries.shape[1], "f32")
     extend(graph, "f32", [(np.arange(len(queries)), queries)])
     return graph
 
 
-def _loaded(graph: Path, written: Written) -> int:
+def _loaded(path: Path, written: HnswFile) -> int:
     before = resident()[0]
-    held = open_graph(graph, written, view=False)
+    held = open_hnsw(path, written, view=False)
     return resident()[0] - before if len(held) else 0
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from conaclip_edge.benchmarks.measure.fresh_process import in_fresh_process
-from conaclip_edge.benchmarks.measure.hnsw_recall import K, build_graph, exact_neighbours, query_graph
+from conaclip_edge.benchmarks.measure.hnsw_recall import K, build_hnsw, exact_neighbours, query_hnsw
 from conaclip_edge.benchmarks.measure.machine import environment
 from conaclip_edge.benchmarks.report.new_report import new_report
 from conaclip_edge.benchmarks.report.write import write_report
@@ -81,8 +81,8 @@ def _measure(
     """Build and ask one graph; its file is removed afterwards."""
     neighbours = exact_neighbours(folder, size, dim, config)
     graph = folder / f"{precision}-{size}.usearch"
-    built = call(build_graph, folder, graph, precision, size, dim, config.added)
-    asked = call(query_graph, folder, graph, neighbours, precision)
+    built = call(build_hnsw, folder, graph, precision, size, dim, config.added)
+    asked = call(query_hnsw, folder, graph, neighbours, precision)
     graph.unlink()
     return AnnRow(
         id=graph.stem,

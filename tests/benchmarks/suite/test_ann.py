@@ -52,7 +52,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[BenchmarkReport,
 def test_an_interrupted_measurement_goes_on_where_it_was(measured: tuple[BenchmarkReport, list[str]]) -> None:
     report, calls = measured
     # three storages of two sizes, one of the largest; the third pair is done again
-    assert calls == ["build_graph", "query_graph"] * 3 + ["build_graph", "query_graph"] * 5
+    assert calls == ["build_hnsw", "query_hnsw"] * 3 + ["build_hnsw", "query_hnsw"] * 5
     assert report.ann is not None
     small = [f"{p}-{n}" for n in (200, 400) for p in ("i8", "f16", "f32")]
     assert [row.id for row in report.ann.rows] == [*small, "i8-500"]
