@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from hypothesis.extra.numpy import arrays
 
 from conaclip_edge.bundle.manifest import read_manifest
 from conaclip_edge.errors import UserError
+from conaclip_edge.search.commands import index_pictures
 from conaclip_edge.search.spelling import whole_words
 from conaclip_edge.system.files import sha256_file
 from conaclip_edge.web.measure import chromium
@@ -138,6 +140,15 @@ def test_a_site_never_replaces_bundle_or_index(broken, searched):
         with pytest.raises(UserError, match=r"would replace the bundle or the index"):
             build_site(broken, searched.index, out)
     assert (broken / "manifest.json").is_file()
+
+
+def test_a_file_name_that_is_no_utf_8_gets_a_replacement_character(searched, tmp_path):
+    (tmp_path / "pictures").mkdir()
+    shutil.copy(searched.pictures / "test-0.png", tmp_path / "pictures" / os.fsdecode(b"caf\xe9.png"))
+    index_pictures(searched.bundle, tmp_path / "pictures", tmp_path / "index")
+    report = build_site(searched.bundle, tmp_path / "index", tmp_path / "site")
+    about = json.loads((tmp_path / "site" / "site.json").read_text("utf-8"))
+    assert (report.pictures, about["pictures"]) == (1, ["caf\N{REPLACEMENT CHARACTER}.png"])
 
 
 def test_the_command_names_what_it_left_out(broken, searched, tmp_path, monkeypatch, capfd):
