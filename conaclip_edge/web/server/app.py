@@ -40,13 +40,14 @@ _UPLOADS = 8  # that are in memory at a time; others wait
 _THUMBNAILS = 4096  # kept in memory, a few KB each
 
 
-def make_app(searcher: Searcher, bundle: Path, host: str) -> Starlette:
+def make_app(searcher: Searcher, bundle: Path, host: str, body_seconds: float = BODY_SECONDS) -> Starlette:
     """Make the server of an index.
 
     Args:
         searcher: the open index with its towers.
         bundle: folder of the bundle that encodes the queries.
         host: name or address that the server listens on.
+        body_seconds: time for a picture to come.
     """
     index = searcher.index
     words = tuple(whole_words(read_json(bundle / "tokenizer.json", "tokenizer")))
@@ -89,9 +90,9 @@ def make_app(searcher: Searcher, bundle: Path, host: str) -> Starlette:
         except ValueError:
             return _error("'like' and 'k' have to be numbers.", 400)
         try:
-            body = await _body(request, uploads)
+            body = await _body(request, uploads, body_seconds)
         except TimeoutError:
-            return _error(f"the picture did not come within {BODY_SECONDS} s.", 408)
+            return _error(f"the picture did not come within {body_seconds} s.", 408)
         except ClientDisconnect:
             return _error("the request ended before its picture did.", 400)  # for the log; nobody is there to read it
         if body is None:
@@ -158,7 +159,7 @@ def _read(path: Path | None) -> bytes:
     raise UserError("this picture is not in the index any more.")
 
 
-async def _body(request: Request, uploads: asyncio.Semaphore) -> bytes | None:
+async def _body(request: Request, uploads: asyncio.Semaphore, seconds: float) -> bytes | None:
     """Read what was sent, None as soon as it is too large; TimeoutError if it takes too long."""
     size = request.headers.get("content-length", "")
     if size == "0" or not (size or "transfer-encoding" in request.headers):
@@ -166,7 +167,7 @@ async def _body(request: Request, uploads: asyncio.Semaphore) -> bytes | None:
     if size.isdecimal() and int(size[:20]) > LARGEST_UPLOAD:
         return None
     data = bytearray()
-    async with uploads, asyncio.timeout(BODY_SECONDS):
+    async with uploads, asyncio.timeout(seconds):
         async for chunk in request.stream():
             data += chunk
             if len(data) > LARGEST_UPLOAD:

@@ -8,7 +8,6 @@ import subprocess
 import time
 from html.parser import HTMLParser
 from importlib.resources import files
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -26,6 +25,7 @@ from conaclip_edge.web.page import PAGE, page_file
 from conaclip_edge.web.site.build import ENGINE, build_site
 from conaclip_edge.web.site.int8_vectors import best, quantise
 from tests.helpers.command_line import command
+from tests.helpers.search.small_index import SPACE, write_bundle, write_pictures
 
 
 @settings(max_examples=50, deadline=None)
@@ -106,11 +106,12 @@ def test_a_bundle_without_onnx_files_is_refused(broken, searched, tmp_path):
         build_site(broken, searched.index, tmp_path / "site")
 
 
-def test_an_index_of_another_embedding_space_is_refused_naming_both(searched, tmp_path, monkeypatch):
-    monkeypatch.setattr("conaclip_edge.web.site.build.open_index", lambda folder: SimpleNamespace(space_id="ab" * 32))
-    space = read_manifest(searched.bundle).embedding_space
-    with pytest.raises(UserError, match=f"embedding space {space[:16]}, index .* has {'ab' * 8}"):
-        build_site(searched.bundle, searched.index, tmp_path / "site")
+def test_an_index_of_another_embedding_space_is_refused_naming_both(searched, tmp_path):
+    other = write_bundle(tmp_path / "other")
+    index_pictures(other, write_pictures(tmp_path / "pictures", 1), tmp_path / "index")
+    own = read_manifest(searched.bundle).embedding_space[:16]
+    with pytest.raises(UserError, match=f"embedding space {own}, index .* has {SPACE[:16]}"):
+        build_site(searched.bundle, tmp_path / "index", tmp_path / "site")
     assert not (tmp_path / "site").exists()
 
 
