@@ -1,4 +1,4 @@
-"""Folders of weights: teachers and students, told by config.json; the weights' header is read, not the weights."""
+"""Folders of weights: teachers and students, recognised by config.json; of the weights the header alone is read."""
 
 from __future__ import annotations
 

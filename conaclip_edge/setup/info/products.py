@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from conaclip_edge.benchmarks.schema.report import SCHEMA as REPORT_SCHEMA
-from conaclip_edge.benchmarks.schema.report import Report, parse_report
+from conaclip_edge.benchmarks.schema.report import BenchmarkReport, parse_report
 from conaclip_edge.bundle.manifest import read_manifest
 from conaclip_edge.bundle.members import SIGNATURE
 from conaclip_edge.errors import UserError
@@ -96,7 +96,7 @@ def describe_report(path: Path) -> Description:
     )
 
 
-def _report_facts(report: Report) -> dict[str, Fact]:
+def _report_facts(report: BenchmarkReport) -> dict[str, Fact]:
     rows = []
     for row in report.rows:
         times = [f"{one.tower} {one.typical:.2f} ms" for one in row.latency_ms.values() if one]

@@ -1,4 +1,4 @@
-"""YAML files: recipes, studies, suites and export targets, told by their keys."""
+"""YAML files: recipes, studies, suites and export targets, recognised by their keys."""
 
 from __future__ import annotations
 

@@ -6,13 +6,15 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from conaclip_edge.benchmarks.measure.machine import environment
 from conaclip_edge.benchmarks.measure.rounds import summarise
 from conaclip_edge.benchmarks.report.write import write_report
-from conaclip_edge.benchmarks.schema.report import Latency, Report, Row, Tower, parse_report, plain, read_report
+from conaclip_edge.benchmarks.schema.report import BenchmarkReport, checked, read_report
+from conaclip_edge.benchmarks.schema.row import Latency, ReportRow, Tower
 from conaclip_edge.config.parse import parse
 from conaclip_edge.errors import GateFailed, UserError
 from conaclip_edge.system.files import read_json
@@ -69,7 +71,7 @@ def add_to_report(found: PageFindings, site: Path, path: Path) -> None:
     write_report(with_row(report, found, site), path.parent)
 
 
-def with_row(report: Report, found: PageFindings, site: Path) -> Report:
+def with_row(report: BenchmarkReport, found: PageFindings, site: Path) -> BenchmarkReport:
     """Return the report with the browser's row; an older one is replaced."""
     here = environment()
     machines = [report.environment, *report.other_environments]
@@ -78,16 +80,16 @@ def with_row(report: Report, found: PageFindings, site: Path) -> Report:
     after_files = max((number + 1 for number, row in enumerate(rows) if row.group == "files"), default=len(rows))
     rows.insert(after_files, _row(report, here.label, found, site))
     changes = {"rows": tuple(rows), "other_environments": (*report.other_environments, *more)}
-    return parse_report(plain(report.model_copy(update=changes)), "the report")
+    return checked(report.model_copy(update=changes), "the report")
 
 
-def _row(report: Report, host: str, found: PageFindings, site: Path) -> Row:
+def _row(report: BenchmarkReport, host: str, found: PageFindings, site: Path) -> ReportRow:
     sizes = {tower: (site / "model" / f"{tower}.int8.onnx").stat().st_size for tower in ("image", "text")}
     runtime = (site / "vendor" / "ort-wasm-simd-threaded.wasm").stat().st_size
     version = read_json(site / "vendor" / "versions.json", "versions of the site's modules")["onnxruntime-web"]
     agent = re.search(r"(?:Headless)?Chrome/(\d+)", found.agent)
     browser = f"Chromium {agent[1]}" if agent else found.agent
-    return Row.model_validate(
+    return ReportRow.model_validate(
         {
             "id": ROW,
             "label": f"Web int8, {browser}",
@@ -110,9 +112,9 @@ def _row(report: Report, host: str, found: PageFindings, site: Path) -> Row:
     )
 
 
-def _latency(report: Report, tower: Tower, times: EncodeTimes) -> Latency:
-    values = summarise(np.asarray(times.ms), times.inputs, 1, report.suite.rounds.noise)
-    texts = "captions" if tower == "text" else None
-    return Latency.model_validate(
-        values | {"tower": tower, "threads": 1, "texts": texts, "warmup": times.warmup, "ratio_to": {}}
+def _latency(report: BenchmarkReport, tower: Tower, times: EncodeTimes) -> Latency:
+    texts: Literal["captions"] | None = "captions" if tower == "text" else None
+    noise_limit = report.suite.rounds.noise
+    return summarise(
+        np.asarray(times.ms), times.inputs, noise_limit, tower=tower, threads=1, texts=texts, warmup=times.warmup
     )

@@ -6,18 +6,17 @@ import asyncio
 import json
 import secrets
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from conaclip_edge.data.preprocess import BadPicture
@@ -25,7 +24,10 @@ from conaclip_edge.errors import UserError
 from conaclip_edge.search.query import Searcher, parse_query
 from conaclip_edge.search.spelling import whole_words
 from conaclip_edge.system.files import read_json
+from conaclip_edge.system.result import Result
+from conaclip_edge.web.names import shown_name
 from conaclip_edge.web.page import PAGE, page_file
+from conaclip_edge.web.server.answers import About, SearchAnswer, ShownPicture
 from conaclip_edge.web.server.gate import Gate
 from conaclip_edge.web.thumbnails import thumbnail
 
@@ -38,37 +40,39 @@ _UPLOADS = 8  # that are in memory at a time; others wait
 _THUMBNAILS = 4096  # kept in memory, a few KB each
 
 
-def make_app(searcher: Searcher, bundle: Path, host: str) -> Starlette:
+def make_app(searcher: Searcher, bundle: Path, host: str, body_seconds: float = BODY_SECONDS) -> Starlette:
     """Make the server of an index.
 
     Args:
         searcher: the open index with its towers.
         bundle: folder of the bundle that encodes the queries.
         host: name or address that the server listens on.
+        body_seconds: time for a picture to come.
     """
     index = searcher.index
-    words = whole_words(read_json(bundle / "tokenizer.json", "tokenizer"))
+    words = tuple(whole_words(read_json(bundle / "tokenizer.json", "tokenizer")))
     stamp = secrets.token_hex(4)  # another index on the same port has other pictures under the same keys
     uploads = asyncio.Semaphore(_UPLOADS)
     lock = threading.Lock()  # not every runtime may be called from two threads
 
-    def shown(key: int, path: Path, score: float | None) -> dict[str, Any]:
-        name = path.relative_to(index.pictures).as_posix()
+    def shown(key: int, path: Path, score: float | None) -> ShownPicture:
+        name = shown_name(path.relative_to(index.pictures))
         thumb, full = (f"./{kind}/{key}?{stamp}" for kind in ("thumbnail", "picture"))
-        return {"key": key, "name": name, "score": score, "thumb": thumb, "full": full}
+        return ShownPicture(key=key, name=name, score=score, thumb=thumb, full=full)
 
-    def sample() -> Iterable[dict[str, Any]]:
+    def about() -> About:
         found = ((key, index.path(key)) for key in range(1, _LOOK))
-        return [shown(key, path, None) for key, path in found if path][:_SAMPLE]
+        sample = [shown(key, path, None) for key, path in found if path][:_SAMPLE]
+        return About(name=shown_name(Path(index.pictures.name)), count=len(index), words=words, sample=tuple(sample))
 
-    def search(text: str, picture: bytes | None, like: int | None, k: int) -> dict[str, Any]:
+    def search(text: str, picture: bytes | None, like: int | None, k: int) -> SearchAnswer:
         query = parse_query(text, picture)
         if like is not None:
             query = replace(query, picture=_read(index.path(like)))
         with lock:
             found = searcher.search(query, k)
-        hits = [shown(hit.key, hit.path, hit.score) for hit in found.hits]
-        return {"hits": hits, "encode_ms": found.encode_ms, "search_ms": found.search_ms, "notes": list(found.notes)}
+        hits = tuple(shown(hit.key, hit.path, hit.score) for hit in found.hits)
+        return SearchAnswer(hits=hits, encode_ms=found.encode_ms, search_ms=found.search_ms, notes=tuple(found.notes))
 
     @lru_cache(maxsize=_THUMBNAILS)
     def small(key: int) -> bytes | None:
@@ -76,8 +80,7 @@ def make_app(searcher: Searcher, bundle: Path, host: str) -> Starlette:
         return None if path is None else thumbnail(path.read_bytes())
 
     async def get_about(request: Request) -> Response:
-        about = {"name": index.pictures.name, "count": len(index), "credit": "", "words": words}
-        return JSONResponse(about | {"sample": await run_in_threadpool(sample)})
+        return _answer(await run_in_threadpool(about))
 
     async def post_search(request: Request) -> Response:
         asked = request.query_params
@@ -87,15 +90,15 @@ def make_app(searcher: Searcher, bundle: Path, host: str) -> Starlette:
         except ValueError:
             return _error("'like' and 'k' have to be numbers.", 400)
         try:
-            body = await _body(request, uploads)
+            body = await _body(request, uploads, body_seconds)
         except TimeoutError:
-            return _error(f"the picture did not come within {BODY_SECONDS} s.", 408)
+            return _error(f"the picture did not come within {body_seconds} s.", 408)
         except ClientDisconnect:
             return _error("the request ended before its picture did.", 400)  # for the log; nobody is there to read it
         if body is None:
             return _error(f"the picture is larger than {LARGEST_UPLOAD >> 20} MB. Choose a smaller one.", 413)
         try:
-            return JSONResponse(await run_in_threadpool(search, asked.get("text", ""), body or None, like, k))
+            return _answer(await run_in_threadpool(search, asked.get("text", ""), body or None, like, k))
         except UserError as error:
             return _error(str(error), 400)
 
@@ -112,7 +115,7 @@ def make_app(searcher: Searcher, bundle: Path, host: str) -> Starlette:
         path = index.path(_key(request))
         if path is None or not path.is_file():
             return _error("no such picture in the index.", 404)
-        return FileResponse(path, content_disposition_type="inline", filename=path.name)
+        return FileResponse(path, content_disposition_type="inline", filename=shown_name(Path(path.name)))
 
     async def missing(request: Request, error: Exception) -> Response:
         return _error("no such page.", 404)
@@ -156,7 +159,7 @@ def _read(path: Path | None) -> bytes:
     raise UserError("this picture is not in the index any more.")
 
 
-async def _body(request: Request, uploads: asyncio.Semaphore) -> bytes | None:
+async def _body(request: Request, uploads: asyncio.Semaphore, seconds: float) -> bytes | None:
     """Read what was sent, None as soon as it is too large; TimeoutError if it takes too long."""
     size = request.headers.get("content-length", "")
     if size == "0" or not (size or "transfer-encoding" in request.headers):
@@ -164,12 +167,16 @@ async def _body(request: Request, uploads: asyncio.Semaphore) -> bytes | None:
     if size.isdecimal() and int(size[:20]) > LARGEST_UPLOAD:
         return None
     data = bytearray()
-    async with uploads, asyncio.timeout(BODY_SECONDS):
+    async with uploads, asyncio.timeout(seconds):
         async for chunk in request.stream():
             data += chunk
             if len(data) > LARGEST_UPLOAD:
                 return None
     return bytes(data)
+
+
+def _answer(answer: Result) -> Response:
+    return Response(answer.model_dump_json(), media_type="application/json")
 
 
 def _error(message: str, status: int) -> Response:

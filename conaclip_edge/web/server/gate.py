@@ -16,7 +16,7 @@ from conaclip_edge.web.page import HEADERS
 class Gate:
     """Refuses names that another site could have pointed at this machine (DNS rebinding), and posts of other sites.
 
-    An address in numbers, `localhost`, this machine's own name and the name that the server was told to listen on
+    An address in numbers, `localhost`, this machine's own name and the name that the server listens on
     cannot be another site's.
     """
 

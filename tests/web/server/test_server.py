@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
+import shutil
 from io import BytesIO
 
 import pytest
@@ -9,6 +11,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from conaclip_edge.errors import UserError
+from conaclip_edge.search.commands import index_pictures
 from conaclip_edge.search.query import open_searcher
 from conaclip_edge.web.server.app import LARGEST_UPLOAD, make_app
 from conaclip_edge.web.server.run import listen
@@ -100,9 +103,9 @@ def test_another_sites_page_may_not_search(client):
 
 
 def bomb() -> bytes:
-    """A picture of a few KB that claims 100 million pixels."""
+    """A picture of a few KB that claims 225 million pixels."""
     file = BytesIO()
-    Image.new("1", (10_000, 10_000)).save(file, "PNG")
+    Image.new("1", (15_000, 15_000)).save(file, "PNG")
     return file.getvalue()
 
 
@@ -168,3 +171,16 @@ def test_what_the_page_reads_is_json(client):
     assert {hit["score"] for hit in about["sample"]} == {None}
     assert "w17" not in about["words"], "words are letters"
     assert json.dumps(about)
+
+
+def test_a_file_name_that_is_no_utf_8_is_shown_with_a_replacement_character(searched, tmp_path):
+    (tmp_path / "pictures").mkdir()
+    odd = tmp_path / "pictures" / os.fsdecode(b"caf\xe9.png")
+    shutil.copy(searched.pictures / "test-0.png", odd)
+    index_pictures(searched.bundle, tmp_path / "pictures", tmp_path / "index")
+    app = make_app(open_searcher(tmp_path / "index"), searched.bundle, "127.0.0.1")
+    page = TestClient(app, base_url="http://127.0.0.1:8000")
+    (hit,) = page.post("/search", params={"text": searched.queries()[0]}).json()["hits"]
+    assert hit["name"] == "caf\N{REPLACEMENT CHARACTER}.png"
+    assert [one["name"] for one in page.get("/about").json()["sample"]] == [hit["name"]]
+    assert page.get(hit["full"].removeprefix(".")).content == odd.read_bytes()

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conaclip_edge.benchmarks.schema.report import Row
+from conaclip_edge.benchmarks.schema.row import ReportRow
 from conaclip_edge.bundle.open import open_bundle
 from conaclip_edge.errors import GateFailed, UserError
 from conaclip_edge.web.measure import report as measure
@@ -150,7 +150,7 @@ def test_the_reports_row_of_the_browser_is_replaced_never_doubled(site):
     added = [row for row in twice.rows if row.target == "web"]
     assert [row.id for row in added] == ["web-int8"]
     assert len(twice.rows) == len(report.rows) + 1
-    row: Row = added[0]
+    row: ReportRow = added[0]
     assert row.executed == "native"
     assert row.recall is None
     assert row.latency_ms["text"].p50 == pytest.approx(1.295)
@@ -159,10 +159,10 @@ def test_the_reports_row_of_the_browser_is_replaced_never_doubled(site):
 
 
 def test_a_report_of_another_bundle_is_refused(site, tmp_path):
-    from conaclip_edge.benchmarks.report.write import report_text
+    from conaclip_edge.benchmarks.report.write import json_text
     from tests.helpers.benchmarks.sample import sample_report
 
-    (tmp_path / "report.json").write_text(report_text(sample_report()), "utf-8")
+    (tmp_path / "report.json").write_text(json_text(sample_report()), "utf-8")
     other = PageFindings.model_validate(page_values() | {"bundle": "1" * 64})
     with pytest.raises(UserError, match="of another bundle"):
         measure.add_to_report(other, site, tmp_path / "report.json")
