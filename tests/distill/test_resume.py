@@ -34,7 +34,7 @@ def rich(world: Path, settings: Any, tmp_path_factory: pytest.TempPathFactory) -
     """A recipe file, and the checkpoint of its uninterrupted run."""
     home = tmp_path_factory.mktemp("rich")
     config: DistillConfig = settings(**RICH, **SECTIONS)
-    file = tiny.write_recipe(home / "rich.yaml", config.model_dump(mode="json"))
+    file = tiny.write_recipe(home / "rich.yaml", config.model_dump(mode="json", exclude_unset=True))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_DATASETS_CACHE", str(world / "datasets"))
         distill(config, home / "whole")

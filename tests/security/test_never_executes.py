@@ -167,17 +167,17 @@ def test_a_compressed_shard_is_refused(time, bounded):
     refused(lambda: read_pairs(DataConfig(format="webdataset", path=Path("d"))), "0.tar is compressed")
 
 
-@pytest.mark.parametrize(("width", "height"), [(40_000, 40_000), (60_000, 1_200)])
+@pytest.mark.parametrize(("width", "height"), [(40_000, 40_000), (60_000, 4_000)])
 def test_a_picture_bomb_is_refused_by_its_header(width, height, bounded):
     data = bytearray(hostile.png_of_zeros(2, 2))
     data[16:24] = width.to_bytes(4) + height.to_bytes(4)
     data[29:33] = zlib.crc32(data[12:29]).to_bytes(4)
-    with pytest.raises(BadPicture, match=r"max_pixels|DecompressionBomb"):
+    with pytest.raises(BadPicture, match="max_pixels"):
         decode(bytes(data))
 
 
 def test_a_picture_of_the_largest_size_takes_less_than_2_gb(bounded):
-    assert decode(hostile.png_of_zeros(8000, 8000)).size == (8000, 8000)
+    assert decode(hostile.png_of_zeros(14_000, 15_000)).size == (14_000, 15_000)
 
 
 def test_a_text_chunk_bomb_in_a_png_is_refused(bounded):

@@ -21,7 +21,7 @@ from conaclip_edge.data.load import read_pairs
 from conaclip_edge.errors import ConaclipError
 from conaclip_edge.evaluation.evaluate import recorded_data
 from conaclip_edge.evaluation.recall import Ranks, ranks
-from conaclip_edge.export.gate.gate import retrieval
+from conaclip_edge.export.gate.gate import compare_ranks
 from conaclip_edge.export.gate.held_out import HeldOut, held_out
 from conaclip_edge.models.student.checkpoint import load_student
 from conaclip_edge.runtime.open_tower import open_tower
@@ -82,7 +82,7 @@ def exact(held: HeldOut) -> Embeddings:
 def kept(held: Sequence[HeldOut], found: Sequence[Embeddings]) -> str:
     """Say how much recall is left with the embeddings of some files, and how many queries got worse and better."""
     after = [ranks(f["image"], f["text"], h.caption_to_image) for f, h in zip(found, held, strict=True)]
-    left = retrieval(joined(after), joined([h.ranks for h in held]))
+    left = compare_ranks(joined(after), joined([h.ranks for h in held]))
     changes = ", ".join(f"-{left.worse[way]} +{left.better[way]}" for way in ("t2i", "i2t"))
     return f"{100 * left.relative_recall['t2i']:.1f} / {100 * left.relative_recall['i2t']:.1f} % ({changes})"
 

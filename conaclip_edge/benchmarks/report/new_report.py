@@ -50,7 +50,8 @@ def new_report(
 
 def now() -> str:
     """Return the time as reports show it: UTC, ISO 8601, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    return created.replace("+00:00", "Z")
 
 
 def _measured_bundle(bundle: Path, manifest: Manifest) -> MeasuredBundle:
