@@ -5,9 +5,11 @@ from __future__ import annotations
 from os import PathLike
 from pathlib import Path
 
+from conaclip_edge.data.preprocess import BadPicture
 from conaclip_edge.errors import UserError
 from conaclip_edge.search.commands import index_pictures
 from conaclip_edge.search.index import Hit
+from conaclip_edge.search.picture_folder import picture_bytes
 from conaclip_edge.search.query import Searcher, open_searcher, parse_query
 from conaclip_edge.search.report import IndexReport
 
@@ -68,9 +70,11 @@ class FolderIndex:
             10
         """
         try:
-            data = picture if picture is None or isinstance(picture, bytes) else Path(picture).read_bytes()
+            data = picture if picture is None or isinstance(picture, bytes) else picture_bytes(Path(picture))
         except OSError as error:
             raise UserError(f"cannot read picture {picture!s}: {error.strerror}.") from error
+        except BadPicture as error:
+            raise UserError(f"picture {picture!s} {error}.") from error
         return self._searcher().search(parse_query(text, data), k).hits
 
     def close(self) -> None:

@@ -20,7 +20,6 @@ from conaclip_edge.search.sqlite_checks import FILE as FILE
 from conaclip_edge.search.sqlite_checks import check_meta, inside, told
 
 SCHEMA = "conaclip-edge/index/1"
-LOCK = "writer.lock"
 _TABLES = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE pictures (
@@ -30,6 +29,10 @@ CREATE INDEX pictures_sha256 ON pictures (sha256);
 CREATE TABLE vectors (key INTEGER PRIMARY KEY REFERENCES pictures ON DELETE CASCADE, vector BLOB NOT NULL);
 CREATE TABLE broken (path BLOB PRIMARY KEY, mtime_ns INTEGER NOT NULL, size INTEGER NOT NULL, reason TEXT NOT NULL)
     WITHOUT ROWID;
+"""
+# what the pictures look like, small; an index of before has none
+_LOOKS = """
+CREATE TABLE IF NOT EXISTS looks (key INTEGER PRIMARY KEY REFERENCES pictures ON DELETE CASCADE, look BLOB NOT NULL)
 """
 _MANY = 500  # values in one IN (...)
 
@@ -51,6 +54,7 @@ class Entry:
         path: relative to the picture folder.
         vector: float32 [d], unit length; None if the file's bytes are those that are indexed, or if it is broken.
         reason: why the file is broken, "" if it is not.
+        look: what `look_of` makes of the picture; b"" if that is not known.
     """
 
     path: str
@@ -59,6 +63,7 @@ class Entry:
     sha256: bytes = b""
     vector: np.ndarray | None = None
     reason: str = ""
+    look: bytes = b""
 
 
 class Sidecar:
@@ -83,6 +88,11 @@ class Sidecar:
         """Record values of the whole index, in one transaction."""
         with self._transaction() as cursor:
             cursor.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", [(k, str(v)) for k, v in values.items()])
+
+    def unset_meta(self, *names: str) -> None:
+        """Forget values of the whole index, in one transaction."""
+        with self._transaction() as cursor:
+            cursor.executemany("DELETE FROM meta WHERE name = ?", [(name,) for name in names])
 
     def version(self) -> int:
         """Return a number that changes when another process has written."""
@@ -109,6 +119,35 @@ class Sidecar:
         rows = self._rows("SELECT path FROM pictures WHERE key = ?", (key,))
         with told(self.folder):
             return inside(rows[0][0]) if rows else None
+
+    def stamps(self) -> Iterator[tuple[int, str, int]]:
+        """Yield (key, relative path, time of change in ns) of every picture, by rising key."""
+        for key, path, mtime in self._rows("SELECT key, path, mtime_ns FROM pictures ORDER BY key"):
+            with told(self.folder):
+                yield int(key), inside(path), int(mtime)
+
+    def looks(self, keys: Sequence[int]) -> dict[int, bytes]:
+        """Return what some pictures look like, of those of which it is recorded; at most 500 keys."""
+        if not keys or not self._has_looks():
+            return {}
+        places = ",".join("?" * len(keys))
+        rows = self._rows(f"SELECT key, look FROM looks WHERE key IN ({places})", keys)
+        with told(self.folder):
+            return {int(key): bytes(look) for key, look in rows}
+
+    def look_of(self, sha256: bytes) -> bytes:
+        """Return what a picture of these bytes looks like, b"" if that is not recorded."""
+        rows = self._rows("SELECT look FROM looks JOIN pictures USING (key) WHERE sha256 = ? LIMIT 1", (sha256,))
+        with told(self.folder):
+            return bytes(rows[0][0]) if rows else b""
+
+    def keep_looks(self) -> None:
+        """Make room for what pictures look like, in an index of before as well."""
+        with self._transaction() as cursor:
+            cursor.execute(_LOOKS)
+
+    def _has_looks(self) -> bool:
+        return bool(self._rows("SELECT 1 FROM sqlite_master WHERE name = 'looks'"))
 
     def vector_of(self, sha256: bytes) -> np.ndarray | None:
         """Return the vector float32 [d] of any picture of these bytes."""
@@ -169,7 +208,10 @@ class Sidecar:
                 stamps = (path, entry.mtime_ns, entry.size, entry.sha256)
                 cursor.execute("INSERT INTO pictures (path, mtime_ns, size, sha256) VALUES (?, ?, ?, ?)", stamps)
                 vector = np.ascontiguousarray(entry.vector, "<f4").tobytes()
-                cursor.execute("INSERT INTO vectors VALUES (?, ?)", (cursor.lastrowid, vector))
+                key = cursor.lastrowid
+                cursor.execute("INSERT INTO vectors VALUES (?, ?)", (key, vector))
+                if entry.look:
+                    cursor.execute("INSERT INTO looks VALUES (?, ?)", (key, entry.look))
 
     def drop(self, paths: Iterable[str]) -> None:
         """Forget files, in one transaction."""
@@ -247,30 +289,6 @@ def unmade(folder: Path) -> bool:
         empty = not connection.execute("SELECT 1 FROM sqlite_master").fetchall()
     connection.close()
     return empty
-
-
-@contextmanager
-def only_writer(folder: Path) -> Iterator[None]:
-    """Hold the right to write to an index; the system takes it back from a process that was killed.
-
-    Raises:
-        UserError: another process writes to it.
-    """
-    with told(folder):
-        lock = sqlite3.connect(folder / LOCK, timeout=0, isolation_level=None)
-    try:
-        lock.execute("BEGIN IMMEDIATE")
-    except sqlite3.OperationalError as error:
-        lock.close()
-        if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
-            raise UserError(f"cannot write index {folder}: {error}. Choose another --out.") from error
-        raise UserError(
-            f"index {folder} is being written by another process. Wait until it ends, or choose another --out."
-        ) from None
-    try:
-        yield
-    finally:
-        lock.close()
 
 
 def _connect(folder: Path) -> sqlite3.Connection:

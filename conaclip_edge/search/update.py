@@ -11,9 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from conaclip_edge.bundle.open import open_bundle
-from conaclip_edge.data.preprocess import BadPicture
+from conaclip_edge.bundle.open import Bundle, open_bundle
+from conaclip_edge.data.preprocess import MAX_PIXELS, BadPicture
 from conaclip_edge.errors import UserError
+from conaclip_edge.search.folder.checks import check_same, check_there, kept_text, make_folder, move
+from conaclip_edge.search.hits.cut_off import LEAST_PICTURES, calibrated, outdated
+from conaclip_edge.search.hits.folding import look_of
 from conaclip_edge.search.hnsw_graph import (
     DEFAULT,
     check_precision,
@@ -24,37 +27,51 @@ from conaclip_edge.search.hnsw_graph import (
     save_graph,
 )
 from conaclip_edge.search.index import graph_file, written
-from conaclip_edge.search.picture_folder import PictureFile, Walk, check_folder, pixels, read, walk
+from conaclip_edge.search.picture_folder import PictureFile, Walk, pixels, read, walk
 from conaclip_edge.search.query import check_space
 from conaclip_edge.search.report import BrokenPicture, IndexReport
+from conaclip_edge.search.sqlite_checks import only_writer
 from conaclip_edge.search.sqlite_store import (
-    FILE,
-    LOCK,
     Entry,
     Seen,
     Sidecar,
     make_sidecar,
-    only_writer,
     open_sidecar,
     unmade,
 )
-from conaclip_edge.system.files import not_written
+from conaclip_edge.search.words.spelling import whole_words
+from conaclip_edge.system.files import read_json
 from conaclip_edge.system.progress import track
 
 BATCH = 64  # pictures a transaction: what a crash can lose
 WAITING = 256  # pictures, and 1 in 200 of the graph's, may wait for the graph; until then they are compared one by one
+_AWAY = (
+    "holds nothing any more; its pictures are kept, it may be a drive that is not there. Forget them: --drop-missing"
+)
 _PART = 10_000  # vectors that are brought from the sidecar to the graph at a time
 
 
 class Writer:
     """An index opened for writing, with the image tower. Make it by `open_writer`."""
 
-    def __init__(self, sidecar: Sidecar, pictures: Path, encode: Callable[[bytes], np.ndarray], workers: int):
+    def __init__(
+        self,
+        sidecar: Sidecar,
+        pictures: Path,
+        encode: Callable[[bytes], tuple[np.ndarray, bytes]],
+        workers: int,
+        towers: Bundle,
+    ):
         self.sidecar, self.pictures = sidecar, pictures
-        self._encode, self._workers = encode, workers
+        self._encode, self._workers, self._towers = encode, workers, towers
 
-    def update(self) -> IndexReport:
+    def update(self, again: bool = True, drop_missing: bool = False) -> IndexReport:
         """Bring the index up to date.
+
+        Args:
+            again: try files that could not be read before, even unchanged ones: a right, a decoder or a drive that
+                was missing may be there now.
+            drop_missing: forget the pictures of folders that are empty, and of links that lead nowhere, too.
 
         Raises:
             UserError: no picture in the folder, or the folder vanished; what was encoded is kept.
@@ -63,9 +80,8 @@ class Writer:
         seen = self.sidecar.files()
         there = walk(self.pictures)
         if not there.files:
-            kept = f" The index keeps the {len(self.sidecar)} pictures that it has." if seen else ""
-            raise UserError(f"no picture in {self.pictures} or the folders in it.{kept} Give a folder with pictures.")
-        todo = [file for file in there.files if _changed(file, seen.get(file.path))]
+            raise UserError(f"no picture in {self.pictures} or the folders in it.{kept_text(self.sidecar)}")
+        todo = [file for file in there.files if _changed(file, seen.get(file.path), again)]
         encoded = reused = 0
         gone: set[str] = set()
         batches = [todo[start : start + BATCH] for start in range(0, len(todo), BATCH)]
@@ -77,10 +93,12 @@ class Writer:
                 reused += sum(1 for entry, fresh in results if entry and not fresh and not entry.reason)
                 gone |= {file.path for file, (entry, _) in zip(batch, results, strict=True) if entry is None}
         self._require_folder()
-        dropped = _removed(seen, there, gone)
+        away = [] if drop_missing else [path for path in there.away if any(one.startswith(path) for one in seen)]
+        dropped = _removed(seen, there, gone, (*there.unreadable, *away))
         self.sidecar.drop(dropped)
         self.fold()
-        broken = {**self.sidecar.broken(), **there.unreadable}
+        self._calibrate()
+        broken = {**self.sidecar.broken(), **there.unreadable, **dict.fromkeys(away, _AWAY)}
         return IndexReport(
             index=str(self.sidecar.folder),
             pictures=len(self.sidecar),
@@ -88,6 +106,7 @@ class Writer:
             reused=reused,
             dropped=sum(seen[path].key is not None for path in dropped),
             broken=tuple(BrokenPicture(path=path, reason=reason) for path, reason in broken.items()),
+            passed_over=dict(sorted(there.passed_over.items())),
             seconds=round(time.monotonic() - began, 3),
         )
 
@@ -121,6 +140,19 @@ class Writer:
                 with suppress(OSError):  # a system may refuse while a reader has it open; the next time it goes
                     old.unlink()
 
+    def _calibrate(self) -> None:
+        """Find anew from which cosine on a hit says anything, if the index is not what it was."""
+        pictures = len(self.sidecar)
+        if not outdated(self.sidecar.meta(), pictures):
+            return
+        if pictures < LEAST_PICTURES:
+            self.sidecar.unset_meta("cut_off_mean", "cut_off_margin", "cut_off_pictures")
+            return
+        words = whole_words(read_json(self._towers.tokenizer.file, "tokenizer"))
+        found = calibrated(words, self._towers.embed_texts, lambda: (part for _, part in self._parts(0)))
+        if found:
+            self.sidecar.set_meta(**found.meta(pictures))
+
     def _require_folder(self) -> None:
         """Tell a folder that vanished, as that of a drive does, from one whose pictures were removed."""
         if not self.pictures.is_dir():
@@ -147,20 +179,30 @@ class Writer:
             return None, False
         except OSError as error:
             return Entry(*stamps, reason=f"cannot be read ({error.strerror})"), False
+        except BadPicture as error:
+            return Entry(*stamps, reason=str(error)), False
         if seen is not None and seen.key is not None and self.sidecar.sha256_of(seen.key) == sha256:
             return Entry(*stamps, sha256), False
         known = self.sidecar.vector_of(sha256)
         if known is not None:
-            return Entry(*stamps, sha256, known), False
+            return Entry(*stamps, sha256, known, look=self.sidecar.look_of(sha256)), False
         try:
-            return Entry(*stamps, sha256, self._encode(data)), True
+            vector, look = self._encode(data)
+            return Entry(*stamps, sha256, vector, look=look), True
         except BadPicture as error:
-            return Entry(*stamps, reason=str(error)), False
+            way_out = ". Raise it: --max-pixels" if "max_pixels" in str(error) else ""
+            return Entry(*stamps, reason=f"{error}{way_out}"), False
 
 
 @contextmanager
 def open_writer(
-    bundle: Path, pictures: Path, out: Path, target: str | None = None, vectors: str | None = None
+    bundle: Path,
+    pictures: Path,
+    out: Path,
+    target: str | None = None,
+    vectors: str | None = None,
+    max_pixels: int | None = None,
+    moved_to: Path | None = None,
 ) -> Iterator[Writer]:
     """Open an index for writing, or make it.
 
@@ -170,6 +212,8 @@ def open_writer(
         out: folder of the index.
         target: of the bundle; None takes the index's, onnx for a new one.
         vectors: how the graph stores them; None takes the index's, i8 for a new one.
+        max_pixels: larger pictures are left out; None takes the index's, the default limit for a new one.
+        moved_to: where the folder of the pictures is now; None where it did not move.
 
     Raises:
         UserError: another writer, no bundle, one of another embedding space, or an index of another folder.
@@ -178,22 +222,25 @@ def open_writer(
         check_precision(vectors)
     if not (bundle / "manifest.json").is_file():
         raise UserError(f"no bundle at {bundle}. Make one: conaclip-edge export --target all")
-    pictures = pictures.resolve()
-    check_folder(pictures)
-    _make_folder(out)
+    pictures = (moved_to or pictures).resolve()
+    check_there(pictures, out)
+    make_folder(out)
     with only_writer(out):
         new = unmade(out)
+        if new and moved_to:
+            raise UserError(f"no index at {out}, so nothing moved. Leave --moved-to out to make one.")
         sidecar = None if new else open_sidecar(out)
+        if sidecar is not None and moved_to:
+            move(sidecar, pictures, out)
         meta = {} if sidecar is None else sidecar.meta()  # an empty one counts as false
-        if meta.get("pictures", str(pictures)) != str(pictures):
-            where = f"of the pictures in {meta['pictures']}, not in {pictures}"
-            raise UserError(f"index {out} is {where}. Choose another --out.")
+        check_same(pictures, meta, out)
         if target and meta.get("target", target) != target:
             raise UserError(f"index {out} was encoded by {meta['target']}, not by {target}. Choose another --out.")
         target = target or meta.get("target", "onnx")
         cores = os.cpu_count() or 1
         # onnxruntime runs beside itself; the other runtimes have one pool of threads a process
         towers = open_bundle(bundle, target, threads=1 if target == "onnx" else cores)
+        limit = max_pixels or int(meta.get("max_pixels", MAX_PIXELS))
         if sidecar is None:
             sidecar = make_sidecar(
                 out,
@@ -208,23 +255,28 @@ def open_writer(
                 graph_size=0,
                 graph_nodes=0,
                 graph_last=0,
+                max_pixels=limit,
             )
         else:
             check_space(towers, bundle, out, meta["space_id"])
             if vectors and vectors != meta["vectors"]:
                 sidecar.set_meta(vectors=vectors)
+            if max_pixels:
+                sidecar.set_meta(max_pixels=max_pixels)
             if meta["bundle"] != str(bundle.resolve()):
                 sidecar.set_meta(bundle=str(bundle.resolve()))
 
         # one picture a call: the vector of a picture depends on nothing but the picture
-        def encode(data: bytes) -> np.ndarray:
-            vector: np.ndarray = towers.embed_pixels(pixels(data, towers.image_size))[0]
+        def encode(data: bytes) -> tuple[np.ndarray, bytes]:
+            given = pixels(data, towers.image_size, limit)
+            vector: np.ndarray = towers.embed_pixels(given)[0]
             if not np.isfinite(vector).all():
                 raise BadPicture("gives no embedding: the image tower makes numbers that are not finite of it")
-            return vector
+            return vector, look_of(given[0])
 
+        sidecar.keep_looks()
         try:
-            yield Writer(sidecar, pictures, encode, cores if target == "onnx" else 1)
+            yield Writer(sidecar, pictures, encode, cores if target == "onnx" else 1, towers)
         finally:
             sidecar.close()
 
@@ -235,22 +287,13 @@ def default_index(bundle: Path) -> Path:
     return bundle.with_name(name)
 
 
-def _make_folder(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        names = {path.name for path in out.iterdir()}
-    except OSError as error:
-        raise not_written(out, error) from error
-    if names and not names & {FILE, LOCK}:
-        raise UserError(f"{out} is no index: it holds {min(names)}. Choose another --out.")
+def _changed(file: PictureFile, seen: Seen | None, again: bool) -> bool:
+    if seen is None or (seen.key is None and again):
+        return True
+    return (file.mtime_ns, file.size) != (seen.mtime_ns, seen.size)
 
 
-def _changed(file: PictureFile, seen: Seen | None) -> bool:
-    return seen is None or (file.mtime_ns, file.size) != (seen.mtime_ns, seen.size)
-
-
-def _removed(seen: dict[str, Seen], there: Walk, gone: set[str]) -> list[str]:
-    """List what is not in the folder any more; of folders that could not be looked into nothing is known."""
+def _removed(seen: dict[str, Seen], there: Walk, gone: set[str], hidden: tuple[str, ...]) -> list[str]:
+    """List what is not in the folder any more; of what is hidden nothing is known."""
     present = {file.path for file in there.files} - gone
-    hidden = tuple(there.unreadable)
     return sorted(path for path in seen if path not in present and not path.startswith(hidden))

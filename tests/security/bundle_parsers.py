@@ -18,7 +18,7 @@ def bundle_file(file: str, *more: bytes) -> Callable[[], Subject]:
         from conaclip_edge.bundle.verify import require_ok, verify_bundle, verify_table
         from conaclip_edge.search.commands import index_pictures
         from conaclip_edge.search.query import open_searcher, parse_query
-        from conaclip_edge.search.spelling import speller, whole_words
+        from conaclip_edge.search.words.spelling import whole_words
         from conaclip_edge.system.files import read_json
 
         bundle, index = seeds.bundle(Path("bundle")), Path("index")
