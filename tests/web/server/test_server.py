@@ -109,9 +109,9 @@ def test_another_sites_page_may_not_search(client):
 
 
 def bomb() -> bytes:
-    """A picture of a few KB that claims 100 million pixels."""
+    """A picture of a few KB that claims 225 million pixels."""
     file = BytesIO()
-    Image.new("1", (10_000, 10_000)).save(file, "PNG")
+    Image.new("1", (15_000, 15_000)).save(file, "PNG")
     return file.getvalue()
 
 
