@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from conaclip_edge.system.extras import extras_needed
 
 if TYPE_CHECKING:
-    from conaclip_edge.benchmarks.schema.report import Report
+    from conaclip_edge.benchmarks.schema.report import BenchmarkReport
     from conaclip_edge.bundle.verify import VerifyReport
     from conaclip_edge.evaluation.evaluate import EvaluationReport
     from conaclip_edge.export.report import ExportReport
@@ -69,7 +69,7 @@ def distill_student(
     from conaclip_edge.config.load import distill_recipe
     from conaclip_edge.system.latest_run import point_latest
 
-    config = distill_recipe(_path(recipe), list(settings))
+    config = distill_recipe(_path(recipe), list(settings), check=True)
     from conaclip_edge.distill.trainer import distill
 
     folder = _path(out) or Path("runs") / config.name
@@ -100,7 +100,7 @@ def train_teacher(
     """
     from conaclip_edge.config.load import teacher_recipe
 
-    config = teacher_recipe(_path(recipe), list(settings))
+    config = teacher_recipe(_path(recipe), list(settings), check=True)
     folder = _path(out) or Path("runs") / config.name
     if config.base:
         from conaclip_edge.distill.teacher.finetune import fit_teacher
@@ -213,7 +213,7 @@ def benchmark(
     settings: Sequence[str] = (),
     data: Pathlike | None = None,
     out: Pathlike | None = None,
-) -> Report:
+) -> BenchmarkReport:
     """Measure latency, memory, size and recall of a bundle's files on this machine, as `conaclip-edge benchmark`.
 
     Args:
@@ -227,7 +227,7 @@ def benchmark(
         What report.json holds.
 
     Raises:
-        UserError: no bundle, or a wrong suite.
+        UserError: no bundle, a wrong suite, or a speed suite, which has a report of its own.
 
     Example:
         >>> import conaclip_edge
@@ -241,11 +241,13 @@ def benchmark(
 
     config = benchmark_suite(_path(suite), list(settings), _path(data))
     source = _path(bundle) or default_bundle(latest_run())
-    from conaclip_edge.benchmarks import commands
-    from conaclip_edge.benchmarks.schema.report import parse_report
+    from conaclip_edge.benchmarks.commands import benchmark as measure
+    from conaclip_edge.config.benchmark import SpeedConfig
+    from conaclip_edge.errors import UserError
 
-    values, folder = commands.benchmark(source, config, _path(out))
-    return parse_report(values, f"report in {folder}")
+    if isinstance(config, SpeedConfig):
+        raise UserError(f"{suite} is a speed suite. Run it: conaclip-edge benchmark BUNDLE --suite {suite}")
+    return measure(source, config, _path(out))
 
 
 @extras_needed()

@@ -1,86 +1,120 @@
-"""What the commands `benchmark` and `report` do, between the command line and the measurements."""
+"""The commands `benchmark` and `report`: the options choose one of the benchmarks, each of which has its own result."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from conaclip_edge.benchmarks.report.markdown import summary_table
 from conaclip_edge.benchmarks.report.regression import check_regression, merge_reports
-from conaclip_edge.benchmarks.report.speed_table import table
+from conaclip_edge.benchmarks.report.speed_table import findings_table
 from conaclip_edge.benchmarks.report.write import write_report
-from conaclip_edge.benchmarks.schema.report import parse_report, plain, read_report
-from conaclip_edge.benchmarks.schema.speed import SCHEMA as SPEED_SCHEMA
-from conaclip_edge.benchmarks.schema.speed import SpeedReport
+from conaclip_edge.benchmarks.schema.report import BenchmarkReport, read_report
 from conaclip_edge.bundle.integrity import check_members
 from conaclip_edge.bundle.manifest import read_manifest
 from conaclip_edge.config.benchmark import BenchmarkConfig, SpeedConfig
 from conaclip_edge.errors import GateFailed, UserError, unknown
+from conaclip_edge.system.result import Result
 
 DEVICES = ("android", "ios")
 
 
-def benchmark(
+def benchmark_command(
     bundle: Path,
     suite: BenchmarkConfig | SpeedConfig,
     out: Path | None = None,
     device: str | None = None,
     serial: str | None = None,
     result: Path | None = None,
-) -> tuple[dict[str, Any], Path]:
-    """Benchmark a bundle on this machine or on a phone.
+) -> tuple[Result, str]:
+    """Choose a benchmark by the options of the command `benchmark` and run it.
 
     Args:
-        bundle: folder with manifest.json; `comparison.json` beside it gives the rows of the equal-budget comparison.
+        bundle: folder with manifest.json.
         suite: what is measured.
-        out: folder of the report; None takes `default_report`.
+        out: folder of the report; None takes one beside the bundle.
         device: "android", "ios" or None for this machine.
         serial: Android only: which phone, where several are attached.
         result: iOS only: what the Mac measured; None writes what the Mac needs.
 
     Returns:
-        The content of report.json (for iOS without a result: where the recipe is and its command; for a speed suite:
-        of speed.json), and the folder.
+        The result, and its text for a terminal.
 
     Raises:
-        UserError: no bundle, an unknown device, or what the measurements themselves refuse.
+        UserError: options that do not go together, no bundle, or what the benchmark itself refuses.
     """
-    folder = out or default_report(bundle, device)
     if device not in (None, *DEVICES):
         raise unknown("device", device, DEVICES, where="--device")
     if serial and device != "android":
         raise UserError("--serial names an Android phone. Add --device android, or leave it out.")
     if result and device != "ios":
         raise UserError("--result is what an iPhone's Mac measured. Add --device ios, or leave it out.")
-    if not (bundle / "manifest.json").is_file():
-        raise UserError(f"no bundle at {bundle}. Make one: conaclip-edge export --target all")
-    for one in (bundle, suite.mobile) if isinstance(suite, SpeedConfig) else (bundle,):
-        manifest = read_manifest(one)
-        check_members(one, manifest.model_dump(), [one / file.path for file in manifest.files])
+    check_bundle(bundle)
     if isinstance(suite, SpeedConfig):
         if device:
             raise UserError("a speed suite compares runs on this machine. Leave --device out, or take another suite.")
+        check_bundle(suite.mobile)
         from conaclip_edge.benchmarks.speed.run import run_speed
 
         folder = out or bundle.with_name("speed")
-        return run_speed(bundle, suite, folder), folder
+        speed = run_speed(bundle, suite, folder)
+        return speed, f"report: {folder}/speed.md\n{findings_table(speed.findings)}"
+    folder = out or default_report(bundle, device)
+    if device == "ios" and result is None:
+        from conaclip_edge.benchmarks.phones.ios import write_ios_recipe
+
+        recipe = write_ios_recipe(bundle, suite, folder)
+        return recipe, f"{folder}/README.md says what to run on a Mac with the iPhone: {recipe.command}"
+    report = _report(bundle, suite, folder, device, serial, result)
+    return report, benchmark_text(report, folder)
+
+
+def _report(
+    bundle: Path, suite: BenchmarkConfig, out: Path, device: str | None, serial: str | None, result: Path | None
+) -> BenchmarkReport:
     if device == "android":
-        from conaclip_edge.benchmarks.phones.android import device_android
+        from conaclip_edge.benchmarks.phones.android import benchmark_android
 
-        return device_android(bundle, suite, folder, serial), folder
-    if device == "ios":
-        from conaclip_edge.benchmarks.phones.ios import device_ios
+        return benchmark_android(bundle, suite, out, serial)
+    if result:
+        from conaclip_edge.benchmarks.phones.ios import import_ios_result
 
-        return device_ios(bundle, suite, folder, result), folder
+        return import_ios_result(bundle, suite, out, result)
     if suite.ann:
-        from conaclip_edge.benchmarks.measure.hnsw_recall import run_ann
+        from conaclip_edge.benchmarks.suite.ann import run_ann
 
-        return run_ann(bundle, suite, folder), folder
+        return run_ann(bundle, suite, out)
     from conaclip_edge.benchmarks.suite.run import run_benchmark
 
-    comparison = bundle.parent / "comparison.json"
-    return run_benchmark(bundle, suite, folder, comparison if comparison.is_file() else None), folder
+    return run_benchmark(bundle, suite, out)
+
+
+def benchmark(bundle: Path, suite: BenchmarkConfig | None = None, out: Path | None = None) -> BenchmarkReport:
+    """Measure latency, memory, size and recall of a bundle's files on this machine and write a report.
+
+    Args:
+        bundle: folder with manifest.json; `comparison.json` beside it gives the rows of the equal-budget comparison.
+        suite: what is measured; None takes the demo's suite.
+        out: folder of the report; None takes `report` beside the bundle.
+
+    Raises:
+        UserError: no bundle, a file of it that was changed, none of the suite's targets in it, or data, student or
+            teacher that cannot be found.
+    """
+    check_bundle(bundle)
+    return _report(bundle, suite or BenchmarkConfig(), out or default_report(bundle), None, None, None)
+
+
+def check_bundle(bundle: Path) -> None:
+    """Check that a folder is a bundle whose files are those that were exported.
+
+    Raises:
+        UserError: it is none, or a file was changed or is missing.
+    """
+    if not (bundle / "manifest.json").is_file():
+        raise UserError(f"no bundle at {bundle}. Make one: conaclip-edge export --target all")
+    manifest = read_manifest(bundle)
+    check_members(bundle, manifest.model_dump(), [bundle / file.path for file in manifest.files])
 
 
 def default_report(bundle: Path, device: str | None = None) -> Path:
@@ -89,8 +123,10 @@ def default_report(bundle: Path, device: str | None = None) -> Path:
     return bundle.with_name(f"{name}-{device}" if device else name)
 
 
-def report(paths: Sequence[Path], out: Path | None, baseline: Path | None) -> tuple[dict[str, Any], list[str]]:
-    """Merge reports, and hold them against an earlier one.
+def merge_and_check(
+    paths: Sequence[Path], out: Path | None, baseline: Path | None
+) -> tuple[BenchmarkReport, list[str]]:
+    """Merge reports, and compare the result with an earlier one.
 
     Args:
         paths: files report.json of the same student; the first gives the answer.
@@ -98,26 +134,29 @@ def report(paths: Sequence[Path], out: Path | None, baseline: Path | None) -> tu
         baseline: an earlier report.json.
 
     Returns:
-        The content of the merged report.json, and what is worse than in the baseline.
+        The merged report, and what is worse than in the baseline.
+
+    Raises:
+        UserError: no report, or reports of another schema, another student or other data.
     """
     merged = merge_reports(paths)
-    worse = check_regression(merged, plain(read_report(baseline))) if baseline else []
+    worse = check_regression(merged, read_report(baseline)) if baseline else []
     if out:
-        write_report(parse_report(merged, "the merged report"), out)
+        write_report(merged, out)
     return merged, worse
 
 
 def require_no_regression(worse: Sequence[str], baseline: Path | None) -> None:
-    """End with exit code 1 if something got worse."""
+    """Fail the gate if something got worse.
+
+    Raises:
+        GateFailed: something did.
+    """
     if worse:
         raise GateFailed(f"worse than {baseline}: {'; '.join(worse)}.")
 
 
-def benchmark_text(values: dict[str, Any], folder: Path | None) -> str:
-    """Say for a terminal where a report is and show its first table, or what to do with the recipe for an iPhone."""
-    if "recipe" in values:
-        return f"{folder}/README.md says what to run on a Mac with the iPhone: {values['command']}"
-    if values.get("schema") == SPEED_SCHEMA:
-        return f"report: {folder}/speed.md\n{table(SpeedReport.model_validate(values).findings)}"
+def benchmark_text(report: BenchmarkReport, folder: Path | None) -> str:
+    """Return a report's first table for a terminal, after the path of its page where it was written."""
     lines = [f"report: {folder / 'report.html'}"] if folder else []
-    return "\n".join([*lines, summary_table(parse_report(values, "the report"))])
+    return "\n".join([*lines, summary_table(report)])

@@ -14,6 +14,7 @@ from conaclip_edge.cli.bundle import add_bundle_commands
 from conaclip_edge.cli.measure import add_measuring_commands
 from conaclip_edge.cli.output import JsonOption, results
 from conaclip_edge.cli.search import add_search_commands
+from conaclip_edge.cli.setup import add_setup_commands
 from conaclip_edge.cli.train import add_training_commands
 from conaclip_edge.errors import ConaclipError, Interrupted
 from conaclip_edge.system.extras import extras_needed, require_extra
@@ -26,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Distil a CLIP-like dual encoder for phones, export it in int8, prove what the files can do.\n\n"
-    "Start here: conaclip-edge demo",
+    "Start here: conaclip-edge demo, or with your own pictures: conaclip-edge init FOLDER",
 )
 
 
@@ -111,6 +112,7 @@ add_training_commands(app)
 add_bundle_commands(app)
 add_measuring_commands(app)
 add_search_commands(app)
+add_setup_commands(app)
 
 if __name__ == "__main__":
     main()

@@ -59,11 +59,9 @@ def benchmark(
 
         config = benchmark_suite(suite, settings or [], data)
         source = bundle or default_bundle(latest_run())
-        from conaclip_edge.benchmarks.commands import benchmark as run
-        from conaclip_edge.benchmarks.commands import benchmark_text
+        from conaclip_edge.benchmarks.commands import benchmark_command
 
-        outcome, folder = run(source, config, out, device, serial, result)
-        show(outcome, benchmark_text(outcome, folder))
+        show(*benchmark_command(source, config, out, device, serial, result))
 
 
 def report(
@@ -77,9 +75,8 @@ def report(
     Example: conaclip-edge report host.json phone.json --out runs/both --check earlier.json
     """
     with results(as_json) as show:
-        from conaclip_edge.benchmarks.commands import benchmark_text, require_no_regression
-        from conaclip_edge.benchmarks.commands import report as run
+        from conaclip_edge.benchmarks.commands import benchmark_text, merge_and_check, require_no_regression
 
-        outcome, worse = run(reports, out, check)
-        show(outcome, benchmark_text(outcome, out))
+        merged, worse = merge_and_check(reports, out, check)
+        show(merged, benchmark_text(merged, out))
         require_no_regression(worse, check)

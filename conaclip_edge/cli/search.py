@@ -56,7 +56,7 @@ def index(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Index; default: index/ beside the bundle.")] = None,
     target: Annotated[str | None, typer.Option(help="onnx, executorch or coreml; default onnx.")] = None,
-    vectors: Annotated[str | None, typer.Option(help="f32, f16 or i8: the graph's storage; default i8.")] = None,
+    vectors: Annotated[str | None, typer.Option(help="f32, f16 or i8: storage in the HNSW graph; default i8.")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Go on while pictures come and go, until Ctrl-C.")] = False,
     max_pixels: Annotated[
         int | None, typer.Option(min=1, help="Larger pictures are left out; default 210 million.")

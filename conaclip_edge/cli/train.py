@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from conaclip_edge.cli.output import JsonOption, SetOption, results
+
+if TYPE_CHECKING:
+    from conaclip_edge.models.student.record import ValRecall
 
 
 def add_training_commands(app: typer.Typer) -> None:
@@ -33,10 +36,17 @@ def distill(
         student = distill_student(recipe, settings or (), out, resume)
         show(
             {"checkpoint": str(student.folder), **student.record.model_dump(mode="json")},
-            f"student in {student.folder}: mean recall on val {student.record.val.mean_recall:.1f} % "
+            f"student in {student.folder}: {_measured(student.record.val)} "
             f"({student.record.parameters['all']:,} parameters). "
             f"Next: conaclip-edge export {student.folder} --target all",
         )
+
+
+def _measured(val: ValRecall) -> str:
+    """Say how well a student does on val, in words that fit what was measured."""
+    if val.of == "captions":
+        return f"mean recall on val {val.mean_recall:.1f} %"
+    return f"its pictures of val find their teacher's first in {val.recall['i2t']['1']:.1f} %, no caption measured"
 
 
 def train_teacher(
@@ -96,7 +106,7 @@ def cache(
     with results(as_json) as show:
         from conaclip_edge.config.load import distill_recipe
 
-        config = distill_recipe(recipe, settings or [])
+        config = distill_recipe(recipe, settings or [], check=True)
         from conaclip_edge.teacher_cache.build import build_cache, cache_text
 
         report = build_cache(config, worker, merge or ())
@@ -119,7 +129,7 @@ def compare(
     with results(as_json) as show:
         from conaclip_edge.config.load import distill_recipe
 
-        config = distill_recipe(recipe, settings or [])
+        config = distill_recipe(recipe, settings or [], check=True)
         from conaclip_edge.study.compare import compare as run
         from conaclip_edge.study.compare import recall_table
 
@@ -145,7 +155,7 @@ def study(
 
         options = {"seeds": seeds, "recipe.train.steps": budget}
         given = [f"{key}={value}" for key, value in options.items() if value is not None]
-        config = study_recipe(recipe, [*(settings or []), *given])
+        config = study_recipe(recipe, [*(settings or []), *given], check=True)
         from conaclip_edge.study.page import write_study
         from conaclip_edge.study.study import study as run
         from conaclip_edge.study.text import study_table

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from conaclip_edge.config.benchmark import BenchmarkConfig, SpeedConfig
 from conaclip_edge.config.data import DataConfig
-from conaclip_edge.config.data_formats import check_keys
+from conaclip_edge.config.data_formats import check_keys, check_source
 from conaclip_edge.config.distill import DATA, DistillConfig, TeacherConfig
 from conaclip_edge.config.infer_format import is_data_file, with_format
 from conaclip_edge.config.parse import load_yaml, override, parse
@@ -18,33 +18,34 @@ from conaclip_edge.errors import UserError
 _DEMO = Path(__file__).with_name("demo")
 
 
-def distill_recipe(path: Path | None, settings: list[str]) -> DistillConfig:
+def distill_recipe(path: Path | None, settings: list[str], check: bool = False) -> DistillConfig:
     """Read a distillation recipe.
 
     Args:
         path: the recipe; None takes the demo's.
         settings: `key=value`, each of which changes one key and leaves the others as the file has them.
+        check: whether the data have to be there.
 
     Raises:
-        UserError: no such file, an unknown key, a value of another type, or a missing key.
+        UserError: no such file, an unknown key, a value of another type, or a missing key; no data.
     """
     values, where = _read(path, "distill", "recipe")
-    return _with_format(parse(DistillConfig, override(values, settings), where), where)
+    return _with_format(parse(DistillConfig, override(values, settings), where), where, check)
 
 
-def teacher_recipe(path: Path | None, settings: list[str]) -> TeacherConfig:
+def teacher_recipe(path: Path | None, settings: list[str], check: bool = False) -> TeacherConfig:
     """Read a teacher recipe; arguments and errors as of `distill_recipe`."""
     values, where = _read(path, "train-teacher", "recipe")
-    return _with_format(parse(TeacherConfig, override(values, settings), where), where)
+    return _with_format(parse(TeacherConfig, override(values, settings), where), where, check)
 
 
-def study_recipe(path: Path | None, settings: list[str]) -> StudyConfig:
+def study_recipe(path: Path | None, settings: list[str], check: bool = False) -> StudyConfig:
     """Read a study, or the default study of a distillation recipe; arguments and errors as of `distill_recipe`."""
     values, where = _read(path, "study", "study")
-    if "student" in values or "graph" in values or "train" in values:  # keys that no study has
+    if values.keys() & (DistillConfig.model_fields.keys() - StudyConfig.model_fields.keys()):  # keys that no study has
         values = {"name": values.get("name", "study"), "recipe": values}
     study = parse(StudyConfig, override(values, settings), where)
-    return study.model_copy(update={"recipe": _with_format(study.recipe, where)})
+    return study.model_copy(update={"recipe": _with_format(study.recipe, where, check)})
 
 
 def benchmark_suite(path: Path | None, settings: list[str], data: Path | None = None) -> BenchmarkConfig | SpeedConfig:
@@ -87,9 +88,12 @@ def data_config(source: Path) -> DataConfig:
 R = TypeVar("R", DistillConfig, TeacherConfig)
 
 
-def _with_format(recipe: R, where: str) -> R:
+def _with_format(recipe: R, where: str, check: bool) -> R:
     """Return a recipe whose data section has a format and no key that it does not read."""
-    return recipe.model_copy(update={"data": _checked(recipe.data, where)})
+    data = _checked(recipe.data, where)
+    if check:
+        check_source(data)
+    return recipe.model_copy(update={"data": data})
 
 
 def _checked(data: DataConfig, where: str) -> DataConfig:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
-from typing import Any
 
 from conaclip_edge.benchmarks.commands import benchmark, benchmark_text, default_report
+from conaclip_edge.benchmarks.schema.report import BenchmarkReport, read_report
 from conaclip_edge.bundle.manifest import read_manifest
 from conaclip_edge.bundle.write import embedding_space
 from conaclip_edge.config.benchmark import BenchmarkConfig
@@ -32,7 +32,7 @@ from conaclip_edge.system.progress import say
 GRAPHS = ["infonce", "motis", "conaclip"]
 
 
-def demo(home: Path) -> dict[str, Any]:
+def demo(home: Path) -> BenchmarkReport:
     """Run everything; parts that are finished in `home` are kept.
 
     Args:
@@ -62,8 +62,7 @@ def demo(home: Path) -> dict[str, Any]:
             named_pictures(read_pairs(config.data), folder)
     say("5/5 index: all pictures of the data set, to be searched")
     index_pictures(bundle, pictures, home / "index")
-    report: dict[str, Any] = read_json(default_report(bundle) / "report.json", "report")
-    return report
+    return read_report(default_report(bundle) / "report.json")
 
 
 def train_students(config: DistillConfig, home: Path) -> ComparisonReport:
@@ -108,14 +107,14 @@ def exported(bundle: Path, student: Path) -> bool:
 
 def benchmarked(bundle: Path) -> bool:
     """Say whether the report beside a bundle is of the files that are in it."""
-    path = default_report(bundle) / "report.json"
-    if not path.is_file():
+    try:
+        report = read_report(default_report(bundle) / "report.json")
+    except UserError:  # none, or of an older schema
         return False
-    model: dict[str, Any] = read_json(path, "report").get("model", {})
-    return model.get("digest") == read_manifest(bundle).digest
+    return report.model.digest == read_manifest(bundle).digest
 
 
-def demo_text(report: dict[str, Any], home: Path) -> str:
+def demo_text(report: BenchmarkReport, home: Path) -> str:
     """Say for a terminal where the report is, show its first table, and name the next step."""
     shown = benchmark_text(report, default_report(home / "bundle"))
     return f"{shown}\nNext: conaclip-edge serve {home / 'index'}"

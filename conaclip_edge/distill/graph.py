@@ -84,6 +84,26 @@ def uses_teacher(terms: Sequence[Term]) -> bool:
     return any(SUPERVISIONS[term.loss].looks_at_teacher(term.edge) for term in terms)
 
 
+def without_pairs(terms: Sequence[Term], data: str) -> tuple[Term, ...]:
+    """Return the terms that learn from pictures and texts without a partner.
+
+    Args:
+        terms: from `expand`.
+        data: what the error calls the data set.
+
+    Raises:
+        UserError: none does.
+    """
+    kept = tuple(term for term in terms if not SUPERVISIONS[term.loss].learns_from_pairs_alone(term.edge))
+    if not uses_teacher(kept):
+        names = ", ".join(f"{term.edge}/{term.loss}" for term in terms)
+        raise UserError(
+            f"data set '{data}' has no captions, and every term of the graph learns from captioned pictures alone "
+            f"({names}). Add captions, or take terms that look at the teacher, e.g. graph.preset=conaclip."
+        )
+    return kept
+
+
 def compute(terms: Sequence[Term], batch: Embeddings, logit_scale: Tensor) -> dict[str, Tensor]:
     """Compute every term of an expanded graph, unweighted, by its name "edge/loss".
 

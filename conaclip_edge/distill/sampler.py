@@ -38,7 +38,8 @@ class Sampler:
         unpaired_pictures: pictures that are seen without their captions; their captions are drawn as unpaired texts.
         first_text: [n + 1], from the teacher cache.
         batch_size: pictures per step.
-        unpaired: share of the pictures (and texts) of a batch that is unpaired, if there is unpaired data.
+        unpaired: share of the pictures (and texts) of a batch that is unpaired, if there is unpaired data; all of it
+            is where no picture is captioned.
         views: number of augmentations.
         seed: of the whole run.
         processes: pairs and unpaired rows are drawn in multiples of it, so that processes get equal shares.
@@ -66,14 +67,14 @@ class Sampler:
         self.unpaired_texts = np.concatenate(
             [*(np.arange(first_text[row], first_text[row + 1]) for row in unpaired_pictures), synthetic_texts]
         ).astype(np.int64)
-        pictures = round(batch_size * unpaired)
+        pictures = round(batch_size * unpaired) if len(captioned) else batch_size
         texts = pictures if unpaired_texts is None else unpaired_texts
         self.unpaired_counts = [
             min(wanted, len(items)) // processes * processes
             for wanted, items in ((pictures, self.unpaired_pictures), (texts, self.unpaired_texts))
         ]
         self.pairs = min(batch_size - self.unpaired_counts[0], len(captioned)) // processes * processes
-        if not self.pairs:
+        if not self.pairs and (len(captioned) or not self.unpaired_counts[0]):
             raise UserError(
                 f"a batch of {batch_size} pictures for {processes} processes, {self.unpaired_counts} of them unpaired, "
                 f"holds no pair of the {len(captioned)} there are. Raise train.batch_size, or lower train.unpaired."
@@ -99,6 +100,8 @@ class Sampler:
 
     def _draw(self, items: np.ndarray, count: int, step: int, stream: int) -> np.ndarray:
         """Draw `count` items per step from a fresh shuffle every epoch; the epoch's odd rest is left out."""
+        if not count:
+            return items[:0]
         per_epoch = len(items) // count
         epoch, number = divmod(step, per_epoch)
         if self._orders.get(stream, (-1,))[0] != epoch:

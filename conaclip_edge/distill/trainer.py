@@ -108,8 +108,8 @@ class Trainer:
         torch.manual_seed(config.seed)
         if config.train.threads:
             torch.set_num_threads(config.train.threads)
-        terms = graph.expand(config.graph)
         data = training_data(config)
+        terms = data.terms
         accelerator = Accelerator(
             mixed_precision="bf16" if config.train.bf16 else "no",
             # a graph of fixed temperatures leaves the logit scale without a gradient
@@ -233,6 +233,8 @@ class Trainer:
     def evaluate(self, split: str, student: DualEncoder | None = None) -> Ranks:
         """Rank all usable pictures and captions of a split by the student's embeddings.
 
+        Of data without captions, the teacher's embeddings of the same pictures stand for them.
+
         Args:
             split: of the data set.
             student: another state of the student, such as its moving average.
@@ -241,6 +243,9 @@ class Trainer:
         rows = usable_rows(self.data.pairs, self.data.cache, split)
         batches = np.array_split(rows, math.ceil(len(rows) / 64))
         pictures = embed_pixels(student, (self.data.pixels(some, np.zeros_like(some)) for some in batches))
+        if not self.data.has_captions:
+            teacher = self.data.cache.pictures(rows, np.zeros_like(rows))
+            return ranks(pictures, teacher, np.arange(len(rows)))
         texts = np.concatenate([np.arange(first_text[row], first_text[row + 1]) for row in rows])
         caption_to_image = np.repeat(np.arange(len(rows)), np.diff(first_text)[rows])
         batches = np.array_split(texts, math.ceil(len(texts) / 256))
@@ -270,7 +275,12 @@ class Trainer:
             seconds=round(seconds, 1),
             versions={name: version(name) for name in ("torch", "transformers", "accelerate")}
             | {"conaclip-edge": __version__},
-            val=ValRecall(recall=found.recall(), median_rank=found.median_rank(), mean_recall=found.mean_recall()),
+            val=ValRecall(
+                of="captions" if data.has_captions else "teacher pictures",
+                recall=found.recall(),
+                median_rank=found.median_rank(),
+                mean_recall=found.mean_recall(),
+            ),
         )
 
     def write(self, record: TrainingRecord, out: Path) -> None:

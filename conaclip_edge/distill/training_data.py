@@ -9,20 +9,24 @@ import numpy as np
 import torch
 
 from conaclip_edge.config.distill import DistillConfig
+from conaclip_edge.config.graph import Term
 from conaclip_edge.data.load import read_pairs
 from conaclip_edge.data.pairs import Pairs
 from conaclip_edge.data.pixel_cache import Reader, pixel_reader
+from conaclip_edge.data.split_sizes import split_sizes
 from conaclip_edge.data.synthetic import synthetic_pictures, synthetic_texts
-from conaclip_edge.distill.build_student import build_student, tokenizer_of, whole_words
-from conaclip_edge.distill.graph import expand, uses_teacher
+from conaclip_edge.distill.build_student import build_student, surface, tokenizer_of, whole_words
+from conaclip_edge.distill.graph import expand, uses_teacher, without_pairs
 from conaclip_edge.errors import UserError
 from conaclip_edge.models.student.dual_encoder import DualEncoder
 from conaclip_edge.models.student.presets import student_shape
 from conaclip_edge.models.teacher.base import Teacher
 from conaclip_edge.models.teacher.load import load_teacher
+from conaclip_edge.system.progress import say
 from conaclip_edge.teacher_cache.store import TeacherCache, teacher_cache, text_embeddings
 
 MOST_CORPUS_TEXTS = 10_000  # enough to tell what a data set is about
+PHRASES = 12_000  # synthetic texts for data without captions, where the recipe asks for none
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,8 @@ class TrainingData:
         captioned: train pictures whose captions the student may pair.
         unpaired: the other train pictures.
         synthetic_pictures: None where the recipe asks for none, or no term looks at the teacher.
-        synthetic_texts: the same.
+        synthetic_texts: the same; for data without captions there always are some.
+        terms: of the interaction graph, edge by edge; those that need captions only where there are any.
     """
 
     teacher: Teacher
@@ -70,6 +75,12 @@ class TrainingData:
     unpaired: np.ndarray
     synthetic_pictures: SyntheticPictures | None
     synthetic_texts: SyntheticTexts | None
+    terms: tuple[Term, ...]
+
+    @property
+    def has_captions(self) -> bool:
+        """Whether any picture has a caption; if not, recall cannot be measured."""
+        return bool(self.cache.first_text[-1])
 
     def sources(self) -> dict[str, str]:
         """Return the fingerprints that a resumed run has to have in common."""
@@ -78,17 +89,22 @@ class TrainingData:
 
 def training_data(config: DistillConfig) -> TrainingData:
     """Read the data, let the teacher and the resizing run where their caches lack something, and build the student."""
-    learns_from_teacher = uses_teacher(expand(config.graph))  # a wrong graph or student is an error before any work
+    terms = expand(config.graph)  # a wrong graph, student or data set is an error before any work
     student_shape(config.student)
     teacher = load_teacher(config.teacher)
-    pairs = read_pairs(config.data)
+    pairs = read_pairs(config.data, captions_needed=False)
+    sizes = split_sizes(pairs)
+    say(f"data: {pairs.name}: {sizes}.")
+    if not sizes.has_captions:
+        terms = _terms_without_captions(config, terms, pairs.name)
+    learns_from_teacher = uses_teacher(terms)
     views, max_pixels = config.train.teacher_views, config.data.max_pixels
     # a graph without the teacher reads no embedding, but which pictures decode is known from the same pass
     cache = teacher_cache(pairs, teacher, config.cache, views, config.data.max_bad, max_pixels)
     captioned, unpaired = divide(config, pairs, cache)
     usable_rows(pairs, cache, "val")
     corpus = [text for row in pairs.rows("train") for text in pairs.captions[row]]
-    embedded = corpus_embeddings(pairs, cache) if config.student.vocab.near else None
+    embedded = corpus_embeddings(pairs, cache) if config.student.vocab.near and corpus else None
     # building a teacher or filling a cache draws random numbers too: a first run must begin like the second
     torch.manual_seed(config.seed)
     student, tokenizer_json, pretrained = build_student(config.student, teacher, corpus, config.cache, embedded)
@@ -97,13 +113,37 @@ def training_data(config: DistillConfig) -> TrainingData:
     pictures, texts = None, None
     if learns_from_teacher and config.synthetic.pictures:
         pictures = _compose_pictures(config, teacher, pairs, cache, size)
-    if learns_from_teacher and config.synthetic.texts:
-        words = whole_words(tokenizer_of(tokenizer_json, student.config.text.context))
-        phrases = synthetic_texts(corpus, words, config.synthetic.texts)
+    count = config.synthetic.texts or (0 if sizes.has_captions else PHRASES)
+    if learns_from_teacher and count:
+        tokenizer = tokenizer_of(tokenizer_json, student.config.text.context)
+        words = whole_words(tokenizer)
+        if not words and not corpus:  # a tokenizer of bytes or letters
+            words = [piece for piece in dict.fromkeys(surface(tokenizer)) if piece.isalpha()]
+        phrases = synthetic_texts(corpus, words, count)
         texts = SyntheticTexts(phrases, text_embeddings(teacher, phrases, config.cache, "synthetic texts"))
     return TrainingData(
-        teacher, pairs, cache, student, tokenizer_json, pretrained, pixels, captioned, unpaired, pictures, texts
+        teacher, pairs, cache, student, tokenizer_json, pretrained, pixels, captioned, unpaired, pictures, texts, terms
     )
+
+
+def _terms_without_captions(config: DistillConfig, terms: tuple[Term, ...], name: str) -> tuple[Term, ...]:
+    """Return the terms that data without captions can teach, and say on stderr what that means for the run."""
+    kept = without_pairs(terms, name)
+    vocabulary = config.student.vocab
+    if vocabulary.keep == "corpus" and not vocabulary.frequent:
+        raise UserError(
+            f"data set '{name}' has no captions to take the vocabulary from. Set student.vocab.keep=all, or "
+            "student.vocab.frequent to a number of pieces."
+        )
+    texts = config.synthetic.texts or PHRASES
+    dropped = ", ".join(f"{term.edge}/{term.loss}" for term in terms if term not in kept)
+    say(
+        f"data: {name} has no captions. The student learns the teacher's answers for the pictures and for {texts:,} "
+        "phrases of the tokenizer's words; "
+        + (f"the terms that need captions are left out ({dropped}); " if dropped else "")
+        + "recall of captions cannot be measured: on val stands how often a student's picture finds its teacher's."
+    )
+    return kept
 
 
 def divide(config: DistillConfig, pairs: Pairs, cache: TeacherCache) -> tuple[np.ndarray, np.ndarray]:
@@ -113,16 +153,21 @@ def divide(config: DistillConfig, pairs: Pairs, cache: TeacherCache) -> tuple[np
     # the same pictures stay captioned whatever the run's seed, so that runs with other seeds compare
     order = np.random.default_rng(29).permutation(train[with_caption])
     count = max(2, round(len(order) * config.data.labelled))
-    if len(order) < 2:
+    if cache.first_text[-1] and len(order) < 2:
         raise UserError(f"data set '{pairs.name}' has {len(order)} usable train pictures with captions; 2 are needed.")
     return np.sort(order[:count]), np.sort(np.concatenate([order[count:], train[~with_caption]]))
 
 
 def usable_rows(pairs: Pairs, cache: TeacherCache, split: str) -> np.ndarray:
-    """Return the usable pictures of a split, with or without captions; an error if no caption is among them."""
+    """Return the usable pictures of a split, with or without captions.
+
+    Raises:
+        UserError: there is none, or no caption is among them while others of the data set have captions.
+    """
     rows = pairs.rows(split)
     rows = np.asarray(rows[cache.usable[rows]])
-    if not np.diff(cache.first_text)[rows].any():
+    captions = np.diff(cache.first_text)[rows].any()
+    if not len(rows) or (cache.first_text[-1] and not captions):
         raise UserError(f"split '{split}' of data set '{pairs.name}' has no usable picture with a caption.")
     return rows
 

@@ -33,7 +33,7 @@ def index_pictures(
         pictures: their folder; None takes `moved_to`.
         out: folder of the index; None takes `default_index`.
         target: of the bundle; None takes the index's, onnx for a new one.
-        vectors: how the graph stores them: f32, f16 or i8; None takes the index's, i8 for a new one.
+        vectors: how the HNSW graph stores them: f32, f16 or i8; None takes the index's, i8 for a new one.
         watch: go on while pictures come and go, until Ctrl-C.
         max_pixels: larger pictures are left out; None takes the index's, the default limit for a new one.
         moved_to: where the folder of an indexed one's pictures is now.
@@ -49,7 +49,7 @@ def index_pictures(
     source = moved_to or pictures
     if source is None:
         raise UserError("no folder of pictures. Give it behind the bundle, or its new place by --moved-to.")
-    with open_writer(bundle, source, folder, target, vectors, max_pixels, moved_to) as writer:
+    with open_writer(bundle, source, folder, target, vectors, max_pixels=max_pixels, moved_to=moved_to) as writer:
         report = writer.update(drop_missing=drop_missing)
         if watch:
             from conaclip_edge.search.watch import keep_current

@@ -1,4 +1,4 @@
-"""The usearch graph (HNSW) over an index's vectors: how they are stored in it, built, extended and searched.
+"""The HNSW graph (usearch) over an index's vectors: how they are stored in it, built, extended and searched.
 
 Removed pictures stay in the graph, and what it finds is looked up in the sidecar: the graph is never the truth.
 Vectors are added in the order of their keys by one thread, so that the same history gives the same file.
@@ -20,11 +20,11 @@ from conaclip_edge.system.files import atomic_file, sha256_file
 PRECISIONS = ("f32", "f16", "i8")
 DEFAULT = "i8"
 CONNECTIVITY, EXPANSION_ADD, EXPANSION_SEARCH = 12, 64, 192
-_ANEW = "Make it anew from the vectors beside it: conaclip-edge index with the same BUNDLE, PICTURES and --out."
+_AGAIN = "Make it again from the vectors beside it: conaclip-edge index with the same BUNDLE, PICTURES and --out."
 
 
-class Written(NamedTuple):
-    """A graph file as it was written: its size in bytes and its hash."""
+class HnswFile(NamedTuple):
+    """The file of an HNSW graph as it was written: its size in bytes and its hash."""
 
     size: int
     sha256: str
@@ -45,8 +45,8 @@ def stored(vectors: np.ndarray, precision: str) -> np.ndarray:
     return quantised
 
 
-def empty_graph(dim: int, precision: str, connectivity: int = CONNECTIVITY, expansion: int = EXPANSION_ADD) -> Index:
-    """Make a graph without vectors; keys cannot be looked up in it, which saves a table of them in memory."""
+def empty_hnsw(dim: int, precision: str, connectivity: int = CONNECTIVITY, expansion: int = EXPANSION_ADD) -> Index:
+    """Make an HNSW graph without vectors; keys cannot be looked up in it, which saves a table of them in memory."""
     return Index(
         ndim=dim,
         metric="cos",
@@ -58,27 +58,27 @@ def empty_graph(dim: int, precision: str, connectivity: int = CONNECTIVITY, expa
     )
 
 
-def extend(graph: Index, precision: str, parts: Iterable[tuple[np.ndarray, np.ndarray]], threads: int = 1) -> None:
+def extend(hnsw: Index, precision: str, parts: Iterable[tuple[np.ndarray, np.ndarray]], threads: int = 1) -> None:
     """Add parts of (keys int64 [n], vectors float32 [n, d])."""
     for keys, vectors in parts:
-        graph.add(keys, stored(vectors, precision), threads=threads)
+        hnsw.add(keys, stored(vectors, precision), threads=threads)
 
 
-def nearest(graph: Index, precision: str, vector: np.ndarray, count: int) -> np.ndarray:
+def nearest(hnsw: Index, precision: str, vector: np.ndarray, count: int) -> np.ndarray:
     """Return the keys int64 of the nearest vectors that the graph finds, best first."""
-    found = graph.search(stored(vector[None], precision)[0], count, threads=1)
+    found = hnsw.search(stored(vector[None], precision)[0], count, threads=1)
     return np.asarray(found.keys, dtype=np.int64)
 
 
-def save_graph(graph: Index, path: Path) -> Written:
-    """Write a graph, atomically."""
+def save_hnsw(hnsw: Index, path: Path) -> HnswFile:
+    """Write an HNSW graph, atomically."""
     with atomic_file(path) as temporary:
-        graph.save(str(temporary))
-        return Written(temporary.stat().st_size, sha256_file(temporary))
+        hnsw.save(str(temporary))
+        return HnswFile(temporary.stat().st_size, sha256_file(temporary))
 
 
-def damage(path: Path, written: Written) -> str:
-    """Say how a graph file differs from what was written; "" if it does not.
+def damage(path: Path, written: HnswFile) -> str:
+    """Say how the file of an HNSW graph differs from what was written; "" if it does not.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -90,8 +90,8 @@ def damage(path: Path, written: Written) -> str:
     return "" if found == written.sha256 else f"its sha256 is {found[:12]}.., the index says {written.sha256[:12]}.."
 
 
-def open_graph(path: Path, written: Written, view: bool) -> Index:
-    """Open a graph file.
+def open_hnsw(path: Path, written: HnswFile, view: bool) -> Index:
+    """Open the file of an HNSW graph.
 
     Args:
         path: the file.
@@ -104,14 +104,14 @@ def open_graph(path: Path, written: Written, view: bool) -> Index:
     """
     # usearch follows the numbers in a file wherever they point, so it gets none that was changed
     if reason := damage(path, written):
-        raise UserError(f"graph file {path} is damaged: {reason}. {_ANEW}")
+        raise UserError(f"graph file {path} is damaged: {reason}. {_AGAIN}")
     try:
-        graph = Index.restore(str(path), view=view, enable_key_lookups=False)
+        hnsw = Index.restore(str(path), view=view, enable_key_lookups=False)
     except Exception as error:  # usearch raises what its C++ throws
         path.stat()  # a writer may have replaced it since it was hashed
         raise UserError(f"graph file {path} cannot be read: {error}. Remove it and run conaclip-edge index.") from error
-    if graph is None:
+    if hnsw is None:
         path.stat()  # the same
         raise UserError(f"graph file {path} is no graph. Remove it and run conaclip-edge index.")
-    graph.expansion_search = EXPANSION_SEARCH
-    return graph
+    hnsw.expansion_search = EXPANSION_SEARCH
+    return hnsw

@@ -1,6 +1,6 @@
 """An index of pictures, opened for searching.
 
-What the graph finds is ranked by exact cosines with the vectors of the sidecar; pictures that are not in the graph yet
+What the HNSW graph finds is ranked by exact cosines with the vectors of the sidecar; pictures that are not in it yet
 are compared one by one. A search sees what another process has written since the last one.
 """
 
@@ -18,7 +18,7 @@ from conaclip_edge.data.preprocess import MAX_PIXELS
 from conaclip_edge.errors import UserError
 from conaclip_edge.search.hits.cut_off import CutOff, recorded
 from conaclip_edge.search.hits.filters import PictureFilter
-from conaclip_edge.search.hnsw_graph import Written, nearest, open_graph
+from conaclip_edge.search.hnsw_graph import HnswFile, nearest, open_hnsw
 from conaclip_edge.search.sqlite_store import Sidecar, open_sidecar
 
 _PART = 10_000  # pictures whose vectors are in memory at a time
@@ -48,7 +48,7 @@ class PictureIndex:
         dim: numbers of a vector.
         bundle: folder of the bundle that encoded it.
         target: of the bundle's files that encoded it.
-        precision: how the graph stores vectors: f32, f16 or i8.
+        precision: how the HNSW graph stores vectors: f32, f16 or i8.
         pictures: folder of the pictures.
         max_pixels: of a picture that is read.
     """
@@ -64,8 +64,8 @@ class PictureIndex:
             self._sidecar = sidecar
             self._lock = threading.Lock()
             self._version = -1
-            self._generation, self._graph_precision = 0, ""
-            self._graph: Any = None
+            self._generation, self._hnsw_precision = 0, ""
+            self._hnsw: Any = None
             self._refresh()
         except (KeyError, ValueError) as error:
             raise UserError(f"index {sidecar.folder} lacks {error}. Index the pictures again.") from error
@@ -79,7 +79,7 @@ class PictureIndex:
 
     def close(self) -> None:
         """Close the index's files."""
-        self._graph = None
+        self._hnsw = None
         self._sidecar.close()
 
     def path(self, key: int) -> Path | None:
@@ -93,11 +93,7 @@ class PictureIndex:
 
     def looks(self, keys: Sequence[int]) -> dict[int, bytes]:
         """Return what pictures look like, as `folding.look_of` says it, of those of which it is recorded."""
-        return {
-            key: look
-            for at in range(0, len(keys), 500)
-            for key, look in self._sidecar.looks(keys[at : at + 500]).items()
-        }
+        return self._sidecar.looks(keys)
 
     def names(self) -> Iterator[str]:
         """Yield the path of every picture, relative to their folder."""
@@ -121,10 +117,10 @@ class PictureIndex:
         with self._lock:
             self._refresh()
             tail = self._tail_best(vector, k)
-            nodes = 0 if self._graph is None else len(self._graph)
+            nodes = 0 if self._hnsw is None else len(self._hnsw)
             wanted = min(nodes, candidates(k))
             while True:
-                near = nearest(self._graph, self._graph_precision, vector, wanted).tolist() if wanted else []
+                near = nearest(self._hnsw, self._hnsw_precision, vector, wanted).tolist() if wanted else []
                 alive = self._sidecar.pictures(list(dict.fromkeys([*near, *tail])))
                 if len(alive) >= min(k, len(tail) + wanted) or wanted == nodes:
                     break
@@ -159,32 +155,32 @@ class PictureIndex:
             generation = int(meta["generation"])
             if generation != self._generation:
                 try:
-                    self._graph = open_graph(graph_file(self.folder, generation), written(meta), view=True)
+                    self._hnsw = open_hnsw(hnsw_file(self.folder, generation), written_file(meta), view=True)
                 except FileNotFoundError:
                     continue  # a writer has replaced it between the two lines, or somebody has removed it
-                self._generation, self._graph_precision = generation, meta["graph_vectors"]
+                self._generation, self._hnsw_precision = generation, meta["graph_vectors"]
             self._tail = self._sidecar.vectors(after=int(meta["graph_last"]))
             self._version = version
             return
         raise UserError(
-            f"index {self.folder} lacks its graph file {graph_file(self.folder, generation).name}. "
-            "Make it anew: conaclip-edge index with the same BUNDLE, PICTURES and --out."
+            f"index {self.folder} lacks its graph file {hnsw_file(self.folder, generation).name}. "
+            "Make it again: conaclip-edge index with the same BUNDLE, PICTURES and --out."
         )
 
 
 def candidates(k: int) -> int:
-    """Return how many pictures a graph is asked for where k are wanted: its ranking is as coarse as its numbers."""
+    """Return how many pictures the HNSW graph gives for k that are wanted: its ranking is as coarse as its numbers."""
     return 2 * k + 16
 
 
-def graph_file(folder: Path, generation: int) -> Path:
-    """Return the place of a generation's graph; generation 0 has none."""
+def hnsw_file(folder: Path, generation: int) -> Path:
+    """Return the path of a generation's HNSW graph; generation 0 has none."""
     return folder / f"graph-{generation}.usearch"
 
 
-def written(meta: Mapping[str, str]) -> Written:
-    """Return what a sidecar says of its graph's file; one of before hashes were kept fits no file."""
-    return Written(int(meta["graph_size"]), str(meta.get("graph_sha256", "")))
+def written_file(meta: Mapping[str, str]) -> HnswFile:
+    """Return what is recorded of the HNSW graph's file; an index of before hashes were kept fits no file."""
+    return HnswFile(int(meta["graph_size"]), str(meta.get("graph_sha256", "")))
 
 
 def open_index(folder: Path) -> PictureIndex:

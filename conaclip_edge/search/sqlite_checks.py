@@ -20,8 +20,8 @@ _WIDEST = 65_536  # numbers of a vector
 
 
 @contextmanager
-def told(folder: Path) -> Iterator[None]:
-    """Turn what SQLite says of a sidecar into an error that a user can act on."""
+def sqlite_errors(folder: Path) -> Iterator[None]:
+    """Turn SQLite's errors, and values that no sidecar holds, into a UserError that names the index."""
     try:
         yield
     except sqlite3.OperationalError as error:
@@ -45,7 +45,7 @@ def check_meta(folder: Path, meta: Mapping[str, object]) -> None:
     missing = [name for name in (*_TEXTS, *_NUMBERS) if name not in meta]
     if missing:
         raise UserError(f"index {folder} lacks '{missing[0]}'. Index the pictures again.")
-    with told(folder):
+    with sqlite_errors(folder):
         for name in _TEXTS:
             value = meta[name]
             if not isinstance(value, str) or "\0" in value:
@@ -62,7 +62,7 @@ def only_writer(folder: Path) -> Iterator[None]:
     Raises:
         UserError: another process writes to it.
     """
-    with told(folder):
+    with sqlite_errors(folder):
         lock = sqlite3.connect(folder / LOCK, timeout=0, isolation_level=None)
     try:
         lock.execute("BEGIN IMMEDIATE")

@@ -1,4 +1,4 @@
-"""The index's truth in SQLite: which pictures, their vectors, and which graph file belongs to them.
+"""The index's truth in SQLite: which pictures, their vectors, and which HNSW graph belongs to them.
 
 A batch is one transaction of a write-ahead log, so a killed run loses the batch that it was at and nothing else.
 A key is never used twice and its vector never changes: a picture whose bytes change gets a new key.
@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from conaclip_edge.errors import UserError
+from conaclip_edge.search import sqlite_looks as looks
 from conaclip_edge.search.sqlite_checks import FILE as FILE
-from conaclip_edge.search.sqlite_checks import check_meta, inside, told
+from conaclip_edge.search.sqlite_checks import check_meta, inside, sqlite_errors
 
 SCHEMA = "conaclip-edge/index/1"
 _TABLES = """
@@ -30,10 +31,7 @@ CREATE TABLE vectors (key INTEGER PRIMARY KEY REFERENCES pictures ON DELETE CASC
 CREATE TABLE broken (path BLOB PRIMARY KEY, mtime_ns INTEGER NOT NULL, size INTEGER NOT NULL, reason TEXT NOT NULL)
     WITHOUT ROWID;
 """
-# what the pictures look like, small; an index of before has none
-_LOOKS = """
-CREATE TABLE IF NOT EXISTS looks (key INTEGER PRIMARY KEY REFERENCES pictures ON DELETE CASCADE, look BLOB NOT NULL)
-"""
+_CHUNK = 10_000  # vectors that are in memory at a time
 _MANY = 500  # values in one IN (...)
 
 
@@ -48,7 +46,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Entry:
-    """What a batch has to say of one file: a new vector, the stamps alone of an unchanged one, or why it is broken.
+    """What a batch records of one file: a new vector, the stamps alone of an unchanged one, or why it is broken.
 
     Attributes:
         path: relative to the picture folder.
@@ -72,7 +70,7 @@ class Sidecar:
     def __init__(self, folder: Path, connection: sqlite3.Connection):
         self.folder = folder
         self._connection = connection
-        with told(folder):
+        with sqlite_errors(folder):
             self._width = 4 * int(self.meta().get("dim", 0))  # bytes of a vector
 
     def close(self) -> None:
@@ -81,7 +79,7 @@ class Sidecar:
 
     def meta(self) -> dict[str, str]:
         """Return what is recorded of the whole index."""
-        with told(self.folder):
+        with sqlite_errors(self.folder):
             return dict(self._rows("SELECT name, value FROM meta"))
 
     def set_meta(self, **values: str | int) -> None:
@@ -105,49 +103,41 @@ class Sidecar:
         """Return every file that is known, broken ones included, by its relative path."""
         rows = self._rows("SELECT path, key, mtime_ns, size FROM pictures")
         rows += self._rows("SELECT path, NULL, mtime_ns, size FROM broken")
-        with told(self.folder):
+        with sqlite_errors(self.folder):
             return {os.fsdecode(path): Seen(key, mtime, size) for path, key, mtime, size in rows}
 
     def broken(self) -> dict[str, str]:
         """Return the broken files, by relative path in order, with the reason of each."""
         rows = self._rows("SELECT path, reason FROM broken ORDER BY 1")
-        with told(self.folder):
+        with sqlite_errors(self.folder):
             return {os.fsdecode(path): str(reason) for path, reason in rows}
 
     def path(self, key: int) -> str | None:
         """Return the relative path of a picture, None if there is none of that key."""
         rows = self._rows("SELECT path FROM pictures WHERE key = ?", (key,))
-        with told(self.folder):
+        with sqlite_errors(self.folder):
             return inside(rows[0][0]) if rows else None
 
-    def stamps(self) -> Iterator[tuple[int, str, int]]:
-        """Yield (key, relative path, time of change in ns) of every picture, by rising key."""
-        for key, path, mtime in self._rows("SELECT key, path, mtime_ns FROM pictures ORDER BY key"):
-            with told(self.folder):
-                yield int(key), inside(path), int(mtime)
-
     def looks(self, keys: Sequence[int]) -> dict[int, bytes]:
-        """Return what some pictures look like, of those of which it is recorded; at most 500 keys."""
-        if not keys or not self._has_looks():
-            return {}
-        places = ",".join("?" * len(keys))
-        rows = self._rows(f"SELECT key, look FROM looks WHERE key IN ({places})", keys)
-        with told(self.folder):
-            return {int(key): bytes(look) for key, look in rows}
+        """Return what pictures look like, of those of which it is recorded."""
+        with sqlite_errors(self.folder):
+            return looks.of_keys(self._connection, keys)
 
     def look_of(self, sha256: bytes) -> bytes:
         """Return what a picture of these bytes looks like, b"" if that is not recorded."""
-        rows = self._rows("SELECT look FROM looks JOIN pictures USING (key) WHERE sha256 = ? LIMIT 1", (sha256,))
-        with told(self.folder):
-            return bytes(rows[0][0]) if rows else b""
+        with sqlite_errors(self.folder):
+            return looks.of_bytes(self._connection, sha256)
 
     def keep_looks(self) -> None:
         """Make room for what pictures look like, in an index of before as well."""
         with self._transaction() as cursor:
-            cursor.execute(_LOOKS)
+            cursor.execute(looks.TABLE)
 
-    def _has_looks(self) -> bool:
-        return bool(self._rows("SELECT 1 FROM sqlite_master WHERE name = 'looks'"))
+    def stamps(self) -> Iterator[tuple[int, str, int]]:
+        """Yield (key, relative path, time of change in ns) of every picture, by rising key."""
+        for key, path, mtime in self._rows("SELECT key, path, mtime_ns FROM pictures ORDER BY key"):
+            with sqlite_errors(self.folder):
+                yield int(key), inside(path), int(mtime)
 
     def vector_of(self, sha256: bytes) -> np.ndarray | None:
         """Return the vector float32 [d] of any picture of these bytes."""
@@ -157,7 +147,7 @@ class Sidecar:
     def sha256_of(self, key: int) -> bytes:
         """Return the hash of a picture's bytes when it was indexed."""
         rows = self._rows("SELECT sha256 FROM pictures WHERE key = ?", (key,))
-        with told(self.folder):
+        with sqlite_errors(self.folder):
             return bytes(rows[0][0])
 
     def pictures(self, keys: Sequence[int]) -> list[tuple[int, str, np.ndarray]]:
@@ -167,7 +157,7 @@ class Sidecar:
             some = keys[start : start + _MANY]
             query = "SELECT key, path, vector FROM pictures JOIN vectors USING (key) WHERE key IN ({}) ORDER BY key"
             rows = self._rows(query.format(",".join("?" * len(some))), some)
-            with told(self.folder):
+            with sqlite_errors(self.folder):
                 found += [(int(key), inside(path), self._vector(vector)) for key, path, vector in rows]
         return found
 
@@ -176,10 +166,19 @@ class Sidecar:
         rows = self._rows("SELECT key, vector FROM vectors WHERE key > ? ORDER BY key LIMIT ?", (after, limit))
         if not rows:
             return np.empty(0, np.int64), np.empty((0, 0), np.float32)
-        with told(self.folder):
+        with sqlite_errors(self.folder):
             keys = np.asarray([key for key, _ in rows], dtype=np.int64)
             vectors = np.frombuffer(b"".join(vector for _, vector in rows), "<f4")
             return keys, vectors.reshape(len(keys), self._width // 4)
+
+    def chunks(self, last: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield keys above `last` and their vectors, as `vectors` gives them, some thousands at a time."""
+        while True:
+            keys, vectors = self.vectors(last, _CHUNK)
+            if not len(keys):
+                return
+            yield keys, vectors
+            last = int(keys[-1])
 
     def count_up_to(self, key: int) -> int:
         """Return how many pictures have a key of at most that."""
@@ -187,7 +186,7 @@ class Sidecar:
 
     def newest(self) -> int:
         """Return the largest key, 0 if there is none."""
-        with told(self.folder):
+        with sqlite_errors(self.folder):
             return int(self._rows("SELECT coalesce(max(key), 0) FROM pictures")[0][0])
 
     def write(self, batch: Iterable[Entry]) -> None:
@@ -211,7 +210,7 @@ class Sidecar:
                 key = cursor.lastrowid
                 cursor.execute("INSERT INTO vectors VALUES (?, ?)", (key, vector))
                 if entry.look:
-                    cursor.execute("INSERT INTO looks VALUES (?, ?)", (key, entry.look))
+                    looks.put(cursor, key, entry.look)
 
     def drop(self, paths: Iterable[str]) -> None:
         """Forget files, in one transaction."""
@@ -220,16 +219,16 @@ class Sidecar:
                 _forget(cursor, os.fsencode(path))
 
     def _vector(self, blob: bytes) -> np.ndarray:
-        with told(self.folder):
+        with sqlite_errors(self.folder):
             return np.frombuffer(blob, "<f4", count=self._width // 4)
 
     def _rows(self, query: str, values: Sequence[object] = ()) -> list[tuple]:  # type: ignore[type-arg]  # as SQL says
-        with told(self.folder):
+        with sqlite_errors(self.folder):
             return self._connection.execute(query, tuple(values)).fetchall()
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Cursor]:
-        with told(self.folder):
+        with sqlite_errors(self.folder):
             cursor = self._connection.cursor()
             cursor.execute("BEGIN IMMEDIATE")
             try:
@@ -255,7 +254,7 @@ def open_sidecar(folder: Path) -> Sidecar:
     if not (folder / FILE).is_file():
         raise UserError(f"no index at {folder}: it has no {FILE}. Make one: conaclip-edge index BUNDLE PICTURES")
     connection = _connect(folder)
-    with told(folder):
+    with sqlite_errors(folder):
         if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchall():
             raise UserError(f"{folder / FILE} holds no index. Remove {folder} and index the pictures again.")
     sidecar = Sidecar(folder, connection)
@@ -272,7 +271,7 @@ def open_sidecar(folder: Path) -> Sidecar:
 def make_sidecar(folder: Path, **meta: str | int) -> Sidecar:
     """Make the sidecar of a new, empty index; one transaction, so there is a whole one or none."""
     connection = _connect(folder)
-    with told(folder):
+    with sqlite_errors(folder):
         connection.executescript(f"BEGIN IMMEDIATE; {_TABLES}")
         rows = [(name, str(value)) for name, value in {"schema": SCHEMA, **meta}.items()]
         connection.executemany("INSERT INTO meta VALUES (?, ?)", rows)
@@ -285,14 +284,14 @@ def unmade(folder: Path) -> bool:
     if not (folder / FILE).exists():
         return True
     connection = _connect(folder)
-    with told(folder):
+    with sqlite_errors(folder):
         empty = not connection.execute("SELECT 1 FROM sqlite_master").fetchall()
     connection.close()
     return empty
 
 
 def _connect(folder: Path) -> sqlite3.Connection:
-    with told(folder):
+    with sqlite_errors(folder):
         # sqlite3 is built to be shared by threads; a page and its workers use one connection
         connection = sqlite3.connect(folder / FILE, timeout=30, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA journal_mode = WAL")

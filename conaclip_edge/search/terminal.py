@@ -71,8 +71,8 @@ def _kitty(png: bytes) -> str:
     pieces = [data[start : start + _CHUNK] for start in range(0, len(data), _CHUNK)]
     head = f"a=T,f=100,r={_ROWS},"
     return "".join(
-        f"\x1b_G{'' if place else head}m={int(place < len(pieces) - 1)};{piece}\x1b\\"
-        for place, piece in enumerate(pieces)
+        f"\x1b_G{'' if number else head}m={int(number < len(pieces) - 1)};{piece}\x1b\\"
+        for number, piece in enumerate(pieces)
     )
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,19 +15,19 @@ import numpy as np
 from conaclip_edge.bundle.open import Bundle, open_bundle
 from conaclip_edge.data.preprocess import MAX_PIXELS, BadPicture
 from conaclip_edge.errors import UserError
+from conaclip_edge.search.calibrate import calibrate
 from conaclip_edge.search.folder.checks import check_same, check_there, kept_text, make_folder, move
-from conaclip_edge.search.hits.cut_off import LEAST_PICTURES, calibrated, outdated
 from conaclip_edge.search.hits.folding import look_of
 from conaclip_edge.search.hnsw_graph import (
     DEFAULT,
     check_precision,
     damage,
-    empty_graph,
+    empty_hnsw,
     extend,
-    open_graph,
-    save_graph,
+    open_hnsw,
+    save_hnsw,
 )
-from conaclip_edge.search.index import graph_file, written
+from conaclip_edge.search.index import hnsw_file, written_file
 from conaclip_edge.search.picture_folder import PictureFile, Walk, pixels, read, walk
 from conaclip_edge.search.query import check_space
 from conaclip_edge.search.report import BrokenPicture, IndexReport
@@ -39,31 +40,36 @@ from conaclip_edge.search.sqlite_store import (
     open_sidecar,
     unmade,
 )
-from conaclip_edge.search.words.spelling import whole_words
-from conaclip_edge.system.files import read_json
 from conaclip_edge.system.progress import track
 
-BATCH = 64  # pictures a transaction: what a crash can lose
-WAITING = 256  # pictures, and 1 in 200 of the graph's, may wait for the graph; until then they are compared one by one
+BATCH = 64  # pictures per transaction: what a crash can lose
+WAITING = 256  # pictures, and 1 in 200 of the HNSW graph's, may wait for it; until then they are compared one by one
 _AWAY = (
     "holds nothing any more; its pictures are kept, it may be a drive that is not there. Forget them: --drop-missing"
 )
-_PART = 10_000  # vectors that are brought from the sidecar to the graph at a time
 
 
+@dataclass(frozen=True)
 class Writer:
-    """An index opened for writing, with the image tower. Make it by `open_writer`."""
+    """An index opened for writing, with the image tower. Make it by `open_writer`.
 
-    def __init__(
-        self,
-        sidecar: Sidecar,
-        pictures: Path,
-        encode: Callable[[bytes], tuple[np.ndarray, bytes]],
-        workers: int,
-        towers: Bundle,
-    ):
-        self.sidecar, self.pictures = sidecar, pictures
-        self._encode, self._workers, self._towers = encode, workers, towers
+    Attributes:
+        sidecar: of the index.
+        pictures: folder of the pictures, absolute.
+        encode: encoded picture -> vector float32 [d] and what the picture looks like.
+        workers: pictures that are encoded side by side.
+        towers: the bundle, whose text tower calibrates the cut-off.
+        batch: pictures per transaction.
+        waiting: pictures that may wait for the HNSW graph.
+    """
+
+    sidecar: Sidecar
+    pictures: Path
+    encode: Callable[[bytes], tuple[np.ndarray, bytes]]
+    workers: int
+    towers: Bundle
+    batch: int = BATCH
+    waiting: int = WAITING
 
     def update(self, again: bool = True, drop_missing: bool = False) -> IndexReport:
         """Bring the index up to date.
@@ -78,14 +84,14 @@ class Writer:
         """
         began = time.monotonic()
         seen = self.sidecar.files()
-        there = walk(self.pictures)
-        if not there.files:
+        listed = walk(self.pictures)
+        if not listed.files:
             raise UserError(f"no picture in {self.pictures} or the folders in it.{kept_text(self.sidecar)}")
-        todo = [file for file in there.files if _changed(file, seen.get(file.path), again)]
+        todo = [file for file in listed.files if _changed(file, seen.get(file.path), again)]
         encoded = reused = 0
         gone: set[str] = set()
-        batches = [todo[start : start + BATCH] for start in range(0, len(todo), BATCH)]
-        with ThreadPoolExecutor(self._workers) as pool:
+        batches = [todo[start : start + self.batch] for start in range(0, len(todo), self.batch)]
+        with ThreadPoolExecutor(self.workers) as pool:
             for batch in track(batches, f"indexing {len(todo)} pictures in batches"):
                 results = list(pool.map(lambda file: self._entry(file, seen.get(file.path)), batch))
                 self.sidecar.write(entry for entry, _ in results if entry)
@@ -93,12 +99,12 @@ class Writer:
                 reused += sum(1 for entry, fresh in results if entry and not fresh and not entry.reason)
                 gone |= {file.path for file, (entry, _) in zip(batch, results, strict=True) if entry is None}
         self._require_folder()
-        away = [] if drop_missing else [path for path in there.away if any(one.startswith(path) for one in seen)]
-        dropped = _removed(seen, there, gone, (*there.unreadable, *away))
+        away = [] if drop_missing else [path for path in listed.away if any(one.startswith(path) for one in seen)]
+        dropped = _removed(seen, listed, gone, (*listed.unreadable, *away))
         self.sidecar.drop(dropped)
         self.fold()
-        self._calibrate()
-        broken = {**self.sidecar.broken(), **there.unreadable, **dict.fromkeys(away, _AWAY)}
+        calibrate(self.sidecar, self.towers)
+        broken = {**self.sidecar.broken(), **listed.unreadable, **dict.fromkeys(away, _AWAY)}
         return IndexReport(
             index=str(self.sidecar.folder),
             pictures=len(self.sidecar),
@@ -106,32 +112,32 @@ class Writer:
             reused=reused,
             dropped=sum(seen[path].key is not None for path in dropped),
             broken=tuple(BrokenPicture(path=path, reason=reason) for path, reason in broken.items()),
-            passed_over=dict(sorted(there.passed_over.items())),
+            passed_over=dict(sorted(listed.passed_over.items())),
             seconds=round(time.monotonic() - began, 3),
         )
 
     def fold(self) -> None:
-        """Take waiting pictures into the graph if they are many; build it anew if it is damaged or much was removed."""
+        """Take waiting pictures into the HNSW graph if they are many; build a new one after damage or many removals."""
         meta, folder = self.sidecar.meta(), self.sidecar.folder
         generation, nodes, last = (int(meta[name]) for name in ("generation", "graph_nodes", "graph_last"))
-        file, precision = graph_file(folder, generation), meta["vectors"]
+        file, precision = hnsw_file(folder, generation), meta["vectors"]
         kept = self.sidecar.count_up_to(last)
-        usable = nodes > 0 and meta["graph_vectors"] == precision and file.is_file() and not damage(file, written(meta))
-        anew = nodes > 0 and (not usable or nodes - kept > nodes // 10)
-        if not anew and len(self.sidecar) - kept <= max(WAITING, nodes // 200):
+        sound = meta["graph_vectors"] == precision and file.is_file() and not damage(file, written_file(meta))
+        rebuild = nodes > 0 and (not sound or nodes - kept > nodes // 10)
+        if not rebuild and len(self.sidecar) - kept <= max(self.waiting, nodes // 200):
             return
-        if anew or not nodes:
-            last, graph = 0, empty_graph(int(meta["dim"]), precision)
+        if rebuild or not nodes:
+            last, hnsw = 0, empty_hnsw(int(meta["dim"]), precision)
         else:
-            graph = open_graph(file, written(meta), view=False)
-        extend(graph, precision, self._parts(last))
-        new = graph_file(folder, generation + 1)
-        saved = save_graph(graph, new)
+            hnsw = open_hnsw(file, written_file(meta), view=False)
+        extend(hnsw, precision, self.sidecar.chunks(last))
+        new = hnsw_file(folder, generation + 1)
+        saved = save_hnsw(hnsw, new)
         self.sidecar.set_meta(
             generation=generation + 1,
             graph_size=saved.size,
             graph_sha256=saved.sha256,
-            graph_nodes=len(graph),
+            graph_nodes=len(hnsw),
             graph_last=self.sidecar.newest(),
             graph_vectors=precision,
         )
@@ -139,19 +145,6 @@ class Writer:
             if old != new:
                 with suppress(OSError):  # a system may refuse while a reader has it open; the next time it goes
                     old.unlink()
-
-    def _calibrate(self) -> None:
-        """Find anew from which cosine on a hit says anything, if the index is not what it was."""
-        pictures = len(self.sidecar)
-        if not outdated(self.sidecar.meta(), pictures):
-            return
-        if pictures < LEAST_PICTURES:
-            self.sidecar.unset_meta("cut_off_mean", "cut_off_margin", "cut_off_pictures")
-            return
-        words = whole_words(read_json(self._towers.tokenizer.file, "tokenizer"))
-        found = calibrated(words, self._towers.embed_texts, lambda: (part for _, part in self._parts(0)))
-        if found:
-            self.sidecar.set_meta(**found.meta(pictures))
 
     def _require_folder(self) -> None:
         """Tell a folder that vanished, as that of a drive does, from one whose pictures were removed."""
@@ -161,16 +154,8 @@ class Writer:
                 "are kept. Bring it back and run the same command again."
             )
 
-    def _parts(self, last: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        while True:
-            keys, vectors = self.sidecar.vectors(last, _PART)
-            if not len(keys):
-                return
-            yield keys, vectors
-            last = int(keys[-1])
-
     def _entry(self, file: PictureFile, seen: Seen | None) -> tuple[Entry | None, bool]:
-        """Return what the sidecar shall say of a file, None if it vanished, and whether the tower had to run."""
+        """Return what to record of a file, None if it vanished, and whether the tower had to run."""
         stamps = (file.path, file.mtime_ns, file.size)
         try:
             data, sha256 = read(self.pictures / file.path)
@@ -187,7 +172,7 @@ class Writer:
         if known is not None:
             return Entry(*stamps, sha256, known, look=self.sidecar.look_of(sha256)), False
         try:
-            vector, look = self._encode(data)
+            vector, look = self.encode(data)
             return Entry(*stamps, sha256, vector, look=look), True
         except BadPicture as error:
             way_out = ". Raise it: --max-pixels" if "max_pixels" in str(error) else ""
@@ -201,6 +186,8 @@ def open_writer(
     out: Path,
     target: str | None = None,
     vectors: str | None = None,
+    batch: int = BATCH,
+    waiting: int = WAITING,
     max_pixels: int | None = None,
     moved_to: Path | None = None,
 ) -> Iterator[Writer]:
@@ -211,9 +198,11 @@ def open_writer(
         pictures: the folder.
         out: folder of the index.
         target: of the bundle; None takes the index's, onnx for a new one.
-        vectors: how the graph stores them; None takes the index's, i8 for a new one.
+        vectors: how the HNSW graph stores them; None takes the index's, i8 for a new one.
         max_pixels: larger pictures are left out; None takes the index's, the default limit for a new one.
         moved_to: where the folder of the pictures is now; None where it did not move.
+        batch: pictures per transaction.
+        waiting: pictures that may wait for the HNSW graph.
 
     Raises:
         UserError: another writer, no bundle, one of another embedding space, or an index of another folder.
@@ -238,7 +227,7 @@ def open_writer(
             raise UserError(f"index {out} was encoded by {meta['target']}, not by {target}. Choose another --out.")
         target = target or meta.get("target", "onnx")
         cores = os.cpu_count() or 1
-        # onnxruntime runs beside itself; the other runtimes have one pool of threads a process
+        # onnxruntime runs beside itself; the other runtimes have one pool of threads per process
         towers = open_bundle(bundle, target, threads=1 if target == "onnx" else cores)
         limit = max_pixels or int(meta.get("max_pixels", MAX_PIXELS))
         if sidecar is None:
@@ -266,7 +255,7 @@ def open_writer(
             if meta["bundle"] != str(bundle.resolve()):
                 sidecar.set_meta(bundle=str(bundle.resolve()))
 
-        # one picture a call: the vector of a picture depends on nothing but the picture
+        # one picture per call: the vector of a picture depends on nothing but the picture
         def encode(data: bytes) -> tuple[np.ndarray, bytes]:
             given = pixels(data, towers.image_size, limit)
             vector: np.ndarray = towers.embed_pixels(given)[0]
@@ -276,7 +265,7 @@ def open_writer(
 
         sidecar.keep_looks()
         try:
-            yield Writer(sidecar, pictures, encode, cores if target == "onnx" else 1, towers)
+            yield Writer(sidecar, pictures, encode, cores if target == "onnx" else 1, towers, batch, waiting)
         finally:
             sidecar.close()
 
@@ -293,7 +282,7 @@ def _changed(file: PictureFile, seen: Seen | None, again: bool) -> bool:
     return (file.mtime_ns, file.size) != (seen.mtime_ns, seen.size)
 
 
-def _removed(seen: dict[str, Seen], there: Walk, gone: set[str], hidden: tuple[str, ...]) -> list[str]:
+def _removed(seen: dict[str, Seen], listed: Walk, gone: set[str], hidden: tuple[str, ...]) -> list[str]:
     """List what is not in the folder any more; of what is hidden nothing is known."""
-    present = {file.path for file in there.files} - gone
+    present = {file.path for file in listed.files} - gone
     return sorted(path for path in seen if path not in present and not path.startswith(hidden))

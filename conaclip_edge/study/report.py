@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, JsonValue
 
-from conaclip_edge.benchmarks.schema.report import Environment
+from conaclip_edge.benchmarks.schema.environment import Environment
 from conaclip_edge.config.graph import GraphConfig
 from conaclip_edge.config.study import StudyConfig
 from conaclip_edge.evaluation.evaluate import EvaluatedSplit

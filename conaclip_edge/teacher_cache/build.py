@@ -45,7 +45,7 @@ def build_cache(config: DistillConfig, worker: str | None = None, merge: Sequenc
         raise UserError("--worker builds a part, --merge puts parts together. Give one of the two.")
     part, parts = _part(worker)
     teacher = load_teacher(config.teacher)
-    pairs = read_pairs(config.data)
+    pairs = read_pairs(config.data, captions_needed=False)
     views, max_pixels = config.train.teacher_views, config.data.max_pixels
     home = config.cache / cache_key(pairs, teacher, views, max_pixels)
     tables = cache_tables(pairs, teacher, views, max_pixels)

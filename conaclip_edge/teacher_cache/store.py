@@ -213,7 +213,7 @@ def fill(home: Path, tables: Sequence[Table], part: int = 1, parts: int = 1) -> 
 
     written = number = 0
     for table in tables:
-        mine = [start for place, start in enumerate(table.starts(), number) if place % parts == part - 1]
+        mine = [start for shard, start in enumerate(table.starts(), number) if shard % parts == part - 1]
         number += len(table.starts())
         missing = [start for start in mine if not shard_file(home, table.name, start).exists()]
         for start in track(missing, table.label):

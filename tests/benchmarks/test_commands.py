@@ -12,13 +12,14 @@ import pytest
 import yaml
 
 from conaclip_edge.benchmarks.commands import default_report
-from conaclip_edge.benchmarks.report.numbers import BY, FORMATS, resolve
+from conaclip_edge.benchmarks.report.numbers import BY, FORMATS, value_at
 from conaclip_edge.benchmarks.schema.report import read_report
 from conaclip_edge.config.benchmark import BenchmarkConfig
 from conaclip_edge.config.load import benchmark_suite
 from tests.benchmarks.phones.test_android import Phone
 from tests.benchmarks.phones.test_ios import result as ios_result
 from tests.helpers.benchmarks.pages import read_page
+from tests.helpers.benchmarks.sample import sample_report
 from tests.helpers.command_line import Run, command
 
 SUITES = sorted((Path(__file__).parents[2] / "benchmarks" / "suites").glob("*.yaml"))
@@ -57,17 +58,19 @@ def measured(shop: Path, suite: Path) -> Path:
     """The folder of a report that the tests read."""
     from conaclip_edge.benchmarks.commands import benchmark
 
-    _, folder = benchmark(shop / "bundle", benchmark_suite(suite, []))
-    assert folder == shop / "report"
-    return folder
+    config = benchmark_suite(suite, [])
+    assert isinstance(config, BenchmarkConfig)
+    report = benchmark(shop / "bundle", config)
+    assert read_report(shop / "report" / "report.json") == report
+    return shop / "report"
 
 
-def changed(measured: Path, place: Path, change: Callable[[dict[str, Any]], None]) -> Path:
+def changed(measured: Path, path: Path, change: Callable[[dict[str, Any]], None]) -> Path:
     """Write a copy of a report with something changed in it."""
     values = json.loads((measured / "report.json").read_text("utf-8"))
     change(values)
-    place.write_text(json.dumps(values), "utf-8")
-    return place
+    path.write_text(json.dumps(values), "utf-8")
+    return path
 
 
 def shipped(values: dict[str, Any]) -> dict[str, Any]:
@@ -130,16 +133,16 @@ def test_rows_of_a_real_run_say_what_ran_them(measured):
     assert [query.kind for query in report.gallery][:3] == ["typed", "example", "example"]
 
 
-def test_every_figure_of_a_real_page_is_in_report_json(measured):
+def test_every_number_of_a_real_page_is_in_report_json(measured):
     values = json.loads((measured / "report.json").read_text("utf-8"))
-    figures = read_page((measured / "report.html").read_text("utf-8")).all("data")
-    assert len(figures) > 200
-    for figure in figures:
-        value = resolve(values, figure.attributes["data-from"])
-        if "data-over" in figure.attributes:
-            value = value / resolve(values, figure.attributes["data-over"])
-        shown = FORMATS[figure.attributes["data-as"]](value)
-        assert figure.text in (shown, re.sub(f"( %| ms|{BY})$", "", shown)), figure.attributes
+    numbers = read_page((measured / "report.html").read_text("utf-8")).all("data")
+    assert len(numbers) > 200
+    for number in numbers:
+        value = value_at(values, number.attributes["data-from"])
+        if "data-over" in number.attributes:
+            value = value / value_at(values, number.attributes["data-over"])
+        shown = FORMATS[number.attributes["data-as"]](value)
+        assert number.text in (shown, re.sub(f"( %| ms|{BY})$", "", shown)), number.attributes
 
 
 def test_without_a_bundle_the_newest_run_s_is_measured(shop, suite, run, monkeypatch, tmp_path):
@@ -149,22 +152,20 @@ def test_without_a_bundle_the_newest_run_s_is_measured(shop, suite, run, monkeyp
     asked: list[Any] = []
     monkeypatch.setattr(
         "conaclip_edge.benchmarks.suite.run.run_benchmark",
-        lambda bundle, config, out, comparison: (
-            asked.extend((bundle, out, comparison)) or {"recipe": "", "command": ""}
-        ),
+        lambda bundle, config, out: asked.extend((bundle, out)) or sample_report(),
     )
     code, _, err = run("benchmark", "--suite", suite)
     assert code == 0, err
-    assert asked == [shop / "bundle", shop / "report", shop / "comparison.json"]
+    assert asked == [shop / "bundle", shop / "report"]
 
 
-def test_a_report_has_its_place_beside_the_bundle():
+def test_a_report_goes_beside_the_bundle():
     assert default_report(Path("runs/demo/bundle")) == Path("runs/demo/report")
     assert default_report(Path("runs/mine.bundle")) == Path("runs/mine.report")
     assert default_report(Path("runs/demo/bundle"), "android") == Path("runs/demo/report-android")
 
 
-def test_a_report_holds_against_itself(measured, run):
+def test_a_report_is_no_worse_than_itself(measured, run):
     path = measured / "report.json"
     code, out, err = run("report", path, "--check", path)
     assert (code, err) == (0, "")

@@ -91,11 +91,6 @@ DATA = [
         r"^no picture in /.*/d\. Format 'imagefolder' is a folder of pict",
     ),
     (
-        "no captions",
-        lambda at: folder(at / "d", rows(4, text="")),
-        r"^none of the 4 pictures in /.*/d has a caption\. Format 'imagefolder' is ",
-    ),
-    (
         "one pair",
         lambda at: folder(at / "d", rows(4)[1:]),
         r"^data set 'imagefolder:d' has 1 usable train pictures with captions; 2 are needed\.$",

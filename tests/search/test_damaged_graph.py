@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 from conaclip_edge.errors import UserError
-from conaclip_edge.search import hnsw_graph as graph
-from conaclip_edge.search import update
+from conaclip_edge.search import hnsw_graph
 from conaclip_edge.search.index import open_index
 from conaclip_edge.search.sqlite_store import FILE
 from conaclip_edge.search.update import open_writer
@@ -22,7 +21,7 @@ from tests.helpers.search.small_index import DIM, rows_of, write_pictures
 
 GRAPH = "graph-1.usearch"
 RED = np.eye(DIM, dtype=np.float32)[0]
-ANEW = "Make it anew from the vectors beside it: conaclip-edge index with the same BUNDLE, PICTURES and --out."
+AGAIN = "Make it again from the vectors beside it: conaclip-edge index with the same BUNDLE, PICTURES and --out."
 
 
 @pytest.fixture(scope="module")
@@ -30,17 +29,15 @@ def made(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with pictures/ and index/ of them, the graph included; tests change neither."""
     folder = tmp_path_factory.mktemp("damage")
     write_pictures(folder / "pictures", 40)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(update, "WAITING", 20)
-        with open_writer(bundle, folder / "pictures", folder / "index") as writer:
-            writer.update()
+    with open_writer(bundle, folder / "pictures", folder / "index", waiting=20) as writer:
+        writer.update()
     return folder
 
 
-def flipped(place: int) -> Callable[[Path], None]:
+def flipped(byte: int) -> Callable[[Path], None]:
     def harm(index: Path) -> None:
         data = bytearray((index / GRAPH).read_bytes())
-        data[place] ^= 1
+        data[byte] ^= 1
         (index / GRAPH).write_bytes(data)
 
     return harm
@@ -76,10 +73,10 @@ def test_a_changed_graph_is_named_before_usearch_sees_it_and_mended(
     shutil.copytree(made / "index", index)
     HARMS[harm](index)
     meta = dict(rows_of(index / FILE)["meta"])
-    found, said = sha256_file(index / GRAPH)[:12], meta.get("graph_sha256", "")[:12]
-    line = f"graph file {index / GRAPH} is damaged: its sha256 is {found}.., the index says {said}... {ANEW}"
+    found, recorded = sha256_file(index / GRAPH)[:12], meta.get("graph_sha256", "")[:12]
+    line = f"graph file {index / GRAPH} is damaged: its sha256 is {found}.., the index says {recorded}... {AGAIN}"
     with monkeypatch.context() as patch:
-        patch.setattr(graph.Index, "restore", lambda *_, **__: pytest.fail("usearch was given a changed file"))
+        patch.setattr(hnsw_graph.Index, "restore", lambda *_, **__: pytest.fail("usearch was given a changed file"))
         with pytest.raises(UserError, match=f"^{re.escape(line)}$"):
             open_index(index)
     with open_writer(bundle, made / "pictures", index) as writer:
@@ -87,17 +84,14 @@ def test_a_changed_graph_is_named_before_usearch_sees_it_and_mended(
     assert open_index(index).search(RED, 10) == open_index(made / "index").search(RED, 10)
 
 
-def test_a_graph_that_grew_has_a_new_hash(
-    bundle: Path, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(update, "WAITING", 20)
+def test_a_graph_that_grew_has_a_new_hash(bundle: Path, made: Path, tmp_path: Path) -> None:
     for name in ("index", "pictures"):
         shutil.copytree(made / name, tmp_path / name)
     with sqlite3.connect(tmp_path / "index" / FILE) as connection:
         connection.execute("UPDATE meta SET value = ? WHERE name = 'pictures'", (str(tmp_path / "pictures"),))
     connection.close()
     write_pictures(tmp_path / "pictures" / "more", 30, seed=1)
-    with open_writer(bundle, tmp_path / "pictures", tmp_path / "index") as writer:
+    with open_writer(bundle, tmp_path / "pictures", tmp_path / "index", waiting=20) as writer:
         writer.update()
     meta = dict(rows_of(tmp_path / "index" / FILE)["meta"])
     assert meta["generation"] == "2"

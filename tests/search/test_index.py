@@ -15,18 +15,17 @@ import pytest
 from PIL import Image
 
 from conaclip_edge.errors import UserError
-from conaclip_edge.search import update
 from conaclip_edge.search.hnsw_graph import PRECISIONS, stored
 from conaclip_edge.search.index import open_index
 from conaclip_edge.search.report import BrokenPicture, IndexReport
-from conaclip_edge.search.update import open_writer
+from conaclip_edge.search.update import WAITING, open_writer
 from conaclip_edge.search.watch import keep_current
 from tests.helpers.command_line import Run
 from tests.helpers.search.small_index import COLOURS, DIM, OTHER, SIZE, nearest_by_hand, write_bundle, write_pictures
 
 
-def indexed(bundle: Path, pictures: Path, out: Path, vectors: str | None = None) -> IndexReport:
-    with open_writer(bundle, pictures, out, vectors=vectors) as writer:
+def indexed(bundle: Path, pictures: Path, out: Path, vectors: str | None = None, waiting: int = WAITING) -> IndexReport:
+    with open_writer(bundle, pictures, out, vectors=vectors, waiting=waiting) as writer:
         return writer.update()
 
 
@@ -90,12 +89,9 @@ def test_the_vector_of_a_picture_is_that_of_its_pixels(bundle: Path, tmp_path: P
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_a_search_finds_what_comparing_with_everything_finds(
-    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
-) -> None:
-    monkeypatch.setattr(update, "WAITING", 20)
+def test_a_search_finds_what_comparing_with_everything_finds(bundle: Path, tmp_path: Path, precision: str) -> None:
     pictures = write_pictures(tmp_path / "pictures", 120)
-    indexed(bundle, pictures, tmp_path / "index", precision)
+    indexed(bundle, pictures, tmp_path / "index", precision, waiting=20)
     assert len(list((tmp_path / "index").glob("graph-*"))) == 1
     opened = open_index(tmp_path / "index")  # opened before: it has to see what comes
     for count in (0, 6, 60):
@@ -103,7 +99,7 @@ def test_a_search_finds_what_comparing_with_everything_finds(
             write_pictures(pictures, 120 + count, seed=count)  # changes all, adds some
             for path in sorted(pictures.rglob("*.png"))[::2]:
                 path.unlink()
-            indexed(bundle, pictures, tmp_path / "index")
+            indexed(bundle, pictures, tmp_path / "index", waiting=20)
         for query in directions(8):
             hits = opened.search(query, 10)
             assert [hit.key for hit in hits] == nearest_by_hand(tmp_path / "index", query, 10)
@@ -111,25 +107,22 @@ def test_a_search_finds_what_comparing_with_everything_finds(
             assert all(-1.001 < hit.score < 1.001 for hit in hits)
 
 
-def test_removed_pictures_do_not_take_the_places_of_others(
-    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(update, "WAITING", 20)
+def test_removed_pictures_do_not_take_the_places_of_others(bundle: Path, tmp_path: Path) -> None:
     pictures = write_pictures(tmp_path / "pictures", 300)
-    indexed(bundle, pictures, tmp_path / "index")
+    indexed(bundle, pictures, tmp_path / "index", waiting=20)
     opened = open_index(tmp_path / "index")
     query = opened.vectors()[1][0]
     near = [hit.path for hit in opened.search(query, 29)]
     for path in near[:28]:  # fewer than a tenth: the graph keeps them
         path.unlink()
-    indexed(bundle, pictures, tmp_path / "index")
+    indexed(bundle, pictures, tmp_path / "index", waiting=20)
     assert (tmp_path / "index" / "graph-1.usearch").exists()
     assert [hit.key for hit in opened.search(query, 10)] == nearest_by_hand(tmp_path / "index", query, 10)
     assert opened.search(query, 1)[0].path == near[28]
     near[28].unlink()
     for path in sorted(pictures.rglob("*.png"))[:2]:
         path.unlink()
-    indexed(bundle, pictures, tmp_path / "index")  # above a tenth: built anew without them
+    indexed(bundle, pictures, tmp_path / "index", waiting=20)  # above a tenth: a new one without them
     assert [path.name for path in (tmp_path / "index").glob("graph-*")] == ["graph-2.usearch"]
     assert [hit.key for hit in opened.search(query, 10)] == nearest_by_hand(tmp_path / "index", query, 10)
 
@@ -219,17 +212,14 @@ def test_a_second_writer_is_refused_and_a_reader_is_not(bundle: Path, tmp_path: 
     assert cli("index", bundle, pictures, "--out", "index")[0] == 0
 
 
-def test_another_storage_builds_the_graph_anew_and_encodes_nothing(
-    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(update, "WAITING", 20)
+def test_another_storage_builds_a_new_graph_and_encodes_nothing(bundle: Path, tmp_path: Path) -> None:
     pictures = write_pictures(tmp_path / "pictures", 60)
-    indexed(bundle, pictures, tmp_path / "index")
+    indexed(bundle, pictures, tmp_path / "index", waiting=20)
     small = (tmp_path / "index/graph-1.usearch").stat().st_size
-    assert indexed(bundle, pictures, tmp_path / "index", "f32").encoded == 0
+    assert indexed(bundle, pictures, tmp_path / "index", "f32", waiting=20).encoded == 0
     large = (tmp_path / "index/graph-2.usearch").stat().st_size
     assert large - small == 60 * DIM * 3
-    assert indexed(bundle, pictures, tmp_path / "index").encoded == 0
+    assert indexed(bundle, pictures, tmp_path / "index", waiting=20).encoded == 0
     assert open_index(tmp_path / "index").precision == "f32"
 
 

@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,6 @@ from PIL import Image
 
 from conaclip_edge.errors import UserError
 from conaclip_edge.search import picture_folder as picture_files
-from conaclip_edge.search import update
 from conaclip_edge.search.index import open_index
 from conaclip_edge.search.query import Query, open_searcher, parse_query
 from conaclip_edge.search.sqlite_store import FILE
@@ -31,8 +31,7 @@ def made(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with pictures/ and index/ of them, the graph included; tests change neither."""
     home = tmp_path_factory.mktemp("searched")
     pictures = write_pictures(home / "pictures", 60)
-    with pytest.MonkeyPatch.context() as patch, open_writer(bundle, pictures, home / "index") as writer:
-        patch.setattr(update, "WAITING", 20)
+    with open_writer(bundle, pictures, home / "index", waiting=20) as writer:
         writer.update()
     return home
 
@@ -158,12 +157,12 @@ SEARCHES: dict[str, tuple[Callable[[Path, Path], list[str | Path]], str]] = {
     ),
     "cut graph": (
         lambda made, at: [damaged(made, at / "cut", lambda index: cut(index / "graph-1.usearch")), "red"],
-        r"graph file /.*/cut/graph-1\.usearch is damaged: it has \d+ bytes of \d+\. Make it anew from the vectors "
+        r"graph file /.*/cut/graph-1\.usearch is damaged: it has \d+ bytes of \d+\. Make it again from the vectors "
         r"beside it: conaclip-edge index with the same BUNDLE, PICTURES and --out\.",
     ),
     "missing graph": (
         lambda made, at: [damaged(made, at / "cut", lambda index: (index / "graph-1.usearch").unlink()), "red"],
-        r"index /.*/cut lacks its graph file graph-1\.usearch\. Make it anew: conaclip-edge index with the same .*",
+        r"index /.*/cut lacks its graph file graph-1\.usearch\. Make it again: conaclip-edge index with the same .*",
     ),
     "other file": (
         lambda made, at: [damaged(made, at / "cut", lambda index: (index / FILE).write_bytes(b"text" * 999)), "red"],
@@ -252,24 +251,23 @@ def test_an_unreadable_folder_is_told(bundle: Path, made: Path, cli: Run, monkey
     )
 
 
-def test_a_folder_that_vanishes_in_the_middle_loses_no_indexed_picture(
-    bundle: Path, cli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(update, "BATCH", 4)
-    pictures, read, reads = write_pictures(tmp_path / "pictures", 20), picture_files.read, []
-
-    def pull(path: Path) -> tuple[bytes, bytes]:
-        reads.append(path)
-        if len(reads) == 10:
-            pictures.rename(tmp_path / "elsewhere")
-        return read(path)
-
-    monkeypatch.setattr(update, "read", pull)
-    _told(
-        cli("index", bundle, pictures, "--out", "index"),
-        r"folder /.*/pictures vanished while it was read; the 8 pictures that are indexed are kept\. "
-        r"Bring it back and run the same command again\.",
+def test_a_folder_that_vanishes_in_the_middle_loses_no_indexed_picture(bundle: Path, cli: Run, tmp_path: Path) -> None:
+    pictures, encoded = write_pictures(tmp_path / "pictures", 20), 0
+    line = (
+        r"^folder /.*/pictures vanished while it was read; the 8 pictures that are indexed are kept\. "
+        r"Bring it back and run the same command again\.$"
     )
+    with open_writer(bundle, pictures, tmp_path / "index", batch=4) as writer:
+
+        def pull(data: bytes) -> np.ndarray:
+            nonlocal encoded
+            encoded += 1
+            if encoded == 9:
+                pictures.rename(tmp_path / "elsewhere")
+            return writer.encode(data)
+
+        with pytest.raises(UserError, match=line):
+            replace(writer, encode=pull, workers=1).update()
     (tmp_path / "elsewhere").rename(pictures)
     code, out, _ = cli("index", bundle, pictures, "--out", "index", "--json")
     assert (code, json.loads(out)["encoded"], json.loads(out)["pictures"]) == (0, 12, 20)

@@ -121,16 +121,13 @@ def index_file(pattern: str) -> Subject:
     """A file of an index that has a graph: it is searched, and brought up to date."""
     import sqlite3
 
-    from conaclip_edge.search import update
     from conaclip_edge.search.commands import index_pictures
     from conaclip_edge.search.query import open_searcher, parse_query
+    from conaclip_edge.search.update import open_writer
 
     bundle, pictures, index = seeds.bundle(Path("bundle")), seeds.picture_folder(Path("pictures")), Path("index")
-    waiting, update.WAITING = update.WAITING, 0  # three pictures are enough for a graph
-    try:
-        index_pictures(bundle, pictures, index)
-    finally:
-        update.WAITING = waiting
+    with open_writer(bundle, pictures, index, waiting=0) as writer:  # three pictures are enough for an HNSW graph
+        writer.update()
     connection = sqlite3.connect(index / "pictures.sqlite")
     connection.execute("PRAGMA journal_mode = DELETE")
     connection.close()

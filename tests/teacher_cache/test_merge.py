@@ -47,11 +47,11 @@ def shards(folder: str | Path) -> dict[str, bytes]:
 
 
 def test_four_workers_in_processes_of_their_own_give_the_bytes_of_one(made):
-    recipe = tiny.write_recipe(Path("recipe.yaml"), made("four").model_dump(mode="json"))
+    recipe = tiny.write_recipe(Path("recipe.yaml"), made("four").model_dump(mode="json", exclude_unset=True))
     command = [sys.executable, "-c", WORKER, str(ROWS), "cache", str(recipe), "--json", "--worker"]
     workers = [subprocess.Popen([*command, f"{part}/4"], stdout=subprocess.PIPE) for part in (1, 2, 3, 4)]
-    told = [json.loads(worker.communicate()[0]) for worker in workers]
-    assert [one["written"] for one in told] == [4, 4, 4, 3]
+    reported = [json.loads(worker.communicate()[0]) for worker in workers]
+    assert [one["written"] for one in reported] == [4, 4, 4, 3]
     build_cache(made("one"))
     assert len(shards("one")) == 15
     assert shards("four") == shards("one")

@@ -1,4 +1,4 @@
-"""Who takes part in a benchmark: the files that a bundle ships, and what they are held against."""
+"""The candidates of a benchmark: the files that a bundle ships, and what they are compared with."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from conaclip_edge.benchmarks.measure.fresh_process import in_fresh_process
 from conaclip_edge.benchmarks.measure.models import Spec
-from conaclip_edge.benchmarks.schema.report import STUDENT, TEACHER, Sizes, Tower
-from conaclip_edge.benchmarks.schema.row_ids import CLIP, PLAIN_EXECUTORCH, PLAIN_ONNX
+from conaclip_edge.benchmarks.schema.row import Sizes, Tower
+from conaclip_edge.benchmarks.schema.row_ids import CLIP, PLAIN_EXECUTORCH, PLAIN_ONNX, STUDENT, TEACHER
 from conaclip_edge.bundle.manifest import ExportedFile, Manifest
 from conaclip_edge.config.benchmark import BenchmarkConfig
 from conaclip_edge.errors import UserError
@@ -42,7 +42,7 @@ class Candidate:
     @property
     def runs(self) -> bool:
         """Whether any of it can be run here."""
-        return self.spec.kind != "files" or self.spec.image is not None or self.spec.text is not None
+        return self.spec.kind != "files" or bool(self.spec.files)
 
 
 def shipped(bundle: Path, manifest: Manifest, suite: BenchmarkConfig) -> list[Candidate]:
@@ -77,7 +77,17 @@ def shipped(bundle: Path, manifest: Manifest, suite: BenchmarkConfig) -> list[Ca
 
 
 def comparisons(bundle: Path, manifest: Manifest, suite: BenchmarkConfig, scratch: Path) -> list[Candidate]:
-    """List what a suite holds the bundle against; plain exports are made in `scratch`."""
+    """List what a suite compares the bundle with.
+
+    Args:
+        bundle: the folder.
+        manifest: its manifest.
+        suite: names what is compared.
+        scratch: folder in which plain exports are made.
+
+    Raises:
+        UserError: no student or teacher where the suite, or the bundle's record, says.
+    """
     makers: dict[str, Callable[[], Candidate]] = {
         "teacher": lambda: _teacher(manifest, suite),
         "student": lambda: _student(find_student(bundle, manifest, suite)),
@@ -100,7 +110,7 @@ def find_student(bundle: Path, manifest: Manifest, suite: BenchmarkConfig) -> Pa
     folder = suite.student or bundle.resolve().parent / "student"
     if not (folder / "config.json").is_file():
         raise UserError(
-            f"no checkpoint at {folder}, which {bundle} is held against. Name it in the suite (student: FOLDER), or "
+            f"no checkpoint at {folder}, which {bundle} is compared with. Name it in the suite (student: FOLDER), or "
             "leave student, plain-onnx and plain-executorch out of its comparison."
         )
     if embedding_space(load_student(folder)) != manifest.embedding_space:
@@ -121,8 +131,8 @@ def _teacher(manifest: Manifest, suite: BenchmarkConfig) -> Candidate:
         sizes = _parameters(load_teacher(str(source)))
     except UserError as error:
         raise UserError(
-            f"{error} The bundle is held against it: name another in the suite (teacher: FOLDER), or leave teacher out "
-            "of its comparison."
+            f"{error} The bundle is compared with it: name another in the suite (teacher: FOLDER), or leave teacher "
+            "out of its comparison."
         ) from error
     spec = Spec(TEACHER, "teacher", str(source))
     return Candidate(spec, "Teacher float32", Path(str(source)).name, "torch", "fp32", "", sizes)
@@ -170,7 +180,7 @@ def _clip(bundle: Path) -> Candidate:
 
 
 def _parameters(model: Any) -> Sizes:
-    """Count the bytes of float32 parameters by tower: all of these models name their text parts by "text"."""
+    """Count the bytes of float32 parameters by tower: all of these models name their text modules by "text"."""
     counts = {"image": 0, "text": 0}
     for name, parameter in model.named_parameters():
         counts["text" if "text" in name else "image"] += parameter.numel() * 4

@@ -12,7 +12,7 @@ from PIL import Image
 
 from conaclip_edge.benchmarks.measure.fresh_process import in_fresh_process, resident
 from conaclip_edge.benchmarks.measure.models import Spec, open_model
-from conaclip_edge.benchmarks.schema.report import Memory, Tower
+from conaclip_edge.benchmarks.schema.row import Memory, Tower
 from conaclip_edge.runtime.open_tower import open_tower
 
 # what a runtime imports before it can load anything; not part of a file's own cost
@@ -25,7 +25,7 @@ LIBRARIES = {
 
 
 @dataclass(frozen=True)
-class Step:
+class ColdTower:
     """One file, loaded and run once.
 
     Attributes:
@@ -40,7 +40,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Cold:
+class ColdStart:
     """Medians over fresh processes.
 
     Attributes:
@@ -48,61 +48,64 @@ class Cold:
         memory: for the report.
     """
 
-    towers: dict[Tower, Step]
+    towers: dict[Tower, ColdTower]
     memory: Memory
 
 
-def cold(spec: Spec, inputs: dict[Tower, np.ndarray], loads: int, threads: int = 1) -> Cold:
-    """Probe a subject in fresh processes.
+def measure_cold_start(spec: Spec, inputs: dict[Tower, np.ndarray], loads: int, threads: int = 1) -> ColdStart:
+    """Load and run a candidate in fresh processes.
 
     Args:
-        spec: the subject.
+        spec: the candidate.
         inputs: for exported files, one input of each tower that can be run.
         loads: how many processes for each exported file.
         threads: CPU threads.
     """
     if spec.kind != "files":
         # its memory alone is read, which hardly differs between processes
-        peak, before = in_fresh_process(probe_model, spec, threads, threads=threads)
-        return Cold({}, Memory(image=None, text=None, both=peak, runtime=before))
-    files: dict[Tower, Path] = {}
-    if spec.image:
-        files["image"] = spec.image
-    if spec.text:
-        files["text"] = spec.text
+        peak, before = in_fresh_process(load_model, spec, threads, threads=threads)
+        return ColdStart({}, Memory(image=None, text=None, both=peak, runtime=before))
+    files = spec.files
     forward = [_files(files, inputs, tuple(files), threads) for _ in range(loads)]
-    steps: dict[Tower, Step] = {}
-    for place, tower in enumerate(files):
+    towers: dict[Tower, ColdTower] = {}
+    for number, tower in enumerate(files):
         # the second file of a process finds the first one's memory in use, so it gets processes of its own
-        runs = forward if place == 0 else [_files(files, inputs, (tower,), threads) for _ in range(loads)]
-        steps[tower] = _median([run[0][0] for run in runs])
+        runs = forward if number == 0 else [_files(files, inputs, (tower,), threads) for _ in range(loads)]
+        towers[tower] = _median([run[0][0] for run in runs])
     both = _median([run[0][-1] for run in forward]).peak
-    image, text = steps.get("image"), steps.get("text")
+    image, text = towers.get("image"), towers.get("text")
     runtime = int(np.median([run[1] for run in forward]))
     memory = Memory(image=image.peak if image else None, text=text.peak if text else None, both=both, runtime=runtime)
-    return Cold(steps, memory)
+    return ColdStart(towers, memory)
 
 
 def _files(
     files: dict[Tower, Path], inputs: dict[Tower, np.ndarray], order: tuple[Tower, ...], threads: int
-) -> tuple[list[Step], int]:
+) -> tuple[list[ColdTower], int]:
     paths, values = [files[tower] for tower in order], [inputs[tower] for tower in order]
-    return in_fresh_process(probe_files, paths, values, threads, threads=threads)
+    return in_fresh_process(load_files, paths, values, threads, threads=threads)
 
 
-def _median(steps: list[Step]) -> Step:
-    load, first, peak = (
-        float(np.median([getattr(step, name) for step in steps])) for name in ("load", "first", "peak")
-    )
-    return Step(load, first, int(peak))
+def _median(runs: list[ColdTower]) -> ColdTower:
+    load, first, peak = np.median([(run.load, run.first, run.peak) for run in runs], axis=0).tolist()
+    return ColdTower(load, first, int(peak))
 
 
-def probe_files(paths: list[Path], inputs: list[np.ndarray], threads: int) -> tuple[list[Step], int]:
-    """Load and run exported files one after the other; returns them and the resident bytes before the first."""
+def load_files(paths: list[Path], inputs: list[np.ndarray], threads: int) -> tuple[list[ColdTower], int]:
+    """Load and run exported files one after the other, in this process.
+
+    Args:
+        paths: the files.
+        inputs: one input of each.
+        threads: CPU threads.
+
+    Returns:
+        What each cost, and the resident bytes before the first.
+    """
     for path in paths:
         _import(path.suffix)
     runtime = resident()[0]
-    steps = []
+    costs = []
     towers = []
     for path, values in zip(paths, inputs, strict=True):
         started = time.perf_counter_ns()
@@ -111,12 +114,16 @@ def probe_files(paths: list[Path], inputs: list[np.ndarray], threads: int) -> tu
         tower(values)
         done = time.perf_counter_ns()
         towers.append(tower)  # stays loaded, as in an app
-        steps.append(Step((loaded - started) / 1e6, (done - loaded) / 1e6, resident()[1]))
-    return steps, runtime
+        costs.append(ColdTower((loaded - started) / 1e6, (done - loaded) / 1e6, resident()[1]))
+    return costs, runtime
 
 
-def probe_model(spec: Spec, threads: int) -> tuple[int, int]:
-    """Load a model and run both towers once; returns the peak and the resident bytes before."""
+def load_model(spec: Spec, threads: int) -> tuple[int, int]:
+    """Load a model and run both towers once, in this process.
+
+    Returns:
+        The peak and the resident bytes before.
+    """
     _import("torch")
     runtime = resident()[0]
     model = open_model(spec, threads)

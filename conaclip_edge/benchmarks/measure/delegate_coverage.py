@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from conaclip_edge.benchmarks.schema.report import Coverage
+from conaclip_edge.benchmarks.schema.row import Coverage
 
 INT8_OPS = (
     *("MatMulInteger", "ConvInteger", "QLinearMatMul", "QLinearConv", "DynamicQuantizeMatMul"),

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import psutil
+
 from conaclip_edge.errors import UserError
 from conaclip_edge.system.processes import processes
 from conaclip_edge.system.progress import quiet_libraries
@@ -26,7 +28,7 @@ def in_fresh_process(function: Callable[..., T], *arguments: Any, threads: int =
     Args:
         function: importable by name.
         arguments: can be pickled, as can the result.
-        threads: CPU threads that numeric libraries are told to use.
+        threads: CPU threads that numeric libraries use.
 
     Raises:
         UserError: the process died, most likely for want of memory.
@@ -54,19 +56,22 @@ def _quiet() -> None:
 
 
 def resident() -> tuple[int, int]:
-    """Return this process's resident memory in bytes: now, and at its peak.
+    """Return this process's resident memory in bytes: now, and at its peak."""
+    now = int(psutil.Process().memory_info().rss)
+    return now, max(now, _peak())
 
-    Linux hands `ru_maxrss` on to a program that is started: it can be the parent's peak. VmHWM is the process's own.
-    """
+
+def _peak() -> int:
+    # Linux hands `ru_maxrss` on to a program that is started: it can be the parent's peak; VmHWM is the process's own,
+    # and psutil has neither
     try:
         status = Path("/proc/self/status").read_text("utf-8")
     except OSError:
         import resource
 
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-        return peak, peak
-    found = dict(re.findall(r"^(VmRSS|VmHWM):\s+(\d+) kB$", status, re.M))
-    return 1024 * int(found["VmRSS"]), 1024 * int(found["VmHWM"])
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    found = re.search(r"^VmHWM:\s+(\d+) kB$", status, re.M)
+    return 1024 * int(found[1]) if found else 0
 
 
 @contextmanager

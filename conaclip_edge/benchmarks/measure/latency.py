@@ -1,4 +1,4 @@
-"""Speed of everything that is compared, measured in one process a thread setting."""
+"""Latency of everything that is compared, measured in one process per thread setting."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 
 from conaclip_edge.benchmarks.measure.models import Spec, open_model
 from conaclip_edge.benchmarks.measure.rounds import Call, interleave, ratio, summarise
-from conaclip_edge.benchmarks.measure.stages import random_index, stage_times
-from conaclip_edge.benchmarks.schema.report import Latency
+from conaclip_edge.benchmarks.measure.stages import Stages, random_index, stage_times
+from conaclip_edge.benchmarks.schema.row import Latency
 from conaclip_edge.config.benchmark import BenchmarkConfig
 from conaclip_edge.data.preprocess import decode
 from conaclip_edge.evaluation.encoder import Encoder
@@ -19,7 +19,7 @@ from conaclip_edge.system.progress import say
 
 @dataclass(frozen=True)
 class Condition:
-    """What is timed: a tower, pictures or texts a call, and how long the texts are."""
+    """What is timed: a tower, pictures or texts per call, and how long the texts are."""
 
     tower: Literal["image", "text"]
     batch: int
@@ -31,11 +31,17 @@ class Condition:
 
 
 @dataclass
-class Speed:
-    """What one row gave: its latencies, its stages, and conditions that it cannot do with the reason."""
+class Timings:
+    """What was timed of one candidate.
+
+    Attributes:
+        latencies: one per condition.
+        stages: "picture" or "query" -> stage -> median milliseconds, in order of time.
+        refused: conditions that it cannot do, with the reason.
+    """
 
     latencies: list[Latency] = field(default_factory=list)
-    stages: dict[str, dict[str, float]] = field(default_factory=dict)
+    stages: Stages = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
 
 
@@ -50,90 +56,89 @@ def conditions(config: BenchmarkConfig) -> list[Condition]:
     return found
 
 
-def measure_speed(
+def measure_latency(
     specs: list[Spec],
     pictures: list[bytes],
     captions: list[str],
     threads: int,
     with_stages: bool,
     config: BenchmarkConfig,
-) -> dict[str, Speed]:
-    """Open all subjects side by side and time them in interleaved rounds, condition by condition.
+) -> dict[str, Timings]:
+    """Open all candidates side by side and time them in interleaved rounds, condition by condition.
 
     Args:
-        specs: natively run subjects; ratios are taken to those that are no bundle files.
+        specs: natively run candidates; ratios are taken to those that are no files of the bundle.
         pictures: encoded bytes of `config.inputs` pictures.
         captions: as many captions.
         threads: CPU threads.
         with_stages: also time the stages of the exported files.
         config: the suite.
+
+    Returns:
+        Row of the report -> its timings.
     """
-    subjects = {spec.row: open_model(spec, threads) for spec in specs}
-    found = {spec.row: Speed() for spec in specs}
+    encoders = {spec.row: open_model(spec, threads) for spec in specs}
+    timings = {spec.row: Timings() for spec in specs}
     for condition in conditions(config):
         # a large model at batch 8 would take the time of all others together and is nobody's question
         taking_part = [spec for spec in specs if condition.batch == 1 or spec.kind in ("files", "student")]
         calls: dict[str, Call] = {}
         for spec in taking_part:
-            call, reason = _call(subjects[spec.row], condition, pictures, captions)
+            call, reason = _call(encoders[spec.row], condition, pictures, captions)
             if call:
                 calls[spec.row] = call
             elif reason:
-                found[spec.row].refused.append(f"{condition}: {reason}")
+                timings[spec.row].refused.append(f"{condition}: {reason}")
         if not calls:
             continue
         say(f"timing {condition}, {threads} threads: {len(calls)} rows")
         times = interleave(calls, config.inputs, config.rounds, config.seed)
         references = [spec.row for spec in taking_part if spec.row in calls and not spec.shipped]
         for row, values in times.items():
-            found[row].latencies.append(
-                Latency(
-                    tower=condition.tower,
-                    threads=threads,
-                    texts=condition.texts,
-                    warmup=config.rounds.warmup,
-                    ratio_to={other: ratio(values, times[other]) for other in references if other != row},
-                    **summarise(values, config.inputs, condition.batch, config.rounds.noise),
-                )
+            latency = summarise(
+                values,
+                config.inputs,
+                config.rounds.noise,
+                tower=condition.tower,
+                threads=threads,
+                texts=condition.texts,
+                warmup=config.rounds.warmup,
+                batch=condition.batch,
+                ratio_to={other: ratio(values, times[other]) for other in references if other != row},
             )
+            timings[row].latencies.append(latency)
     if with_stages:
-        shipped = {spec.row: subjects[spec.row] for spec in specs if spec.shipped}
-        _add_stages(found, shipped, pictures, captions, config)
-    return found
+        shipped = {spec.row: encoders[spec.row] for spec in specs if spec.shipped}
+        for row, stages in _stages(shipped, pictures, captions, config).items():
+            timings[row].stages = stages
+    return timings
 
 
-def _add_stages(
-    found: dict[str, Speed],
-    subjects: dict[str, Encoder],
-    pictures: list[bytes],
-    captions: list[str],
-    config: BenchmarkConfig,
-) -> None:
-    if not subjects:
-        return
-    first = next(iter(subjects.values()))
-    assert first.text is not None  # what a bundle ships can be run
-    width = first.text(first.tokens(captions[:1], False)).shape[1]
+def _stages(
+    encoders: dict[str, Encoder], pictures: list[bytes], captions: list[str], config: BenchmarkConfig
+) -> dict[str, Stages]:
+    if not encoders:
+        return {}
+    width = next(iter(encoders.values())).embed_texts(captions[:1]).shape[1]
     index = random_index(config.index, width, config.seed)
-    for row, stages in stage_times(subjects, pictures, captions, index, config.rounds.min_rounds).items():
-        found[row].stages = stages
+    return stage_times(encoders, pictures, captions, index, config.rounds.min_rounds)
 
 
 def _call(
-    subject: Encoder, condition: Condition, pictures: list[bytes], captions: list[str]
+    encoder: Encoder, condition: Condition, pictures: list[bytes], captions: list[str]
 ) -> tuple[Call | None, str]:
-    """Make the function that is timed, its inputs prepared; None and a reason if the subject cannot do it."""
-    run = subject.image if condition.tower == "image" else subject.text
+    """Make the function that is timed, its inputs prepared; None and a reason if the encoder cannot do it."""
+    run = encoder.image if condition.tower == "image" else encoder.text
     if run is None:
         return None, ""
     batches: list[Any] = []
     for first in range(len(pictures) if condition.tower == "image" else len(captions)):
-        places = [first + step for step in range(condition.batch)]
+        numbers = range(first, first + condition.batch)
         if condition.tower == "image":
-            batches.append(subject.pixels([decode(pictures[place % len(pictures)]) for place in places]))
+            batches.append(encoder.pixels([decode(pictures[number % len(pictures)]) for number in numbers]))
         else:
-            texts = [captions[place % len(captions)] for place in places]
-            batches.append(subject.tokens(texts, condition.texts == "full context"))
+            texts = [captions[number % len(captions)] for number in numbers]
+            batches.append(encoder.tokens(texts, condition.texts == "full context"))
     try:
         output = run(batches[0])
     except Exception as error:  # each runtime has its own for a shape that a file was not exported for

@@ -1,8 +1,7 @@
-"""What the machine is: every figure stands with its processor, instruction sets, system and versions."""
+"""What the machine is: every number stands with its processor, instruction sets, system and versions."""
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 import subprocess
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from conaclip_edge.benchmarks.schema.report import Environment
+from conaclip_edge.benchmarks.schema.environment import Environment
 from conaclip_edge.system.processes import available_cores
 from conaclip_edge.system.version import __version__
 
@@ -23,9 +22,16 @@ ISA = (
 PACKAGES = ("torch", "transformers", "onnxruntime", "executorch", "torchao", "coremltools", "numpy", "pillow")
 
 
-def environment() -> Environment:
-    """Describe this machine."""
-    flags, cpu = _processor()
+_CPUINFO = Path("/proc/cpuinfo")
+
+
+def environment(cpuinfo: Path = _CPUINFO) -> Environment:
+    """Describe this machine.
+
+    Args:
+        cpuinfo: Linux's description of the processor, which alone names its instruction sets.
+    """
+    flags, cpu = _processor(cpuinfo)
     system = platform.system()
     release = platform.mac_ver()[0] if system == "Darwin" else platform.release()
     cores = available_cores()
@@ -38,15 +44,15 @@ def environment() -> Environment:
         memory_bytes=psutil.virtual_memory().total,
         os=f"{system} {release} {platform.machine()}",
         virtual="hypervisor" in flags,
-        load=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        load=round(psutil.getloadavg()[0], 2),
         versions={"conaclip-edge": __version__, "python": platform.python_version(), **_versions()},
     )
 
 
-def _processor() -> tuple[set[str], str]:
-    """Return the processor's instruction sets (in /proc/cpuinfo's names) and its name."""
+def _processor(cpuinfo: Path) -> tuple[set[str], str]:
+    """Return the processor's instruction sets (in Linux's names) and its name."""
     try:
-        text = Path("/proc/cpuinfo").read_text("utf-8", "replace")
+        text = cpuinfo.read_text("utf-8", "replace")
     except OSError:
         return _apple_processor()
     named: dict[str, str] = dict(re.findall(r"^(model name|Hardware|flags|Features)\s*:\s*(.+)$", text, re.M))
@@ -57,7 +63,7 @@ def _processor() -> tuple[set[str], str]:
 def _apple_processor() -> tuple[set[str], str]:
     names = {"asimd": "AdvSIMD", "asimddp": "FEAT_DotProd", "i8mm": "FEAT_I8MM", "bf16": "FEAT_BF16"}
     flags = {flag for flag, name in names.items() if _sysctl(f"hw.optional.arm.{name}") == "1"}
-    return flags, _sysctl("machdep.cpu.brand_string") or f"{platform.machine()} processor"
+    return flags, _sysctl("machdep.cpu.brand_string") or platform.processor() or "unknown"
 
 
 def _sysctl(name: str) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from conaclip_edge.benchmarks.schema.row import Tower
 from conaclip_edge.bundle.manifest import read_manifest
 from conaclip_edge.evaluation.encoder import Encoder
 from conaclip_edge.evaluation.encoders import files_encoder, open_student, open_teacher
@@ -34,6 +35,12 @@ class Spec:
     text: Path | None = None
     padded: bool = False
     shipped: bool = False
+
+    @property
+    def files(self) -> dict[Tower, Path]:
+        """The exported towers that can be run, the image tower first."""
+        paths: dict[Tower, Path | None] = {"image": self.image, "text": self.text}
+        return {tower: path for tower, path in paths.items() if path}
 
 
 def open_model(spec: Spec, threads: int) -> Encoder:

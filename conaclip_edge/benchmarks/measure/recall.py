@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from conaclip_edge.benchmarks.schema.report import Interval
+from conaclip_edge.benchmarks.schema.row import DIRECTIONS, Direction
+from conaclip_edge.benchmarks.schema.spread import Interval
 from conaclip_edge.config.data import DataConfig
 from conaclip_edge.data.pairs import Pairs
 from conaclip_edge.data.usable import reasons, usable_pictures
@@ -97,7 +98,7 @@ def rank(embedded: Embedded, caption_to_image: np.ndarray) -> Ranks | None:
     return ranks(embedded.pictures, embedded.texts, caption_to_image)
 
 
-def relative_recall(found: Ranks, base: Ranks, samples: int, seed: int = 0) -> dict[str, Interval]:
+def relative_recall(found: Ranks, base: Ranks, samples: int, seed: int = 0) -> dict[Direction, Interval]:
     """Return a model's mean recall as a share of a base's, by direction, with 95 % bootstrap intervals.
 
     Both sides are resampled together (the same pictures with their captions), so what makes a picture hard for both
@@ -112,20 +113,20 @@ def relative_recall(found: Ranks, base: Ranks, samples: int, seed: int = 0) -> d
     count = len(found.i2t)
     weights = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=samples)
     shares = {}
-    for way in ("t2i", "i2t"):
-        left, whole = _hits(found, way), _hits(base, way)
+    for direction in DIRECTIONS:
+        left, whole = _hits(found, direction), _hits(base, direction)
         value = _share(left.sum(), whole.sum())
         # which queries are asked is the same on both sides, so their number cancels
         drawn = [_share(*pair) for pair in zip(weights @ left, weights @ whole, strict=True)]
         low, high = np.percentile(drawn, [2.5, 97.5])
-        shares[way] = Interval(value=value, low=float(low), high=float(high))
+        shares[direction] = Interval(value=value, low=float(low), high=float(high))
     return shares
 
 
-def _hits(found: Ranks, way: str) -> np.ndarray:
+def _hits(found: Ranks, direction: Direction) -> np.ndarray:
     """Sum each picture's hits at 1, 5 and 10 over its queries of a direction [P]."""
     hits, _ = hits_by_picture(found)
-    return np.asarray(sum(hits[way, k] for k in KS))
+    return np.asarray(sum(hits[direction, k] for k in KS))
 
 
 def _share(left: float, whole: float) -> float:

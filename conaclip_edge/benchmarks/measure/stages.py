@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -12,10 +12,12 @@ from conaclip_edge.data.preprocess import decode
 from conaclip_edge.evaluation.encoder import Encoder
 
 TOP = 10
+Stages = dict[Literal["picture", "query"], dict[str, float]]
+_Steps = dict[str, Callable[[Any], Any]]
 
 
 def search(index: np.ndarray, query: np.ndarray) -> np.ndarray:
-    """Return the places of the ten rows of an index [N, d] that are nearest to a unit vector [d], best first."""
+    """Return the numbers of the ten rows of an index [N, d] that are nearest to a unit vector [d], best first."""
     scores = index @ query
     top = np.argpartition(-scores, TOP)[:TOP]
     return np.asarray(top[np.argsort(-scores[top])])
@@ -28,60 +30,58 @@ def random_index(count: int, width: int, seed: int = 0) -> np.ndarray:
 
 
 def stage_times(
-    subjects: Mapping[str, Encoder], pictures: list[bytes], captions: list[str], index: np.ndarray, rounds: int
-) -> dict[str, dict[str, dict[str, float]]]:
-    """Time the stages of every subject in interleaved rounds.
+    encoders: Mapping[str, Encoder], pictures: list[bytes], captions: list[str], index: np.ndarray, rounds: int
+) -> dict[str, Stages]:
+    """Time the stages of every encoder in interleaved rounds.
 
     Args:
-        subjects: row -> subject with both towers.
+        encoders: row of the report -> encoder with both towers.
         pictures: encoded bytes, which take turns.
         captions: which take turns.
         index: unit vectors [N, d].
         rounds: timed passes.
 
     Returns:
-        row -> "picture" or "query" -> stage -> median milliseconds, in order of time.
+        Row -> "picture" or "query" -> stage -> median milliseconds, in order of time.
     """
-    order = np.random.default_rng(0)
-    times: dict[tuple[str, str], list[dict[str, float]]] = {}
+    order, rows = np.random.default_rng(0), list(encoders)
+    picture_steps = {row: _picture_steps(encoder) for row, encoder in encoders.items()}
+    query_steps = {row: _query_steps(encoder, index) for row, encoder in encoders.items()}
+    picture_times: dict[str, list[dict[str, float]]] = {row: [] for row in rows}
+    query_times: dict[str, list[dict[str, float]]] = {row: [] for row in rows}
     for number in range(-1, rounds):
-        for place in order.permutation(len(subjects)).tolist():
-            row = list(subjects)[place]
-            subject = subjects[row]
-            for way, value, steps in (
-                ("picture", pictures[number % len(pictures)], _picture(subject)),
-                ("query", captions[number % len(captions)], _query(subject, index)),
-            ):
-                found = _timed(value, steps)
-                if number >= 0:  # the round before the first is the warm-up
-                    times.setdefault((row, way), []).append(found)
+        for position in order.permutation(len(rows)).tolist():
+            row = rows[position]
+            picture = _timed(pictures[number % len(pictures)], picture_steps[row])
+            query = _timed(captions[number % len(captions)], query_steps[row])
+            if number >= 0:  # the round before the first is the warm-up
+                picture_times[row].append(picture)
+                query_times[row].append(query)
+    return {row: {"picture": _medians(picture_times[row]), "query": _medians(query_times[row])} for row in rows}
+
+
+def _picture_steps(encoder: Encoder) -> _Steps:
+    assert encoder.image is not None
+    return {"decode": decode, "resize": lambda picture: encoder.pixels([picture]), "tower": encoder.image}
+
+
+def _query_steps(encoder: Encoder, index: np.ndarray) -> _Steps:
+    assert encoder.text is not None
     return {
-        row: {
-            way: {stage: float(np.median([run[stage] for run in times[row, way]])) for stage in times[row, way][0]}
-            for way in ("picture", "query")
-        }
-        for row in subjects
+        "tokenise": lambda text: encoder.tokens([text], False),
+        "tower": encoder.text,
+        "search": lambda vectors: search(index, vectors[0]),
     }
 
 
-def _picture(subject: Encoder) -> dict[str, Callable[[Any], Any]]:
-    assert subject.image is not None
-    return {"decode": decode, "resize": lambda picture: subject.pixels([picture]), "tower": subject.image}
-
-
-def _query(subject: Encoder, index: np.ndarray) -> dict[str, Callable[[Any], Any]]:
-    assert subject.text is not None
-    return {
-        "tokenise": lambda text: subject.tokens([text], False),
-        "tower": subject.text,
-        "search": lambda found: search(index, found[0]),
-    }
-
-
-def _timed(value: Any, steps: dict[str, Callable[[Any], Any]]) -> dict[str, float]:
+def _timed(value: Any, steps: _Steps) -> dict[str, float]:
     times = {}
     for name, step in steps.items():
         before = time.perf_counter_ns()
         value = step(value)
         times[name] = (time.perf_counter_ns() - before) / 1e6
     return times
+
+
+def _medians(times: list[dict[str, float]]) -> dict[str, float]:
+    return {stage: float(np.median([one[stage] for one in times])) for stage in times[0]}

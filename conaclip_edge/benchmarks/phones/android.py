@@ -9,12 +9,18 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from conaclip_edge.benchmarks.measure.candidates import Candidate, shipped
 from conaclip_edge.benchmarks.measure.machine import ISA
-from conaclip_edge.benchmarks.phones.report import device_report, latency
-from conaclip_edge.benchmarks.schema.report import Environment, Latency, Tower
+from conaclip_edge.benchmarks.phones.report import (
+    Statistics,
+    latency_of_calls,
+    latency_of_statistics,
+    phone_report,
+)
+from conaclip_edge.benchmarks.schema.environment import Environment
+from conaclip_edge.benchmarks.schema.report import BenchmarkReport
+from conaclip_edge.benchmarks.schema.row import Latency, Tower
 from conaclip_edge.bundle.manifest import Manifest, read_manifest
 from conaclip_edge.config.benchmark import AndroidConfig, BenchmarkConfig
 from conaclip_edge.errors import UserError
@@ -25,12 +31,12 @@ _RUNNERS = {"onnx": "onnxruntime_perf_test", "executorch": "executor_runner"}
 
 
 @dataclass(frozen=True)
-class Measured:
+class PhoneTimes:
     """What a benchmark program printed.
 
     Attributes:
         times: milliseconds of each call; empty where it prints statistics alone.
-        statistics: keys of `Latency` that it prints.
+        statistics: what it prints instead.
         load: milliseconds of loading.
         first: milliseconds of the first call.
         peak: resident bytes at most.
@@ -38,16 +44,16 @@ class Measured:
     """
 
     times: tuple[float, ...]
-    statistics: dict[str, float]
+    statistics: Statistics | None
     load: float | None
     first: float | None
     peak: int | None
     warmup: int
 
 
-def device_android(
+def benchmark_android(
     bundle: Path, suite: BenchmarkConfig, out: Path, serial: str | None = None, adb: str = "adb"
-) -> dict[str, Any]:
+) -> BenchmarkReport:
     """Time a bundle's files on an attached phone and write a report of it.
 
     Args:
@@ -58,7 +64,7 @@ def device_android(
         adb: the adb program.
 
     Returns:
-        The content of report.json: rows with latency and size, no recall. Merge it with a host's report.
+        The report: rows with latency and size, no recall. Merge it with a host's report.
 
     Raises:
         UserError: no adb, no phone or several, no benchmark program, or a program that fails on the phone.
@@ -66,7 +72,7 @@ def device_android(
     config = suite.android
     runners = {"onnx": config.onnx_runner, "executorch": config.executorch_runner}
     manifest = read_manifest(bundle)
-    candidates = [one for one in shipped(bundle, manifest, suite) if runners.get(one.target)]
+    candidates = [candidate for candidate in shipped(bundle, manifest, suite) if runners.get(candidate.target)]
     if not candidates:
         raise UserError(
             "no benchmark program for a phone fits the bundle. Build one and name it in the suite: "
@@ -76,41 +82,39 @@ def device_android(
     phone = Phone(adb, serial, config)
     environment = phone.environment()
     phone.shell(f"mkdir -p {shlex.quote(config.folder)}")
-    for target in sorted({one.target for one in candidates}):
+    for target in sorted({candidate.target for candidate in candidates}):
         runner = runners[target]
         assert runner is not None
         phone.push(runner, _RUNNERS[target])
         phone.shell(f"chmod +x {shlex.quote(f'{config.folder}/{_RUNNERS[target]}')}")
-    measured: dict[str, dict[Tower, Latency]] = {}
+    latencies: dict[str, dict[Tower, Latency]] = {}
     notes: dict[str, list[str]] = {}
-    for one in candidates:
-        row = one.spec.row
-        for tower, path in _files(one).items():
-            say(f"{environment.label}: {one.label}, {tower} tower")
-            found = _run(phone, one, tower, path, manifest)
-            measured.setdefault(row, {})[tower] = latency(
-                tower, config.threads, found.times, found.statistics, suite.rounds.noise
-            ).model_copy(update={"cold_load": found.load, "first_call": found.first, "warmup": found.warmup})
-            if found.peak is not None:
-                notes.setdefault(row, []).append(f"{tower} tower: {found.peak / 1e6:.0f} MB of memory at its peak")
-    return device_report(bundle, manifest, suite, environment, candidates, measured, notes, out)
+    for candidate in candidates:
+        row = candidate.spec.row
+        for tower, path in candidate.spec.files.items():
+            say(f"{environment.label}: {candidate.label}, {tower} tower")
+            timed = _run(phone, candidate, tower, path, manifest)
+            latencies.setdefault(row, {})[tower] = _latency(timed, tower, suite)
+            if timed.peak is not None:
+                notes.setdefault(row, []).append(f"{tower} tower: {timed.peak / 1e6:.0f} MB of memory at its peak")
+    return phone_report(bundle, manifest, suite, environment, candidates, latencies, notes, out)
 
 
-def _files(one: Candidate) -> dict[Tower, Path]:
-    files: dict[Tower, Path] = {}
-    if one.spec.image:
-        files["image"] = one.spec.image
-    if one.spec.text:
-        files["text"] = one.spec.text
-    return files
+def _latency(timed: PhoneTimes, tower: Tower, suite: BenchmarkConfig) -> Latency:
+    threads = suite.android.threads
+    if timed.statistics:
+        latency = latency_of_statistics(tower, threads, timed.statistics)
+    else:
+        latency = latency_of_calls(tower, threads, timed.times, suite.rounds.noise)
+    return latency.model_copy(update={"cold_load": timed.load, "first_call": timed.first, "warmup": timed.warmup})
 
 
-def _run(phone: Phone, one: Candidate, tower: Tower, path: Path, manifest: Manifest) -> Measured:
-    """Run one file on the phone; texts at the full context, which both programs can be told."""
+def _run(phone: Phone, candidate: Candidate, tower: Tower, path: Path, manifest: Manifest) -> PhoneTimes:
+    """Run one file on the phone; texts at the full context, which both programs take."""
     config = phone.config
     phone.push(path, path.name)
     model = shlex.quote(path.name)
-    if one.target == "onnx":
+    if candidate.target == "onnx":
         length = f"-f length:{manifest.context} " if tower == "text" else ""
         command = (
             f"LD_LIBRARY_PATH=. ./{_RUNNERS['onnx']} -I -s -Z -m times -r {config.runs} -x {config.threads} "
@@ -126,14 +130,14 @@ def _run(phone: Phone, one: Candidate, tower: Tower, path: Path, manifest: Manif
     phone.shell(f"rm -f {shlex.quote(f'{config.folder}/{path.name}')}")
     if found is None:
         raise UserError(
-            f"{_RUNNERS[one.target]} printed no times for {path.name} on {phone.name}. Run it there by hand: "
+            f"{_RUNNERS[candidate.target]} printed no times for {path.name} on {phone.name}. Run it there by hand: "
             f"{phone.adb} -s {phone.name} shell 'cd {config.folder} && {command}'"
         )
     return found
 
 
-def parse_executorch(text: str, warmup: int) -> Measured | None:
-    """Read what executor_runner logs: one line a call in new releases, the total alone in older ones.
+def parse_executorch(text: str, warmup: int) -> PhoneTimes | None:
+    """Read what executor_runner logs: one line per call in new releases, the total alone in older ones.
 
     Args:
         text: its output and log.
@@ -142,27 +146,27 @@ def parse_executorch(text: str, warmup: int) -> Measured | None:
     times = tuple(float(value) for value in re.findall(r"Iteration \d+ of \d+: ([\d.]+) ms", text))
     load = _first(r"Model loaded in ([\d.]+) ms", text)
     if len(times) > warmup:
-        return Measured(times[warmup:], {}, load, times[0], None, warmup)
+        return PhoneTimes(times[warmup:], None, load, times[0], None, warmup)
     total = re.search(r"Model executed successfully (\d+) time\(s\) in ([\d.]+) ms", text)
     if not total:
         return None
     runs = int(total[1])
-    return Measured((), {"mean": float(total[2]) / runs, "n": runs}, load, None, None, 0)
+    return PhoneTimes((), Statistics(float(total[2]) / runs, runs), load, None, None, 0)
 
 
-def parse_onnxruntime(text: str) -> Measured | None:
+def parse_onnxruntime(text: str) -> PhoneTimes | None:
     """Read what onnxruntime_perf_test prints with -s: the mean in milliseconds, percentiles in seconds."""
     mean = _first(r"Average inference time cost(?: total)?:\s*([\d.eE+-]+) ms", text)
     runs = _first(r"Total inference requests:\s*(\d+)", text)
     if mean is None or not runs:
         return None
-    found = {name: _first(rf"{name.upper()} Latency:\s*([\d.eE+-]+) s", text) for name in ("p50", "p90", "p95", "p99")}
-    statistics = {name: 1000 * value for name, value in found.items() if value is not None}
+    seconds = {name: _first(rf"{name} Latency:\s*([\d.eE+-]+) s", text) for name in ("P50", "P90", "P95", "P99")}
+    p50, p90, p95, p99 = (None if value is None else 1000 * value for value in seconds.values())
     created = _first(r"Session creation time cost:\s*([\d.eE+-]+) s", text)
     peak = _first(r"Peak working set size:\s*(\d+) bytes", text)
-    return Measured(
+    return PhoneTimes(
         (),
-        statistics | {"mean": mean, "n": runs},
+        Statistics(mean, int(runs), p50, p90, p95, p99),
         None if created is None else 1000 * created,
         _first(r"First inference time cost:\s*([\d.]+) ms", text),
         None if peak is None else int(peak),
@@ -211,7 +215,7 @@ class Phone:
         return printed + self.call("logcat", "-d", "-s", "ExecuTorch")
 
     def environment(self) -> Environment:
-        """Describe the phone from what it says of itself."""
+        """Describe the phone from its system properties."""
         names = {
             "maker": "ro.product.manufacturer",
             "model": "ro.product.model",
@@ -220,17 +224,17 @@ class Phone:
             "soc": "ro.soc.model",
             "abi": "ro.product.cpu.abi",
         }
-        said = {name: self.shell(f"getprop {key}").strip() for name, key in names.items()}
+        properties = {name: self.shell(f"getprop {key}").strip() for name, key in names.items()}
         features = set(re.findall(r"^Features\s*:\s*(.+)$", self.shell("cat /proc/cpuinfo"), re.M))
         flags = set(" ".join(features).split())
         cores = self.shell("nproc").strip()
         return Environment(
-            label=f"{said['maker']} {said['model']}, Android {said['android']}".strip(),
+            label=f"{properties['maker']} {properties['model']}, Android {properties['android']}".strip(),
             kind="phone",
-            cpu=said["soc"] or said["abi"],
+            cpu=properties["soc"] or properties["abi"],
             isa=tuple(name for name in ISA if name in flags),
             cores=int(cores) if cores.isdigit() else None,
-            os=f"Android {said['android']} (SDK {said['sdk']}) {said['abi']}",
+            os=f"Android {properties['android']} (SDK {properties['sdk']}) {properties['abi']}",
         )
 
 

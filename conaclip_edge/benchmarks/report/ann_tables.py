@@ -6,10 +6,10 @@ from markupsafe import Markup
 
 from conaclip_edge.benchmarks.report import svg_charts as charts
 from conaclip_edge.benchmarks.report.numbers import count, megabytes, milliseconds, share, times
-from conaclip_edge.benchmarks.schema.ann import Ann, AnnRow
+from conaclip_edge.benchmarks.schema.ann import AnnReport, AnnRow
 
 
-def ann_answer(ann: Ann) -> str:
+def ann_answer(ann: AnnReport) -> str:
     """Say in a sentence which storage was chosen and what the largest graph of it does."""
     if ann.choice is None:
         return f"No storage finds enough of the {ann.k} nearest vectors at every size."
@@ -23,7 +23,7 @@ def ann_answer(ann: Ann) -> str:
     )
 
 
-def ann_table(ann: Ann) -> str:
+def ann_table(ann: AnnReport) -> str:
     """Tabulate every graph that was measured."""
     lines = [
         "| vectors | storage | recall@10 | by the graph alone | query p50 | p95 | in memory | over raw | file | build "
@@ -49,7 +49,7 @@ def ann_table(ann: Ann) -> str:
     return "\n".join([*lines, "", ann_legend(ann)])
 
 
-def ann_legend(ann: Ann) -> str:
+def ann_legend(ann: AnnReport) -> str:
     """Say what the figures of the table are."""
     return (
         f"Vectors: {ann.data}. {count(ann.queries)} queries each, against exact search in float32. recall@10 is that "
@@ -61,7 +61,7 @@ def ann_legend(ann: Ann) -> str:
     )
 
 
-def ann_chart(ann: Ann) -> Markup | None:
+def ann_chart(ann: AnnReport) -> Markup | None:
     """Plot recall against the time of a query, a mark a graph; None where there is but one."""
     points = [charts.Point(row.id, _name(row), _style(row, ann), row.p50, 100 * row.recall) for row in ann.rows]
     if len(points) < 2:
@@ -76,5 +76,5 @@ def _name(row: AnnRow) -> str:
     return f"{row.precision}, {thousands // 1000}M" if thousands >= 1000 else f"{row.precision}, {thousands}k"
 
 
-def _style(row: AnnRow, ann: Ann) -> str:
+def _style(row: AnnRow, ann: AnnReport) -> str:
     return "ship" if row.precision == ann.choice else {"f16": "files", "f32": "student", "i8": "plain"}[row.precision]

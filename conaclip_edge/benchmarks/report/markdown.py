@@ -1,36 +1,28 @@
-"""A report as text: report.md, the table on the terminal, and benchmarks/README.md made from stored reports."""
+"""A report as text: report.md, and the table on the terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from conaclip_edge.benchmarks.report.ann_tables import ann_answer, ann_table
 from conaclip_edge.benchmarks.report.numbers import ABSENT, TO, megabytes, milliseconds, percent, share, times
-from conaclip_edge.benchmarks.schema.report import (
-    TEACHER,
-    Environment,
-    Interval,
-    Latency,
-    RecallTable,
-    Report,
-    Row,
-    Tower,
-    Way,
-)
+from conaclip_edge.benchmarks.schema.environment import Environment
+from conaclip_edge.benchmarks.schema.report import BenchmarkReport
+from conaclip_edge.benchmarks.schema.row import Direction, Latency, RecallTable, ReportRow, Tower
+from conaclip_edge.benchmarks.schema.row_ids import TEACHER
+from conaclip_edge.benchmarks.schema.spread import Interval
 
 
-def render_markdown(report: Report) -> str:
+def render_markdown(report: BenchmarkReport) -> str:
     """Render a report as Markdown."""
     parts = [f"# {report.model.name}: what its exported files can do", answer(report)]
     if report.rows:
         parts += ["## Rows", rows_table(report)]
     if report.ann:
         parts += ["## The index's graph", *([ann_answer(report.ann)] if report.rows else []), ann_table(report.ann)]
-    if any(row.relative_recall for row in report.rows):
-        parts += ["## Recall kept", _kept_table(report)]
-    if any(row.group == "training" for row in report.rows):
-        parts += ["## Training: the same budget, other graphs", _training_table(report)]
-    parts += ["## Where", *(_environment(one) for one in (report.environment, *report.other_environments))]
+    if has_relative_recall(report):
+        parts += ["## Relative recall", f"{RELATIVE_RECALL}.", relative_recall_table(report)]
+    if has_training(report):
+        parts += ["## Training: the same budget, other graphs", training_table(report)]
+    parts += ["## Where", *(environment_line(one) for one in (report.environment, *report.other_environments))]
     if report.dataset:
         data = report.dataset
         parts.append(
@@ -40,19 +32,20 @@ def render_markdown(report: Report) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-_WAYS: dict[Way, str] = {"t2i": "text-to-picture", "i2t": "picture-to-text"}
+_DIRECTIONS: dict[Direction, str] = {"t2i": "from text to picture", "i2t": "from picture to text"}
 
 
-def answer(report: Report) -> str:
-    """Say in a paragraph what to ship."""
+def answer(report: BenchmarkReport) -> str:
+    """Return a paragraph that says what to ship."""
     if report.ann and not report.rows:
         return ann_answer(report.ann)
     if not report.dataset:
         return f"Speed on {report.environment.label}; recall was not measured there."
     if not report.ship:
         return (
-            f"Nothing to ship yet: no natively run int8 row reaches {share(report.suite.min_relative_recall)} of the "
-            "float32 student's recall in both directions, not even with its interval."
+            f"Nothing to ship yet: no natively run int8 row reaches a relative recall of "
+            f"{share(report.suite.min_relative_recall)} in both directions (the share of the float32 student's recall "
+            "that is left), not even with its interval."
         )
     row = report.row(report.ship)
     assert row.recall is not None
@@ -61,19 +54,22 @@ def answer(report: Report) -> str:
     if "student" in row.relative_recall:
         least = report.suite.min_relative_recall
         parts = []
-        for side, kept in row.relative_recall["student"].items():
-            short = f" (below {share(least)}, which the interval reaches)" if kept.value < least else ""
-            parts.append(f"{_interval(kept)} of the float32 student's {_WAYS[side]} recall{short}")
-        text += f"; it keeps {' and '.join(parts)}"
+        for direction, interval in row.relative_recall["student"].items():
+            short = f" (below {share(least)}, which the interval reaches)" if interval.value < least else ""
+            parts.append(f"{_interval(interval)} {_DIRECTIONS[direction]}{short}")
+        text += (
+            f"; its relative recall (the share of the float32 student's recall that is left) is {' and '.join(parts)}"
+        )
     if "teacher" in row.relative_recall:
-        text += f", {_interval(row.relative_recall['teacher']['t2i'])} of the teacher's text-to-picture recall"
+        interval = row.relative_recall["teacher"]["t2i"]
+        text += f", {_interval(interval)} of the teacher's {_DIRECTIONS['t2i']}"
     return (
         f"{text}. A picture takes {_time(row, 'image')}, a query {_time(row, 'text')} (one thread of {row.host}); both "
-        f"files together are {_size(row)}.{_against(report, row)}"
+        f"files together are {_size(row)}.{_teacher_comparison(report, row)}"
     )
 
 
-def rows_table(report: Report) -> str:
+def rows_table(report: BenchmarkReport) -> str:
     """Tabulate every row that was benchmarked."""
     lines = [
         "| row | run | size | text to picture R@1 / 5 / 10 | picture to text R@1 / 5 / 10 | picture | query | memory |",
@@ -103,7 +99,7 @@ def rows_table(report: Report) -> str:
     return "\n".join(lines)
 
 
-def summary_table(report: Report) -> str:
+def summary_table(report: BenchmarkReport) -> str:
     """Format the first table of a report for a terminal."""
     if report.ann and not report.rows:
         return ann_table(report.ann)
@@ -116,7 +112,7 @@ def summary_table(report: Report) -> str:
         if row.group == "training":
             continue
         memory = megabytes(row.peak_rss_bytes.both) if row.peak_rss_bytes else ABSENT
-        ways = "".join(f"{_recall(row.recall, way):>20}" for way in ("t2i", "i2t"))
+        ways = "".join(f"{_recall(row.recall, direction):>20}" for direction in ("t2i", "i2t"))
         mark = "> " if row.id == report.ship else "  "
         lines.append(
             f"{mark + report.name(row):{width}}{ways}{_time(row, 'image'):>11}{_time(row, 'text'):>11}"
@@ -124,34 +120,8 @@ def summary_table(report: Report) -> str:
         )
     if report.ship:
         bar = share(report.suite.min_relative_recall)
-        lines.append(f"> is what to ship: the fastest native int8 row whose recall may be {bar} of the student's")
+        lines.append(f"> is what to ship: the fastest native int8 row whose relative recall may be {bar}")
     return "\n".join(lines)
-
-
-def render_readme(results: Mapping[str, Report]) -> str:
-    """Render benchmarks/README.md from stored reports.
-
-    Args:
-        results: name of the file in benchmarks/results -> report.
-    """
-    parts = [_INTRODUCTION]
-    for name, report in sorted(results.items()):
-        parts += [
-            f"## {name}",
-            answer(report),
-            *([rows_table(report)] if report.rows else []),
-            *([ann_table(report.ann)] if report.ann else []),
-            *(
-                ["Recall kept, with 95 % intervals:", _kept_table(report)]
-                if any(r.relative_recall for r in report.rows)
-                else []
-            ),
-            *(["The same budget, other graphs:", _training_table(report)] if _trained(report) else []),
-            *(_environment(one) for one in (report.environment, *report.other_environments)),
-            f"Made by `conaclip-edge benchmark` (suite {report.suite.name}) on {report.created[:10]}; all of it is in "
-            f"`results/{name}.json`.",
-        ]
-    return "\n\n".join(parts) + "\n"
 
 
 _LEGEND = """\
@@ -159,37 +129,23 @@ Recall in percent. Latency: median of one call at batch 1 on one thread, texts a
 that spread more than the suite allows. Memory: peak of a fresh Python process with both towers. native: run by the
 platform's own runtime; reference: by an interpreter of the same program, which says nothing about speed."""
 
-_INTRODUCTION = """\
-# Benchmarks
-
-This page is rendered from `results/*.json`; a test holds it to them. What is measured is the files that ship.
-
-```
-conaclip-edge benchmark runs/demo/bundle                  # report.json, report.md, report.html
-conaclip-edge report host.json phone.json --out runs/both # rows of several machines in one report
-conaclip-edge report new.json --check old.json            # exit code 1 where recall or a latency ratio got worse
-conaclip-edge benchmark BUNDLE --device android           # an attached phone, by adb
-conaclip-edge benchmark BUNDLE --device ios               # what to run on a Mac with an iPhone; imports its result
-```
-
-- **Recall** is measured by running each file on the held-out split, one picture or text a call, both directions. Any
-  caption of a picture counts, a tie counts against the query. What is left of the float32 student's and the teacher's
-  recall comes with a paired bootstrap interval, also for each tower alone.
-- **Latency**: all rows are loaded side by side and run in interleaved rounds, each once a round in random order, on
-  real pictures and on captions at even quantiles of the corpus's lengths. A ratio is the median of the rounds' ratios.
-  Rounds go on until every median is known well enough or the suite's time is up; times that spread more than the suite
-  allows are marked ~.
-- **Cold start and memory**: fresh processes that load one file and run it once; their own peak, not their parent's.
-- **native** is the platform's own runtime; **reference** is an interpreter of the exported program, which shows recall
-  and never speed. A figure of a host is never called one of a phone.
-- Suites are in `suites/`: what is measured, how often, and what it is compared with."""
+RELATIVE_RECALL = (
+    "Relative recall (the share of the student's, or the teacher's, recall that is left), with 95 % intervals"
+)
 
 
-def _trained(report: Report) -> bool:
+def has_relative_recall(report: BenchmarkReport) -> bool:
+    """Return whether any row has a relative recall."""
+    return any(row.relative_recall for row in report.rows)
+
+
+def has_training(report: BenchmarkReport) -> bool:
+    """Return whether the report has rows of an equal-budget comparison."""
     return any(row.group == "training" for row in report.rows)
 
 
-def _kept_table(report: Report) -> str:
+def relative_recall_table(report: BenchmarkReport) -> str:
+    """Tabulate the relative recall of each row, and of each exported tower with the student's other one."""
     lines = [
         "| row | exported | student, text to picture | student, picture to text | teacher, text to picture "
         "| teacher, picture to text |",
@@ -199,32 +155,34 @@ def _kept_table(report: Report) -> str:
         if not row.relative_recall:
             continue
         found = [row.relative_recall.get(side, {}) for side in ("student", "teacher")]
-        cells = [_interval(side.get(way)) for side in found for way in ("t2i", "i2t")]
+        cells = [_interval(side.get(direction)) for side in found for direction in ("t2i", "i2t")]
         lines.append(f"| {report.name(row)} | {'both' if row.format else 'nothing'} | {' | '.join(cells)} |")
         for tower, alone in row.alone.items():
-            cells = [_interval(alone.relative_recall.get(way)) for way in ("t2i", "i2t")]
+            cells = [_interval(alone.relative_recall.get(direction)) for direction in ("t2i", "i2t")]
             name = {"image": "picture", "text": "text"}[tower]
             lines.append(f"| {report.name(row)} | {name} tower | {' | '.join(cells)} | {ABSENT} | {ABSENT} |")
     return "\n".join(lines)
 
 
-def _training_table(report: Report) -> str:
+def training_table(report: BenchmarkReport) -> str:
+    """Tabulate the teacher and the students that were trained at equal budget."""
     lines = [
         "| model | text to picture R@1 / 5 / 10 | picture to text R@1 / 5 / 10 | mean | seeds |",
         "|---|---|---|---|---|",
     ]
     for row in report.rows:
         if row.group == "training":
-            budget = row.equal_budget or {}
-            spread = f" ± {budget['spread']:.1f}" if budget.get("spread") is not None else ""
+            budget = row.equal_budget
+            spread = f" ± {budget.spread:.1f}" if budget and budget.spread is not None else ""
             lines.append(
                 f"| {row.label} | {_recall(row.recall, 't2i')} | {_recall(row.recall, 'i2t')} "
-                f"| {row.mean_recall:.1f}{spread} | {budget.get('seeds') or ABSENT} |"
+                f"| {row.mean_recall:.1f}{spread} | {budget.seeds if budget and budget.seeds else ABSENT} |"
             )
     return "\n".join(lines)
 
 
-def _environment(found: Environment) -> str:
+def environment_line(found: Environment) -> str:
+    """Describe a machine or phone in a sentence."""
     parts = [found.os, f"{found.cores} cores" if found.cores else "", ", ".join(found.isa)]
     load = f"load {found.load} at the start" if found.load is not None else ""
     versions = ", ".join(f"{name} {version}" for name, version in found.versions.items())
@@ -232,8 +190,8 @@ def _environment(found: Environment) -> str:
     return f"{kind}: {found.cpu}; {'; '.join(part for part in (*parts, load, versions) if part)}."
 
 
-def _against(report: Report, row: Row) -> str:
-    """Say how a row compares with the teacher, where both were timed in the same rounds."""
+def _teacher_comparison(report: BenchmarkReport, row: ReportRow) -> str:
+    """Compare a row with the teacher, where both were timed in the same rounds."""
     image, text = (_ratio(row.latency_ms.get(tower)) for tower in ("image", "text"))
     teacher = next((other for other in report.rows if other.id == TEACHER), None)
     if image is None or text is None or teacher is None or not teacher.size_bytes or not row.size_bytes:
@@ -253,11 +211,11 @@ def _interval(found: Interval | None) -> str:
     return f"{share(found.value)} [{100 * found.low:.1f}{TO}{100 * found.high:.1f}]" if found else ABSENT
 
 
-def _recall(found: RecallTable | None, way: Way) -> str:
-    return " / ".join(f"{value:.1f}" for value in found[way].values()) if found else ABSENT
+def _recall(found: RecallTable | None, direction: Direction) -> str:
+    return " / ".join(f"{value:.1f}" for value in found[direction].values()) if found else ABSENT
 
 
-def _time(row: Row, tower: Tower) -> str:
+def _time(row: ReportRow, tower: Tower) -> str:
     found = row.latency_ms.get(tower)
     if found is None:
         return ABSENT
@@ -265,7 +223,7 @@ def _time(row: Row, tower: Tower) -> str:
     return value + (" ~" if found.noisy else "")
 
 
-def _size(row: Row) -> str:
+def _size(row: ReportRow) -> str:
     return megabytes(row.size_bytes.total) if row.size_bytes else ABSENT
 
 

@@ -1,4 +1,4 @@
-"""Figures as they are shown: each is read from report.json by a path, formatted in one place, and keeps its path."""
+"""Numbers as they are shown: each is read from report.json by a path, formatted in one place, and keeps its path."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from markupsafe import Markup
+
+from conaclip_edge.benchmarks.schema.report import BenchmarkReport
 
 TO, BY = "\N{EN DASH}", "\N{MULTIPLICATION SIGN}"
 ABSENT = TO
@@ -24,7 +26,7 @@ def megabytes(value: float) -> str:
 
 
 def percent(value: float) -> str:
-    """Format a figure that is in percent already."""
+    """Format a number that is in percent already."""
     return f"{value:.1f} %"
 
 
@@ -66,39 +68,42 @@ FORMATS: dict[str, Callable[[float], str]] = {
 }
 
 
-def resolve(report: dict[str, Any], path: str) -> Any:
-    """Return what a path names, e.g. rows/onnx-int8/latency_ms/image/p50; None where something on the way is absent.
-
-    Rows are named by their id, entries of other lists by their place.
-    """
-    place: Any = report
-    for step in path.split("/"):
-        if isinstance(place, list):
-            named = {row["id"]: row for row in place if isinstance(row, dict) and "id" in row}
-            place = named.get(step) if named else place[int(step)] if int(step) < len(place) else None
-        elif isinstance(place, dict):
-            place = place.get(step)
-        else:
-            return None
-    return place
-
-
-class Figures:
-    """Shows figures of one report as HTML.
+def value_at(values: Any, path: str) -> Any:
+    """Return what a path names in the content of a report.json; None where something on the way is absent.
 
     Args:
-        report: plain values of report.json.
+        values: the content.
+        path: e.g. rows/onnx-int8/latency_ms/image/p50; rows are named by their id, entries of other lists by their
+            number from 0.
+    """
+    found = values
+    for step in path.split("/"):
+        if isinstance(found, list):
+            named = {row["id"]: row for row in found if isinstance(row, dict) and "id" in row}
+            found = named.get(step) if named else found[int(step)] if int(step) < len(found) else None
+        elif isinstance(found, dict):
+            found = found.get(step)
+        else:
+            return None
+    return found
+
+
+class ReportValues:
+    """Shows values of one report as HTML that says where in report.json each comes from.
+
+    Args:
+        report: the report.
     """
 
-    def __init__(self, report: dict[str, Any]):
-        self.report = report
+    def __init__(self, report: BenchmarkReport):
+        self._values = report.model_dump(mode="json", by_alias=True)
 
     def value(self, path: str) -> Any:
         """Return what a path names, or None."""
-        return resolve(self.report, path)
+        return value_at(self._values, path)
 
     def show(self, path: str, kind: str) -> Markup:
-        """Show the figure at a path; a dash where there is none."""
+        """Show the number at a path; a dash where there is none."""
         value = self.value(path)
         if value is None:
             return Markup('<span class="absent">{}</span>').format(ABSENT)
@@ -107,7 +112,7 @@ class Figures:
         )
 
     def quotient(self, path: str, over: str, kind: str = "times") -> Markup:
-        """Show the figure at a path divided by that at another; a dash where one is absent or 0."""
+        """Show the number at a path divided by that at another; a dash where one is absent or 0."""
         value, divisor = self.value(path), self.value(over)
         if value is None or not divisor:
             return Markup('<span class="absent">{}</span>').format(ABSENT)
@@ -127,5 +132,5 @@ class Figures:
 
 
 def bare(shown: Markup) -> Markup:
-    """Leave the unit of a figure out, where its column or neighbour names it."""
+    """Leave the unit of a number out, where its column or neighbour names it."""
     return Markup(re.sub(f"(?: %| ms|{BY})</data>$", "</data>", str(shown)))

@@ -1,15 +1,16 @@
-"""Several reports: merged into one, or held against a baseline."""
+"""Several reports: merged into one, or compared with a baseline."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from conaclip_edge.benchmarks.schema.report import Environment, Latency, Report, Row, parse_report, plain, read_report
+from conaclip_edge.benchmarks.schema.environment import Environment
+from conaclip_edge.benchmarks.schema.report import BenchmarkReport, checked, read_report
+from conaclip_edge.benchmarks.schema.row import Latency, ReportRow
 from conaclip_edge.errors import UserError
 
 OTHER_HOST = 0.5  # points of recall that int8 kernels of another instruction set may cost
@@ -17,7 +18,7 @@ SLOWER = 0.1  # share by which a ratio may grow before it counts
 SLOWER_NOISY = 0.5  # the same where one of the timings is marked as noisy
 
 
-def merge_reports(paths: Sequence[Path]) -> dict[str, Any]:
+def merge_reports(paths: Sequence[Path]) -> BenchmarkReport:
     """Merge reports of the same student into the first one: rows of the others are named by their machine.
 
     Args:
@@ -35,39 +36,33 @@ def merge_reports(paths: Sequence[Path]) -> dict[str, Any]:
     for path, report in zip(paths[1:], reports[1:], strict=True):
         _check_same(first, report, paths[0], path)
         names = {}
-        for one in (report.environment, *report.other_environments):
-            names[one.label] = _unused(one.label, environments)
-            environments.append(one.model_copy(update={"label": names[one.label]}))
+        for machine in (report.environment, *report.other_environments):
+            names[machine.label] = _unused(machine.label, environments)
+            environments.append(machine.model_copy(update={"label": names[machine.label]}))
         have_training = any(row.group == "training" for row in rows)
         rows += [_renamed(row, names[row.host]) for row in report.rows if row.group != "training" or not have_training]
-    return plain(
-        parse_report(
-            plain(first)
-            | {
-                "rows": [row.model_dump(mode="json") for row in rows],
-                "other_environments": [one.model_dump(mode="json") for one in environments[1:]],
-                "ann": next((report.ann.model_dump(mode="json") for report in reports if report.ann), None),
-            },
-            "the merged report",
-        )
-    )
+    ann = next((report.ann for report in reports if report.ann), None)
+    changes = {"rows": tuple(rows), "other_environments": tuple(environments[1:]), "ann": ann}
+    return checked(first.model_copy(update=changes), "the merged report")
 
 
-def check_regression(current: dict[str, Any], baseline: dict[str, Any]) -> list[str]:
-    """Say what got worse: recall of a row, or its time over a reference row's in the same rounds.
+def check_regression(new: BenchmarkReport, old: BenchmarkReport) -> list[str]:
+    """Return what got worse: recall of a row, or its time relative to a reference row's in the same rounds.
 
     On the same instruction sets recall has to be as high as it was, on others within half a point. A ratio counts as
     worse if its median grew by more than a tenth (by half if a timing is marked as noisy) and the two runs' quartiles
     do not overlap; it is compared only between machines of the same instruction sets and cores.
 
     Args:
-        current: plain values of a report.json.
-        baseline: of an earlier one.
+        new: the report.
+        old: the baseline.
+
+    Returns:
+        A sentence per row and number that got worse.
 
     Raises:
         UserError: they are not of the same data.
     """
-    new, old = parse_report(current, "the report"), parse_report(baseline, "the baseline")
     _check_data(new, old, "the report", "the baseline")
     rows = {row.id: row for row in new.rows}
     worse = []
@@ -85,25 +80,25 @@ def check_regression(current: dict[str, Any], baseline: dict[str, Any]) -> list[
     return worse
 
 
-def _check_same(first: Report, other: Report, where: Path, place: Path) -> None:
+def _check_same(first: BenchmarkReport, other: BenchmarkReport, first_path: Path, path: Path) -> None:
     if first.model.embedding_space != other.model.embedding_space:
         raise UserError(
-            f"{place} is of another student than {where} (embedding space {other.model.embedding_space[:12]}.., not "
-            f"{first.model.embedding_space[:12]}..); their rows do not belong in one table."
+            f"{path} is of another student than {first_path} (embedding space {other.model.embedding_space[:12]}.., "
+            f"not {first.model.embedding_space[:12]}..); their rows do not belong in one table."
         )
-    _check_data(other, first, str(place), str(where))
+    _check_data(other, first, str(path), str(first_path))
 
 
-def _check_data(new: Report, old: Report, what: str, than: str) -> None:
+def _check_data(new: BenchmarkReport, old: BenchmarkReport, new_name: str, old_name: str) -> None:
     if not new.dataset or not old.dataset:
         return
     seen = [(one.dataset.fingerprint, one.dataset.split, one.dataset.pictures) for one in (new, old) if one.dataset]
     if seen[0] != seen[1]:
-        names = [f"{name} ({name_of})" for name, name_of in ((what, _data(new)), (than, _data(old)))]
+        names = [f"{name} ({_data(report)})" for name, report in ((new_name, new), (old_name, old))]
         raise UserError(f"{names[0]} and {names[1]} were measured on other data; their recall does not compare.")
 
 
-def _data(report: Report) -> str:
+def _data(report: BenchmarkReport) -> str:
     data = report.dataset
     return f"{data.name}/{data.split}, {data.pictures} pictures, {data.fingerprint[:12]}.." if data else ""
 
@@ -117,7 +112,7 @@ def _unused(label: str, environments: list[Environment]) -> str:
     return name
 
 
-def _renamed(row: Row, host: str) -> Row:
+def _renamed(row: ReportRow, host: str) -> ReportRow:
     """Name a row by its machine, and the rows that its ratios are taken to."""
     mark = "@" + re.sub(r"[^a-z0-9]+", "-", host.lower()).strip("-")
 
@@ -134,11 +129,11 @@ def _renamed(row: Row, host: str) -> Row:
     )
 
 
-def _machine(report: Report, row: Row) -> Environment:
+def _machine(report: BenchmarkReport, row: ReportRow) -> Environment:
     return next(one for one in (report.environment, *report.other_environments) if one.label == row.host)
 
 
-def _recall_losses(after: Row, before: Row, allowed: float) -> list[str]:
+def _recall_losses(after: ReportRow, before: ReportRow, allowed: float) -> list[str]:
     if not before.recall:
         return []
     if not after.recall:
@@ -151,7 +146,7 @@ def _recall_losses(after: Row, before: Row, allowed: float) -> list[str]:
     return losses
 
 
-def _slower(after: Row, before: Row) -> list[str]:
+def _slower(after: ReportRow, before: ReportRow) -> list[str]:
     found = []
     for tower, was in before.latency_ms.items():
         now = after.latency_ms.get(tower)

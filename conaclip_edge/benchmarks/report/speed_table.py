@@ -1,48 +1,44 @@
-"""What the speed suite finds: one figure an axis with its bar, and the table of them."""
+"""A speed report as text: the table of its findings, and the machine that gave them."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from conaclip_edge.benchmarks.report.numbers import ABSENT, TO
-from conaclip_edge.benchmarks.schema.report import Spread
 from conaclip_edge.benchmarks.schema.speed import Finding, SpeedReport
+from conaclip_edge.benchmarks.schema.spread import Spread
 
 
-def table(findings: Sequence[Finding]) -> str:
+def findings_table(findings: Sequence[Finding]) -> str:
     """Render findings as a Markdown table."""
     lines = ["| axis | figure | measured | wall | bar | n |", "|---|---|---|---|---|---|"]
-    for one in findings:
-        bar = ABSENT if one.bar is None else f"{'≤' if one.most else '≥'} {_number(one.bar)}{_unit(one)}"
-        reached = {None: "", True: " ✓", False: " **missed**"}[one.met]
-        wall = _spread(one.wall, one) if one.wall else ABSENT
-        note = f" ({one.note})" if one.note else ""
-        lines.append(
-            f"| {one.axis} | {one.what}{note} | {_spread(one.value, one)} | {wall} | {bar}{reached} | {one.n} |"
-        )
+    for finding in findings:
+        bar = ABSENT
+        if finding.bar is not None:
+            bar = f"{'≤' if finding.most else '≥'} {_number(finding.bar)}{_unit(finding)}"
+        reached = {None: "", True: " ✓", False: " **missed**"}[finding.met]
+        wall = _spread(finding.wall, finding) if finding.wall else ABSENT
+        note = f" ({finding.note})" if finding.note else ""
+        value = _spread(finding.value, finding)
+        lines.append(f"| {finding.axis} | {finding.what}{note} | {value} | {wall} | {bar}{reached} | {finding.n} |")
     return "\n".join(lines)
 
 
-def page(report: SpeedReport) -> str:
+def speed_section(report: SpeedReport) -> str:
     """Render a report's table with the machine that gave it."""
-    one = report.environment
-    machine = f"{one.cpu}, {one.cores} cores ({', '.join(one.isa)}), {one.os}, load {one.load} when it began"
-    versions = ", ".join(f"{name} {one.versions.get(name, '?')}" for name in ("onnxruntime", "executorch", "torch"))
+    machine = report.environment
+    shown = f"{machine.cpu}, {machine.cores} cores ({', '.join(machine.isa)}), {machine.os}"
+    names = ("onnxruntime", "executorch", "torch")
+    versions = ", ".join(f"{name} {machine.versions.get(name, '?')}" for name in names)
     return (
-        f"{table(report.findings)}\n\nMeasured on {machine}; {versions}; one thread. Ratios of processor time, median "
-        "[quartiles] over interleaved rounds, beside them those of wall time; a ratio below 1 is faster."
+        f"{findings_table(report.findings)}\n\nMeasured on {shown}, load {machine.load} when it began; {versions}; "
+        "one thread. Ratios of processor time, median [quartiles] over interleaved rounds, beside them those of wall "
+        "time; a ratio below 1 is faster."
     )
 
 
-def speed_text(report: SpeedReport) -> str:
-    """Return the text of speed.json."""
-    content = report.model_dump(mode="json", by_alias=True)
-    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _unit(one: Finding) -> str:
-    return f" {one.unit}" if one.unit else ""
+def _unit(finding: Finding) -> str:
+    return f" {finding.unit}" if finding.unit else ""
 
 
 def _number(value: float) -> str:
@@ -51,8 +47,8 @@ def _number(value: float) -> str:
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
 
 
-def _spread(value: Spread, one: Finding) -> str:
-    middle = f"{_number(value.median)}{_unit(one)}"
+def _spread(value: Spread, finding: Finding) -> str:
+    middle = f"{_number(value.median)}{_unit(finding)}"
     if value.q25 == value.q75:
         return middle
     return f"{middle} [{_number(value.q25)}{TO}{_number(value.q75)}]"

@@ -1,14 +1,14 @@
-"""The shape of a report's part on the index: its graph against exact search."""
+"""The section of a report on the index: its HNSW graph compared with exact search."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from conaclip_edge.benchmarks.schema.base import Part
+from conaclip_edge.system.result import Result
 
 
-class AnnRow(Part):
-    """A graph of an index: so many vectors in one storage, all on one thread.
+class AnnRow(Result):
+    """One graph: so many vectors in one storage, all on one thread.
 
     Attributes:
         id: storage and number of vectors.
@@ -51,8 +51,8 @@ class AnnRow(Part):
     loaded_bytes: int
 
 
-class Ann(Part):
-    """The index's graph against exact search.
+class AnnReport(Result):
+    """The index's HNSW graph compared with exact search.
 
     Attributes:
         data: what the vectors are.

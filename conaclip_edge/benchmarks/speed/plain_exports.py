@@ -1,4 +1,4 @@
-"""What the speed suite holds the exported files against: the same student by the toolchains' own guides, and CLIP."""
+"""What the speed suite compares the exported files with: the same student by the toolchains' own guides, and CLIP."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from conaclip_edge.benchmarks.measure.rounds import ratio
-from conaclip_edge.benchmarks.schema.report import Spread
+from conaclip_edge.benchmarks.schema.spread import Spread
 
 
 @dataclass(frozen=True)
@@ -20,32 +20,45 @@ class Times:
     wall: np.ndarray
 
 
+def both_clocks() -> tuple[float, float]:
+    """Return seconds by processor and by wall clock."""
+    return time.process_time(), time.perf_counter()
+
+
 def rounds(
-    calls: Mapping[str, Callable[[int], object]], count: int, seed: int = 0, warmup: int = 2
+    calls: Mapping[str, Callable[[int], object]],
+    count: int,
+    seed: int = 0,
+    warmup: int = 2,
+    clocks: Callable[[], tuple[float, float]] = both_clocks,
 ) -> dict[str, Times]:
-    """Run everything once a round, in a new random order each, after `warmup` untimed rounds.
+    """Run each call once per round, in a new random order, after `warmup` untimed rounds.
 
     Args:
         calls: name -> function of the round's number, so that a round has the same input for all.
         count: rounds.
         seed: of the order.
         warmup: untimed rounds.
+        clocks: gives seconds by processor and by wall clock.
     """
     order, names = np.random.default_rng(seed), list(calls)
     cpu: dict[str, list[float]] = {name: [] for name in names}
     wall: dict[str, list[float]] = {name: [] for name in names}
     for number in range(-warmup, count):
-        for place in order.permutation(len(names)).tolist():
-            name = names[place]
-            began, used = time.perf_counter(), time.process_time()
+        for position in order.permutation(len(names)).tolist():
+            name = names[position]
+            cpu_before, wall_before = clocks()
             calls[name](max(number, 0))
-            used, began = time.process_time() - used, time.perf_counter() - began
+            cpu_after, wall_after = clocks()
             if number >= 0:
-                cpu[name].append(used)
-                wall[name].append(began)
+                cpu[name].append(cpu_after - cpu_before)
+                wall[name].append(wall_after - wall_before)
     return {name: Times(np.asarray(cpu[name]), np.asarray(wall[name])) for name in names}
 
 
+Timer = Callable[..., dict[str, Times]]  # `rounds`, or what a test knows the times of
+
+
 def over(times: Times, reference: Times) -> tuple[Spread, Spread]:
-    """Return the ratios of two calls' times round by round: processor time, wall time."""
+    """Return the ratios of two calls' times, round by round: of processor time and of wall time."""
     return ratio(times.cpu, reference.cpu), ratio(times.wall, reference.wall)

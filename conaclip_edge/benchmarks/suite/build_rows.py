@@ -3,154 +3,196 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from conaclip_edge.benchmarks.measure.candidates import Candidate
-from conaclip_edge.benchmarks.measure.cold_start import Cold
-from conaclip_edge.benchmarks.measure.latency import Speed
+from conaclip_edge.benchmarks.measure.cold_start import ColdStart
+from conaclip_edge.benchmarks.measure.latency import Timings
 from conaclip_edge.benchmarks.measure.recall import Embedded, rank, relative_recall
-from conaclip_edge.benchmarks.schema.report import STUDENT, TEACHER, Alone, Coverage, Latency, Row, Tower
+from conaclip_edge.benchmarks.schema.row import (
+    DIRECTIONS,
+    Coverage,
+    Direction,
+    EqualBudget,
+    Latency,
+    RecallTable,
+    ReportRow,
+    Tower,
+    TowerAlone,
+)
+from conaclip_edge.benchmarks.schema.row_ids import STUDENT, TEACHER
+from conaclip_edge.benchmarks.schema.spread import Interval
 from conaclip_edge.config.benchmark import BenchmarkConfig
 from conaclip_edge.errors import UserError
 from conaclip_edge.evaluation.recall import Ranks, bootstrap, mean_recall
 
+_REFERENCE = "its platform's runtime is not on this machine: run by the reference interpreter, recall only"
 
-def make_row(
-    one: Candidate,
-    host: str,
-    executed: Mapping[str, Any],
-    embedded: Mapping[str, Embedded],
-    ranked: Mapping[str, Ranks | None],
-    caption_to_image: np.ndarray,
-    speeds: Mapping[str, Speed],
-    colds: Mapping[str, Cold],
-    covered: Mapping[Path, Coverage],
-    suite: BenchmarkConfig,
-) -> Row:
+
+@dataclass(frozen=True)
+class Measurements:
+    """What was measured of all candidates, by row of the report.
+
+    Attributes:
+        host: label of the machine.
+        executed: "native" or "reference", of those whose recall was measured.
+        embedded: embeddings of the split.
+        ranked: ranks of both towers, None if a tower cannot be run.
+        caption_to_image: picture of each caption of the split.
+        timings: latencies and stages, of native rows.
+        cold_starts: of native rows.
+        coverage: file -> where its operations run.
+    """
+
+    host: str
+    executed: Mapping[str, Literal["native", "reference"]]
+    embedded: Mapping[str, Embedded]
+    ranked: Mapping[str, Ranks | None]
+    caption_to_image: np.ndarray
+    timings: Mapping[str, Timings]
+    cold_starts: Mapping[str, ColdStart]
+    coverage: Mapping[Path, Coverage]
+
+
+def make_row(candidate: Candidate, measured: Measurements, suite: BenchmarkConfig) -> ReportRow:
     """Put together what was measured of a candidate.
 
     Args:
-        one: the candidate.
-        host: label of the machine.
-        executed: row -> "native" or "reference".
-        embedded: row -> embeddings of the split.
-        ranked: row -> ranks of both its towers, None if a tower cannot be run.
-        caption_to_image: picture of each caption.
-        speeds: row -> latencies and stages, of native rows.
-        colds: row -> cold start, of native rows.
-        covered: file -> where its operations run.
+        candidate: the candidate.
+        measured: of all candidates.
         suite: gives resamples and seed.
     """
-    name = one.spec.row
-    ran = executed.get(name, "native") if one.runs else "no"
-    notes = list(one.notes)
-    if ran == "reference":
-        notes.append("its platform's runtime is not on this machine: run by the reference interpreter, recall only")
-    values: dict[str, Any] = {
-        "id": name,
-        "label": one.label,
-        "group": "files" if one.spec.shipped else "comparison",
-        "host": host,
-        "model": one.model,
-        "target": one.target,
-        "precision": one.precision,
-        "format": one.format,
-        "weights": one.weights,
-        "executed": ran,
-        "size_bytes": one.sizes,
-        "recall": None,
-        "coverage": _coverage(one, covered),
-    }
-    found = ranked.get(name)
-    if found:
-        # a teacher keeps nothing of its student
-        wanted = () if name == TEACHER else (("student", STUDENT), ("teacher", TEACHER))
-        bases = {side: ranked.get(row) for side, row in wanted if row != name}
-        values |= {
-            "recall": found.recall(),
-            "recall_interval": bootstrap(found, suite.bootstrap, suite.seed),
-            "mean_recall": mean_recall(found.recall()),
-            "relative_recall": {
-                side: relative_recall(found, base, suite.bootstrap, suite.seed) for side, base in bases.items() if base
-            },
-        }
-    if one.spec.shipped and ranked.get(STUDENT):
-        values["alone"] = _alone(embedded[name], embedded[STUDENT], ranked[STUDENT], caption_to_image, suite)
-    if name in speeds:
-        values |= _speed(speeds[name], colds.get(name))
-        notes += speeds[name].refused
-    return Row.model_validate(values | {"notes": notes})
+    row = candidate.spec.row
+    executed = measured.executed.get(row, "native") if candidate.runs else "no"
+    timings = measured.timings.get(row, Timings())
+    cold_start = measured.cold_starts.get(row)
+    headline, others = _latencies(timings, cold_start)
+    notes = [*candidate.notes, *([_REFERENCE] if executed == "reference" else []), *timings.refused]
+    ranks = measured.ranked.get(row)
+    recall = _recall(ranks) if ranks else None
+    return ReportRow(
+        id=row,
+        label=candidate.label,
+        group="files" if candidate.spec.shipped else "comparison",
+        host=measured.host,
+        model=candidate.model,
+        target=candidate.target,
+        precision=candidate.precision,
+        format=candidate.format,
+        weights=candidate.weights,
+        executed=executed,
+        size_bytes=candidate.sizes,
+        recall=recall,
+        recall_interval=_recall_interval(ranks, suite) if ranks else None,
+        mean_recall=mean_recall(ranks.recall()) if ranks else None,
+        relative_recall=_relative_recall(row, ranks, measured.ranked, suite) if ranks else {},
+        alone=_alone(row, measured, suite) if candidate.spec.shipped else {},
+        latency_ms=headline,
+        more_latency=others,
+        peak_rss_bytes=cold_start.memory if cold_start else None,
+        stages=timings.stages,
+        coverage={
+            tower: measured.coverage[path] for tower, path in candidate.spec.files.items() if path in measured.coverage
+        },
+        notes=tuple(notes),
+    )
 
 
-def _coverage(one: Candidate, covered: Mapping[Path, Coverage]) -> dict[Tower, Coverage]:
-    paths: dict[Tower, Path | None] = {"image": one.spec.image, "text": one.spec.text}
-    return {tower: covered[path] for tower, path in paths.items() if path and path in covered}
+def _recall(ranks: Ranks) -> RecallTable:
+    recall = ranks.recall()
+    return {direction: recall[direction] for direction in DIRECTIONS}
 
 
-def _alone(
-    found: Embedded, student: Embedded, base: Ranks | None, caption_to_image: np.ndarray, suite: BenchmarkConfig
-) -> dict[str, Alone]:
+def _recall_interval(ranks: Ranks, suite: BenchmarkConfig) -> dict[Direction, dict[str, tuple[float, float]]]:
+    intervals = bootstrap(ranks, suite.bootstrap, suite.seed)
+    return {direction: intervals[direction] for direction in DIRECTIONS}
+
+
+def _relative_recall(
+    row: str, ranks: Ranks, ranked: Mapping[str, Ranks | None], suite: BenchmarkConfig
+) -> dict[Literal["student", "teacher"], dict[Direction, Interval]]:
+    """Return a row's recall as a share of the student's and of the teacher's."""
+    bases: dict[Literal["student", "teacher"], str] = {"student": STUDENT, "teacher": TEACHER}
+    found = {}
+    for side, base in bases.items():
+        base_ranks = ranked.get(base)
+        # the teacher's recall is no share of its student's
+        if base_ranks and row not in (base, TEACHER):
+            found[side] = relative_recall(ranks, base_ranks, suite.bootstrap, suite.seed)
+    return found
+
+
+def _alone(row: str, measured: Measurements, suite: BenchmarkConfig) -> dict[Tower, TowerAlone]:
     """Rank each exported tower with the float32 student's other one."""
-    mixed = {"image": Embedded(found.pictures, student.texts), "text": Embedded(student.pictures, found.texts)}
-    alone = {}
-    for tower, pair in mixed.items():
-        ranks = rank(pair, caption_to_image)
-        if ranks and base:
-            kept = relative_recall(ranks, base, suite.bootstrap, suite.seed)
-            alone[tower] = Alone.model_validate({"recall": ranks.recall(), "relative_recall": kept})
+    base = measured.ranked.get(STUDENT)
+    if not base:
+        return {}
+    exported, student = measured.embedded[row], measured.embedded[STUDENT]
+    pairs: dict[Tower, Embedded] = {
+        "image": Embedded(exported.pictures, student.texts),
+        "text": Embedded(student.pictures, exported.texts),
+    }
+    alone: dict[Tower, TowerAlone] = {}
+    for tower, pair in pairs.items():
+        ranks = rank(pair, measured.caption_to_image)
+        if ranks:
+            relative = relative_recall(ranks, base, suite.bootstrap, suite.seed)
+            alone[tower] = TowerAlone(recall=_recall(ranks), relative_recall=relative)
     return alone
 
 
-def _speed(speed: Speed, start: Cold | None) -> dict[str, Any]:
+def _latencies(timings: Timings, start: ColdStart | None) -> tuple[dict[Tower, Latency], tuple[Latency, ...]]:
     """Split latencies into the headline ones (batch 1, one thread, texts at their own lengths) and the others."""
-    headline: dict[str, Latency] = {}
-    more = []
-    for one in speed.latencies:
-        if one.threads == 1 and one.batch == 1 and one.texts != "full context":
-            headline[one.tower] = one
+    headline: dict[Tower, Latency] = {}
+    others = []
+    for latency in timings.latencies:
+        if latency.threads == 1 and latency.batch == 1 and latency.texts != "full context":
+            headline[latency.tower] = latency
         else:
-            more.append(one)
-    for tower, step in (start.towers if start else {}).items():
+            others.append(latency)
+    for tower, cold in (start.towers if start else {}).items():
         if tower in headline:
-            headline[tower] = headline[tower].model_copy(update={"cold_load": step.load, "first_call": step.first})
-    return {
-        "latency_ms": headline,
-        "more_latency": tuple(more),
-        "stages": speed.stages,
-        "peak_rss_bytes": start.memory if start else None,
-    }
+            headline[tower] = headline[tower].model_copy(update={"cold_load": cold.load, "first_call": cold.first})
+    return headline, tuple(others)
 
 
-def training_rows(comparison: dict[str, Any], host: str) -> list[Row]:
-    """Turn comparison.json (teacher and students at equal budget) into rows that hold recall alone."""
+def training_rows(comparison: dict[str, Any], host: str) -> list[ReportRow]:
+    """Turn comparison.json (teacher and students at equal budget) into rows that have recall alone.
+
+    Args:
+        comparison: the content of comparison.json.
+        host: label of the machine.
+
+    Raises:
+        UserError: it is not what the command `compare` writes.
+    """
     try:
         return [
-            Row.model_validate(
-                {
-                    "id": name,
-                    "label": name,
-                    "group": "training",
-                    "host": host,
-                    "model": name,
-                    "target": "torch",
-                    "precision": "fp32",
-                    "format": "",
-                    "weights": "trained",
-                    "executed": "native",
-                    "size_bytes": None,
-                    "recall": row["recall"],
-                    "mean_recall": row["mean"],
-                    "equal_budget": {
-                        "split": comparison["split"],
-                        "pictures": comparison["n"],
-                        "seeds": len(row.get("mean_recall", [])) or None,  # a teacher has none
-                        "spread": row.get("spread"),
-                        "seconds": row.get("seconds"),
-                    },
-                }
+            ReportRow(
+                id=name,
+                label=name,
+                group="training",
+                host=host,
+                model=name,
+                target="torch",
+                precision="fp32",
+                format="",
+                weights="trained",
+                executed="native",
+                size_bytes=None,
+                recall=row["recall"],
+                mean_recall=row["mean"],
+                equal_budget=EqualBudget(
+                    split=comparison["split"],
+                    pictures=comparison["n"],
+                    seeds=len(row.get("mean_recall", [])) or None,  # a teacher has none
+                    spread=row.get("spread"),
+                    seconds=row.get("seconds"),
+                ),
             )
             for name, row in comparison["rows"].items()
         ]
@@ -158,12 +200,12 @@ def training_rows(comparison: dict[str, Any], host: str) -> list[Row]:
         raise UserError(f"the comparison is not what 'conaclip-edge compare' writes: {error}.") from None
 
 
-def choose(rows: Sequence[Row], least: float) -> str | None:
-    """Return the row to ship: the fastest native int8 one of the bundle that keeps enough of the student's recall.
+def choose(rows: Sequence[ReportRow], least: float) -> str | None:
+    """Return the row to ship: the bundle's fastest native int8 one whose relative recall is high enough.
 
     Args:
         rows: of one machine.
-        least: share of the float32 student's mean recall that the 95 % interval of what is left must reach, in both
+        least: relative recall to the float32 student that the upper end of the 95 % interval must reach, in both
             directions: with few pairs a rank or two flips either way in any file.
     """
     fit = [
@@ -173,11 +215,11 @@ def choose(rows: Sequence[Row], least: float) -> str | None:
         and row.executed == "native"
         and row.precision == "int8"
         and "student" in row.relative_recall
-        and min(kept.high for kept in row.relative_recall["student"].values()) >= least
+        and min(interval.high for interval in row.relative_recall["student"].values()) >= least
         and set(row.latency_ms) == {"image", "text"}
     ]
-    return min(fit, key=_typical).id if fit else None
+    return min(fit, key=_picture_and_query_time).id if fit else None
 
 
-def _typical(row: Row) -> float:
-    return sum(found.typical for found in row.latency_ms.values())
+def _picture_and_query_time(row: ReportRow) -> float:
+    return sum(latency.typical for latency in row.latency_ms.values())

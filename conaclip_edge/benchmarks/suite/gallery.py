@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Literal
 
 import numpy as np
 
 from conaclip_edge.benchmarks.measure.recall import Embedded, Split
-from conaclip_edge.benchmarks.schema.report import Found, Query
+from conaclip_edge.benchmarks.schema.gallery import FoundPicture, GalleryQuery
 from conaclip_edge.config.benchmark import GalleryConfig
 from conaclip_edge.config.data import DataConfig
 from conaclip_edge.data.pairs import Pairs
@@ -17,47 +18,57 @@ from conaclip_edge.data.preprocess import decode, resize_crop
 from conaclip_edge.evaluation.encoder import Encoder
 
 TOP = 5
+Side = Literal["teacher", "student"]
 
 
 def make_gallery(
     pairs: Pairs,
     split: Split,
-    embedded: dict[str, Embedded],
-    subjects: dict[str, Encoder],
+    embedded: Mapping[Side, Embedded],
+    encoders: Mapping[Side, Encoder],
     config: GalleryConfig,
     data: DataConfig,
-) -> tuple[tuple[Query, ...], dict[str, str]]:
+) -> tuple[tuple[GalleryQuery, ...], dict[str, str]]:
     """Choose queries and show what teacher and student find.
 
     Examples are the first captions of pictures at even distances, whatever is found for them. Failures are captions
-    whose right picture falls the most places from the teacher's list to the student's, one a picture.
+    whose right picture falls furthest from its rank for the teacher to its rank for the student, one per picture.
 
     Args:
         pairs: the data set.
         split: its pictures and captions that were embedded.
         embedded: "teacher" and "student" -> their embeddings.
-        subjects: the same, for texts of the suite's own.
+        encoders: the same, for texts of the suite's own.
         config: which queries, and the size of thumbnails.
         data: gives max_pixels.
 
     Returns:
         The queries, and key -> data URI of the pictures in them.
     """
-    scores = {name: _scores(one) for name, one in embedded.items()}
-    places = {name: _places(values, split.caption_to_image) for name, values in scores.items()}
+    scores = {side: _scores(vectors) for side, vectors in embedded.items()}
+    ranks = {side: _ranks(values, split.caption_to_image) for side, values in scores.items()}
     queries = [
         _query(
-            pairs, split, text, "typed", None, {name: _typed(subjects[name], embedded[name], text) for name in scores}
+            pairs,
+            split,
+            text,
+            "typed",
+            None,
+            {side: _typed_scores(encoders[side], embedded[side], text) for side in scores},
         )
         for text in config.queries
     ]
-    chosen = [("example", caption) for caption in _examples(split, config.examples)]
-    taken = [caption for _, caption in chosen]
-    chosen += [("failure", caption) for caption in _failures(split, places, config.failures, taken)]
+    examples = _examples(split, config.examples)
+    failures = _failures(split, ranks, config.failures, examples)
+    chosen: list[tuple[Literal["example", "failure"], int]] = [
+        *(("example", caption) for caption in examples),
+        *(("failure", caption) for caption in failures),
+    ]
     for kind, caption in chosen:
-        found = {name: values[caption] for name, values in scores.items()}
-        queries.append(_query(pairs, split, split.captions[caption], kind, int(split.caption_to_image[caption]), found))
-    shown = dict.fromkeys(found.key for query in queries for top in query.top.values() for found in top)
+        caption_scores = {side: values[caption] for side, values in scores.items()}
+        right = int(split.caption_to_image[caption])
+        queries.append(_query(pairs, split, split.captions[caption], kind, right, caption_scores))
+    shown = dict.fromkeys(picture.key for query in queries for top in query.top.values() for picture in top)
     shown |= dict.fromkeys(query.key for query in queries if query.key)
     return tuple(queries), _thumbnails(pairs, split, shown, config.thumbnail, data)
 
@@ -68,14 +79,14 @@ def _scores(embedded: Embedded) -> np.ndarray:
     return np.asarray(embedded.texts @ embedded.pictures.T)
 
 
-def _places(scores: np.ndarray, caption_to_image: np.ndarray) -> np.ndarray:
-    """Return the place of each caption's picture [C], from 1; a tie counts against it."""
+def _ranks(scores: np.ndarray, caption_to_image: np.ndarray) -> np.ndarray:
+    """Return the rank of each caption's picture [C], from 1; a tie counts against it."""
     right = scores[np.arange(len(caption_to_image)), caption_to_image]
     return np.asarray((scores >= right[:, None]).sum(axis=1))
 
 
-def _typed(subject: Encoder, embedded: Embedded, text: str) -> np.ndarray:
-    return np.asarray(embedded.pictures @ subject.embed_texts([text])[0])
+def _typed_scores(encoder: Encoder, embedded: Embedded, text: str) -> np.ndarray:
+    return np.asarray(embedded.pictures @ encoder.embed_texts([text])[0])
 
 
 def _examples(split: Split, count: int) -> list[int]:
@@ -83,38 +94,44 @@ def _examples(split: Split, count: int) -> list[int]:
     return [int(np.flatnonzero(split.caption_to_image == picture)[0]) for picture in pictures]
 
 
-def _failures(split: Split, places: dict[str, np.ndarray], count: int, taken: list[int]) -> list[int]:
-    fall = np.log(places["student"]) - np.log(places["teacher"])  # from 1 to 10 is worse than from 40 to 60
-    found: list[int] = []
-    seen = {int(split.caption_to_image[caption]) for caption in taken}
+def _failures(split: Split, ranks: Mapping[Side, np.ndarray], count: int, examples: list[int]) -> list[int]:
+    fall = np.log(ranks["student"]) - np.log(ranks["teacher"])  # from 1 to 10 is worse than from 40 to 60
+    failures: list[int] = []
+    seen = {int(split.caption_to_image[caption]) for caption in examples}
     for caption in np.argsort(-fall, kind="stable").tolist():
-        if len(found) == count or fall[caption] <= 0:
+        if len(failures) == count or fall[caption] <= 0:
             break
         if int(split.caption_to_image[caption]) not in seen:
             seen.add(int(split.caption_to_image[caption]))
-            found.append(caption)
-    return found
+            failures.append(caption)
+    return failures
 
 
-def _query(pairs: Pairs, split: Split, text: str, kind: str, right: int | None, scores: dict[str, np.ndarray]) -> Query:
+def _query(
+    pairs: Pairs,
+    split: Split,
+    text: str,
+    kind: Literal["example", "failure", "typed"],
+    right: int | None,
+    scores: Mapping[Side, np.ndarray],
+) -> GalleryQuery:
     """Make a query from the scores [P] that each side gives the pictures."""
-    top = {}
-    rank = {}
-    for name, values in scores.items():
-        best = np.argsort(-values, kind="stable")[:TOP].tolist()
-        top[name] = tuple(
-            Found(
-                key=pairs.keys[split.rows[place]],
-                caption=pairs.captions[split.rows[place]][0],
-                score=round(float(values[place]), 4),
-                right=place == right,
+    top: dict[Side, tuple[FoundPicture, ...]] = {}
+    rank: dict[Side, int] = {}
+    for side, values in scores.items():
+        top[side] = tuple(
+            FoundPicture(
+                key=pairs.keys[split.rows[picture]],
+                caption=pairs.captions[split.rows[picture]][0],
+                score=round(float(values[picture]), 4),
+                right=picture == right,
             )
-            for place in best
+            for picture in np.argsort(-values, kind="stable")[:TOP].tolist()
         )
         if right is not None:
-            rank[name] = int((values >= values[right]).sum())
+            rank[side] = int((values >= values[right]).sum())
     key = None if right is None else pairs.keys[split.rows[right]]
-    return Query.model_validate({"text": text, "kind": kind, "key": key, "rank": rank, "top": top})
+    return GalleryQuery(text=text, kind=kind, key=key, rank=rank, top=top)
 
 
 def _thumbnails(pairs: Pairs, split: Split, keys: Iterable[str], size: int, data: DataConfig) -> dict[str, str]:

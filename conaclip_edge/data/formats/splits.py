@@ -50,7 +50,8 @@ def fill_splits(
 
     Where no picture is in val (test), `val_fraction` (`test_fraction`) of train goes there. Which ones go depends on
     their keys alone: a split stays when pictures are added, and test stays when `val_fraction` changes. Of few
-    pictures more go, so that a split has `LEAST` (or a quarter of the pictures, if that is less).
+    pictures more go, so that a split has `LEAST` (or a quarter of the pictures, if that is less),
+    and train twice that.
 
     Args:
         splits: [n] "train", "val" or "test".
@@ -71,18 +72,20 @@ def fill_splits(
         free &= captioned
     least = min(LEAST, int(free.sum()) // 4)
     filled = splits.copy()
-    for name, share, end in (("test", test, test), ("val", val, test + val)):
+    for name, share, end, others in (("test", test, test, 3 if val else 2), ("val", val, test + val, 2)):
         if share:
-            filled[free & (place < _end(place[free], end, least))] = name
+            filled[free & (place < _end(place[free], end, least, others * least))] = name
             free &= filled == splits
     return filled
 
 
-def _end(places: np.ndarray, end: float, least: int) -> float:
-    """Return the number below which `least` places lie at least, and no less than `end`."""
-    if not least or np.sum(places < end) >= least:
+def _end(places: np.ndarray, end: float, least: int, others: int) -> float:
+    """Return the number nearest to `end` below which at least `least` places lie, and from which on `others` do."""
+    below = int(np.sum(places < end))
+    wanted = min(max(below, least), max(least, len(places) - others))
+    if wanted in (0, below):
         return end
-    return float(np.nextafter(np.partition(places, least - 1)[least - 1], 1))
+    return float(np.nextafter(np.partition(places, wanted - 1)[wanted - 1], 1))
 
 
 def _place(key: str) -> float:

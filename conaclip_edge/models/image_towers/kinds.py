@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from conaclip_edge.config.model import ImageTowerConfig
 from conaclip_edge.errors import unknown
-from conaclip_edge.models.image_towers.backbone import Backbone
+
+if TYPE_CHECKING:  # torch takes seconds to import, and a wrong kind is to be reported at once
+    from conaclip_edge.models.image_towers.backbone import Backbone
 
 # kind -> module with `build(config, embed_dim) -> Backbone`
 IMAGE_TOWERS = {

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from conaclip_edge.config.model import ImageTowerConfig
 from conaclip_edge.system.extras import package_folder
+
+if TYPE_CHECKING:  # the shape alone needs no torch
+    from torch import Tensor
 
 # (expand, channels, repeats, kernel, stride) of each stage
 LITE0_STAGES = (
@@ -39,5 +40,7 @@ def lite0_file() -> Path:
 
 def lite0_weights() -> dict[str, Tensor]:
     """Read the ImageNet weights of EfficientNet-Lite0, by the package's names."""
+    import torch
+
     weights: dict[str, Tensor] = torch.load(lite0_file(), map_location="cpu", weights_only=True)
     return weights

@@ -28,6 +28,14 @@ PRESETS: dict[str, ModelConfig] = {
     ),
 }
 
+PRESET_USES: dict[str, str] = {
+    "mobile": "phones: convolutions that run in int8 throughout, and ImageNet weights to start from; begin with it",
+    "demo": "the smallest phones, few pictures, a quick first try: the first stages of mobile at 96 pixels",
+    "vit-s16-text2l": "the paper's small image transformer with the smallest text tower: short captions, fast queries",
+    "vit-s16-text4l": "the same with a text tower for whole sentences; most recall wants many pictures and a GPU",
+    "vit-s16-text6l": "the same with the deepest text tower: long captions, where a slower query is no matter",
+}
+
 
 def student_shape(student: StudentConfig) -> ModelConfig:
     """Return the shape of a preset with the recipe's changes; vocabulary and embedding width come later."""

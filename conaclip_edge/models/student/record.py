@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from conaclip_edge.config.distill import DistillConfig
 from conaclip_edge.config.graph import Term
 from conaclip_edge.system.result import Result
@@ -36,8 +38,12 @@ class TeacherRecord(Result):
 
 
 class ValRecall(Result):
-    """Recall on val in percent: direction -> k -> recall, the median rank of each direction, the mean of all six."""
+    """Recall on val in percent: direction -> k -> recall, the median rank of each direction, the mean of all six.
 
+    `of` says what pictures are to find: captions, or of data without captions the teacher's embedding of themselves.
+    """
+
+    of: Literal["captions", "teacher pictures"] = "captions"
     recall: dict[str, dict[str, float]]
     median_rank: dict[str, float]
     mean_recall: float

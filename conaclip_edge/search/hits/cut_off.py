@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+NAMES = ("cut_off_mean", "cut_off_margin", "cut_off_pictures")  # of what is recorded in an index
 QUERIES = 128
 QUANTILE = 0.6  # of the random queries, that are below; README and docs/search.md say what it costs right ones
 LEAST_PICTURES = 50  # of fewer, the best says little about how good a best can be
@@ -40,7 +41,7 @@ class CutOff:
     def meta(self, pictures: int) -> dict[str, str | int]:
         """Return what is recorded in an index of so many pictures."""
         mean = base64.b64encode(self.mean.astype("<f4").tobytes()).decode()
-        return {"cut_off_mean": mean, "cut_off_margin": repr(self.margin), "cut_off_pictures": pictures}
+        return dict(zip(NAMES, (mean, repr(self.margin), pictures), strict=True))
 
 
 def recorded(meta: Mapping[str, str], dim: int) -> CutOff | None:

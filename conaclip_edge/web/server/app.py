@@ -11,14 +11,13 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import QueryParams
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from conaclip_edge.data.preprocess import BadPicture
@@ -27,7 +26,10 @@ from conaclip_edge.search.folder.raw import developed
 from conaclip_edge.search.hits.filters import PictureFilter, picture_filter
 from conaclip_edge.search.picture_folder import picture_bytes
 from conaclip_edge.search.query import Searcher, parse_query
+from conaclip_edge.system.result import Result
+from conaclip_edge.web.names import shown_name
 from conaclip_edge.web.page import PAGE, page_file
+from conaclip_edge.web.server.answers import About, FoundPicture, SearchAnswer, ShownPicture
 from conaclip_edge.web.server.gate import Gate
 from conaclip_edge.web.thumbnails import large, shown_as_it_is, thumbnail
 
@@ -47,6 +49,7 @@ def make_app(
     allowed: Iterable[str] = (),
     prefix: str = "",
     largest_upload: int = LARGEST_UPLOAD,
+    body_seconds: float = BODY_SECONDS,
 ) -> Starlette:
     """Make the server of an index.
 
@@ -57,22 +60,26 @@ def make_app(
         allowed: other names that it is reached by, as those of a proxy in front of it.
         prefix: path that a proxy has it under, e.g. "/photos"; also taken where the proxy leaves it out.
         largest_upload: bytes of a picture that is sent.
+        body_seconds: time for it to come.
     """
     index = searcher.index
     stamp = secrets.token_hex(4)  # another index on the same port has other pictures under the same keys
     uploads = asyncio.Semaphore(_UPLOADS)
     lock = threading.Lock()  # not every runtime may be called from two threads
 
-    def shown(key: int, path: Path, score: float | None) -> dict[str, Any]:
-        name = path.relative_to(index.pictures).as_posix()
+    def shown(key: int, path: Path, score: float | None) -> ShownPicture:
+        name = shown_name(path.relative_to(index.pictures))
         thumb, full = (f"./{kind}/{key}?{stamp}" for kind in ("thumbnail", "picture"))
-        return {"key": key, "name": name, "score": score, "thumb": thumb, "full": full}
+        return ShownPicture(key=key, name=name, score=score, thumb=thumb, full=full)
 
-    def sample() -> Iterable[dict[str, Any]]:
+    def about() -> About:
         found = ((key, index.path(key)) for key in range(1, _LOOK))
-        return [shown(key, path, None) for key, path in found if path][:_SAMPLE]
+        sample = [shown(key, path, None) for key, path in found if path][:_SAMPLE]
+        return About(
+            name=shown_name(Path(index.pictures.name)), count=len(index), largest=largest_upload, sample=tuple(sample)
+        )
 
-    def search(asked: _Asked, picture: bytes | None) -> dict[str, Any]:
+    def search(asked: _Asked, picture: bytes | None) -> SearchAnswer:
         if picture is not None:
             picture = _developed(picture, asked.name)
         with lock:
@@ -82,13 +89,22 @@ def make_app(
                 query = replace(query, picture=_read(index.path(asked.like)))
             found = searcher.search(query, asked.k, asked.only, fold=not asked.all)
         low = found.cut_off
-        hits = [
-            shown(hit.key, hit.path, hit.score)
-            | {"alike": len(found.alike.get(hit.key, ())), "low": low is not None and hit.score < low}
+        hits = tuple(
+            FoundPicture(
+                **shown(hit.key, hit.path, hit.score).model_dump(),
+                alike=len(found.alike.get(hit.key, ())),
+                low=low is not None and hit.score < low,
+            )
             for hit in found.hits
-        ]
-        times = {"encode_ms": found.encode_ms, "search_ms": found.search_ms}
-        return {"searched": text, "hits": hits, "cut_off": low, **times, "notes": list(found.notes)}
+        )
+        return SearchAnswer(
+            searched=text,
+            hits=hits,
+            cut_off=low,
+            encode_ms=found.encode_ms,
+            search_ms=found.search_ms,
+            notes=tuple(found.notes),
+        )
 
     @lru_cache(maxsize=_THUMBNAILS)
     def small(key: int) -> bytes | None:
@@ -96,8 +112,7 @@ def make_app(
         return None if path is None else thumbnail(picture_bytes(path), index.max_pixels)
 
     async def get_about(request: Request) -> Response:
-        about = {"name": index.pictures.name, "count": len(index), "credit": "", "largest": largest_upload}
-        return JSONResponse(about | {"sample": await run_in_threadpool(sample)})
+        return _answer(await run_in_threadpool(about))
 
     async def post_search(request: Request) -> Response:
         try:
@@ -105,15 +120,15 @@ def make_app(
         except UserError as error:
             return _error(str(error), 400)
         try:
-            body = await _body(request, uploads, largest_upload)
+            body = await _body(request, uploads, largest_upload, body_seconds)
         except TimeoutError:
-            return _error(f"the picture did not come within {BODY_SECONDS} s.", 408)
+            return _error(f"the picture did not come within {body_seconds} s.", 408)
         except ClientDisconnect:
             return _error("the request ended before its picture did.", 400)  # for the log; nobody is there to read it
         if body is None:
             return _error(f"the picture is larger than {largest_upload >> 20} MB. Choose a smaller one.", 413)
         try:
-            return JSONResponse(await run_in_threadpool(search, asked, body or None))
+            return _answer(await run_in_threadpool(search, asked, body or None))
         except UserError as error:
             return _error(str(error), 400)
 
@@ -131,7 +146,7 @@ def make_app(
         if path is None or not path.is_file():
             return _error("no such picture in the index.", 404)
         if shown_as_it_is(path):
-            return FileResponse(path, content_disposition_type="inline", filename=path.name)
+            return FileResponse(path, content_disposition_type="inline", filename=shown_name(Path(path.name)))
         try:
             data = await run_in_threadpool(lambda: large(picture_bytes(path), index.max_pixels))
         except (OSError, BadPicture):
@@ -211,7 +226,7 @@ def _read(path: Path | None) -> bytes:
     raise UserError("this picture is not in the index any more.")
 
 
-async def _body(request: Request, uploads: asyncio.Semaphore, largest: int) -> bytes | None:
+async def _body(request: Request, uploads: asyncio.Semaphore, largest: int, seconds: float) -> bytes | None:
     """Read what was sent, None as soon as it is too large; TimeoutError if it takes too long."""
     size = request.headers.get("content-length", "")
     if size == "0" or not (size or "transfer-encoding" in request.headers):
@@ -219,12 +234,16 @@ async def _body(request: Request, uploads: asyncio.Semaphore, largest: int) -> b
     if size.isdecimal() and int(size[:20]) > largest:
         return None
     data = bytearray()
-    async with uploads, asyncio.timeout(BODY_SECONDS):
+    async with uploads, asyncio.timeout(seconds):
         async for chunk in request.stream():
             data += chunk
             if len(data) > largest:
                 return None
     return bytes(data)
+
+
+def _answer(answer: Result) -> Response:
+    return Response(answer.model_dump_json(), media_type="application/json")
 
 
 def _error(message: str, status: int) -> Response:

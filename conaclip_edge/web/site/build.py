@@ -19,6 +19,7 @@ from conaclip_edge.search.words.unread import Reader
 from conaclip_edge.system.files import atomic_folder, read_json
 from conaclip_edge.system.progress import track
 from conaclip_edge.system.result import Result
+from conaclip_edge.web.names import shown_name
 from conaclip_edge.web.page import HEADERS, PAGE, page_file
 from conaclip_edge.web.site.int8_vectors import quantise
 from conaclip_edge.web.site.npm import site_modules
@@ -173,7 +174,7 @@ def _index(index: PictureIndex, folder: Path) -> tuple[list[str], dict[str, str]
     with ThreadPoolExecutor() as pool:
         found = pool.map(lambda path: _small(path, index.max_pixels), paths)
         for row, (path, (data, reason)) in enumerate(track(list(zip(paths, found, strict=True)), "thumbnails")):
-            name = path.relative_to(index.pictures).as_posix() if path else f"picture {keys[row]}"
+            name = shown_name(path.relative_to(index.pictures)) if path else f"picture {keys[row]}"
             if data is None:
                 left_out[name] = reason
                 continue

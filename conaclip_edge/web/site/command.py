@@ -41,7 +41,7 @@ def make_site(bundle: Path, index: Path, out: Path, credit: str, report: Path | 
 
     found = measure_site(out)
     add_to_report(found, out, report)
-    medians = {name: statistics.median(times["ms"]) for name, times in found["times"].items()}
+    medians = {name: statistics.median(times.ms) for name, times in found.times.items()}
     return MeasuredSite(**site.model_dump(), report=report, measured=medians)
 
 

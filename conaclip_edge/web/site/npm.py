@@ -13,7 +13,7 @@ from pathlib import Path
 from conaclip_edge.errors import UserError
 from conaclip_edge.system.files import atomic_folder, sha256_text, write_json
 
-# what the page imports -> its place among npm's packages
+# what the page imports -> its path among npm's packages
 MODULES = {
     "ort.wasm.bundle.min.mjs": "onnxruntime-web/dist/ort.wasm.bundle.min.mjs",
     "ort-wasm-simd-threaded.wasm": "onnxruntime-web/dist/ort-wasm-simd-threaded.wasm",

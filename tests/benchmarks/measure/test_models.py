@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from conaclip_edge.benchmarks.measure.latency import Condition, conditions, measure_speed
+from conaclip_edge.benchmarks.measure.latency import Condition, conditions, measure_latency
 from conaclip_edge.benchmarks.measure.models import Spec, open_model
 from conaclip_edge.config.benchmark import BenchmarkConfig, RoundsConfig
 from tests.helpers.benchmarks.small_towers import picture_tower, small_bundle, text_tower
@@ -63,7 +63,7 @@ def test_every_condition_of_a_suite_is_timed_and_ratios_are_to_comparisons_only(
         batches=(1, 4), inputs=2, rounds=RoundsConfig(warmup=1, min_rounds=8, max_rounds=8, seconds=0.01)
     )
     other = Spec("plain", "files", spec.source, spec.image, spec.text, padded=True)
-    found = measure_speed([spec, other], [png(10), png(200)], ["red", "red blue"], 1, True, suite)
+    found = measure_latency([spec, other], [png(10), png(200)], ["red", "red blue"], 1, True, suite)
     assert [(one.tower, one.batch, one.texts) for one in found["row"].latencies] == [
         ("image", 1, None),
         ("text", 1, "captions"),
@@ -89,7 +89,7 @@ def test_a_batch_that_a_file_does_not_take_is_noted_and_not_fatal(spec, tmp_path
     suite = BenchmarkConfig(
         batches=(4,), inputs=2, rounds=RoundsConfig(warmup=1, min_rounds=8, max_rounds=8, seconds=0.01)
     )
-    found = measure_speed([fixed], [png(1), png(2)], ["red", "blue"], 1, False, suite)["fixed"]
+    found = measure_latency([fixed], [png(1), png(2)], ["red", "blue"], 1, False, suite)["fixed"]
     assert ("image", 4) not in [(one.tower, one.batch) for one in found.latencies]
     assert found.refused[0].startswith("pictures, batch 4: not timed, one.onnx takes pixel_values")
 

@@ -32,11 +32,11 @@ def random_ranks(pictures: int, seed: int, caption_to_image: np.ndarray) -> Rank
 
 @settings(deadline=None, max_examples=20)
 @given(pictures=st.integers(2, 12), seed=st.integers(0, 999))
-def test_retention_is_that_of_resampled_query_lists(pictures, seed):
+def test_relative_recall_is_that_of_resampled_query_lists(pictures, seed):
     random = np.random.default_rng(seed)
     caption_to_image = np.sort(np.concatenate([np.arange(pictures), random.integers(0, pictures, 5)]))
     found, base = random_ranks(pictures, seed + 1, caption_to_image), random_ranks(pictures, seed + 2, caption_to_image)
-    kept = relative_recall(found, base, samples=40, seed=seed)
+    relative = relative_recall(found, base, samples=40, seed=seed)
     draws = np.random.default_rng(seed).multinomial(pictures, np.full(pictures, 1 / pictures), size=40)
     shares: list[list[float]] = [[], []]
     for draw in draws:
@@ -54,12 +54,12 @@ def test_retention_is_that_of_resampled_query_lists(pictures, seed):
     whole_lists = [mean_recall_of(one.t2i.tolist(), one.i2t.tolist()) for one in (found, base)]
     for way, name in enumerate(("t2i", "i2t")):
         expected = whole_lists[0][way] / whole_lists[1][way] if whole_lists[1][way] else 1.0
-        assert kept[name].value == pytest.approx(expected)
+        assert relative[name].value == pytest.approx(expected)
         low, high = np.percentile(shares[way], [2.5, 97.5])
-        assert (kept[name].low, kept[name].high) == pytest.approx((low, high))
+        assert (relative[name].low, relative[name].high) == pytest.approx((low, high))
 
 
-def test_a_file_that_ranks_as_the_student_does_keeps_all_without_doubt():
+def test_a_file_that_ranks_as_the_student_does_has_a_relative_recall_of_1_without_doubt():
     ranks = random_ranks(30, 3, np.repeat(np.arange(30), 2))
     for interval in relative_recall(ranks, ranks, 200).values():
         assert interval.model_dump() == {"value": 1, "low": 1, "high": 1}

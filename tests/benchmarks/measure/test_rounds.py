@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conaclip_edge.benchmarks.measure.rounds import interleave, levelled, median_error, ratio, summarise
+from conaclip_edge.benchmarks.measure.rounds import (
+    interleave,
+    median_error,
+    ratio,
+    summarise,
+    without_input_differences,
+)
+from conaclip_edge.benchmarks.schema.row import Latency
 from conaclip_edge.config.benchmark import RoundsConfig
 
 
@@ -32,11 +39,15 @@ def rounds(**keys) -> RoundsConfig:
     return RoundsConfig(**{"warmup": 2, "min_rounds": 8, "max_rounds": 64, "seconds": 1e6, "precision": 1e-9} | keys)
 
 
+def summary(times: np.ndarray, inputs: int = 1, batch: int = 1) -> Latency:
+    return summarise(times, inputs, 0.15, tower="image", threads=1, texts=None, warmup=0, batch=batch)
+
+
 def test_a_machine_that_slows_down_shifts_times_but_not_ratios():
     machine = Machine(lambda now: 1 + now / 4e9)
     calls = {"fast": machine.call("fast", 2), "slow": machine.call("slow", 6)}
     found = interleave(calls, 4, rounds(), clock=machine.clock)
-    # what two separate measurements, one after the other, would have said
+    # what two separate measurements, one after the other, would have given
     apart = Machine(lambda now: 1 + now / 4e9)
     alone = [
         interleave({name: apart.call(name, ms)}, 4, rounds(), clock=apart.clock)
@@ -56,14 +67,14 @@ def test_every_round_runs_each_row_once_on_the_same_input():
     for number in range(16):
         here = timed[3 * number : 3 * number + 3]
         assert sorted(name for name, _ in here) == ["a", "b", "c"]
-        assert {place for _, place in here} == {number % 4}
+        assert {number_of_input for _, number_of_input in here} == {number % 4}
 
 
 def test_no_row_always_runs_behind_the_same_other_row():
     machine = Machine()
     interleave({name: machine.call(name, 1) for name in "abc"}, 1, rounds(min_rounds=40), clock=machine.clock)
     names = [name for name, _ in machine.log[6:]]
-    before_b = {names[place - 1] for place in range(1, len(names)) if names[place] == "b"}
+    before_b = {names[number - 1] for number in range(1, len(names)) if names[number] == "b"}
     assert before_b >= {"a", "c"}
 
 
@@ -93,7 +104,7 @@ def test_longer_inputs_are_no_noise():
     machine = Machine()
     found = interleave({"a": machine.call("a", 1, per_input=2)}, 4, rounds(min_rounds=32), clock=machine.clock)
     assert found["a"].std() > 1
-    assert summarise(found["a"], 4, 1, noise=0.01)["noise"] == pytest.approx(0, abs=1e-9)
+    assert summary(found["a"], inputs=4).noise == pytest.approx(0, abs=1e-9)
     assert median_error(found["a"], 4) == pytest.approx(0, abs=1e-9)
 
 
@@ -107,23 +118,23 @@ def test_longer_inputs_are_no_noise():
 def test_levelling_does_not_depend_on_how_long_each_input_takes(inputs, turns, scales, seed):
     noise = np.random.default_rng(seed).uniform(0.9, 1.1, inputs * turns)
     times = noise * np.tile(scales[:inputs], turns)
-    shares = levelled(times, inputs) / np.median(times)
-    expected = levelled(noise, inputs) / np.median(noise)
+    shares = without_input_differences(times, inputs) / np.median(times)
+    expected = without_input_differences(noise, inputs) / np.median(noise)
     np.testing.assert_allclose(shares, expected, rtol=1e-9)
 
 
 def test_a_summary_has_the_percentiles_of_its_times():
     times = np.arange(1, 102, dtype=float)[::-1]
-    found = summarise(times, 1, 8, noise=0.15)
-    assert [found[key] for key in ("p50", "p90", "p95", "p99", "mean")] == [51, 91, 96, 100, 51]
-    assert found["iqr"] == 50
-    assert found["noise"] == pytest.approx(50 / 51)
-    assert found["noisy"]
-    assert found["n"] == 101
-    assert found["per_second"] == pytest.approx(8 * 1000 / 51)
-    assert found["std"] == pytest.approx(np.sqrt(sum((value - 51) ** 2 for value in times) / 100))
-    assert found["quantiles"][0] == 1
-    assert found["quantiles"][20] == 101
+    found = summary(times, batch=8)
+    assert [found.p50, found.p90, found.p95, found.p99, found.mean] == [51, 91, 96, 100, 51]
+    assert found.iqr == 50
+    assert found.noise == pytest.approx(50 / 51)
+    assert found.noisy
+    assert found.n == 101
+    assert found.per_second == pytest.approx(8 * 1000 / 51)
+    assert found.std == pytest.approx(np.sqrt(sum((value - 51) ** 2 for value in times) / 100))
+    assert found.quantiles[0] == 1
+    assert found.quantiles[20] == 101
 
 
 def test_the_median_is_known_better_the_more_rounds_there_are():

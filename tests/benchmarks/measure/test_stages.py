@@ -33,7 +33,7 @@ def busy(milliseconds: float) -> None:
         pass
 
 
-def subject(**costs: float) -> Encoder:
+def encoder(**costs: float) -> Encoder:
     def pixels(pictures):
         busy(costs.get("resize", 0))
         return pictures
@@ -58,11 +58,11 @@ def png() -> bytes:
 
 
 def test_each_stage_has_the_time_that_is_spent_in_it():
-    subjects = {"slow resize": subject(resize=12), "slow tower": subject(tower=12), "slow words": subject(tokenise=12)}
-    found = stage_times(subjects, [png()], ["a", "b"], random_index(20, 4), rounds=3)
+    encoders = {"slow resize": encoder(resize=12), "slow tower": encoder(tower=12), "slow words": encoder(tokenise=12)}
+    found = stage_times(encoders, [png()], ["a", "b"], random_index(20, 4), rounds=3)
     assert list(found["slow tower"]["picture"]) == ["decode", "resize", "tower"]
     assert list(found["slow tower"]["query"]) == ["tokenise", "tower", "search"]
-    most = {row: {way: max(stages, key=stages.get) for way, stages in ways.items()} for row, ways in found.items()}
+    most = {row: {kind: max(stages, key=stages.get) for kind, stages in both.items()} for row, both in found.items()}
     assert most["slow resize"]["picture"] == "resize"
     assert most["slow tower"] == {"picture": "tower", "query": "tower"}
     assert most["slow words"]["query"] == "tokenise"

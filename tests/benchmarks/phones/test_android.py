@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from conaclip_edge.benchmarks.phones.android import device_android, parse_executorch, parse_onnxruntime
-from conaclip_edge.benchmarks.schema.report import read_report
+from conaclip_edge.benchmarks.phones.android import benchmark_android, parse_executorch, parse_onnxruntime
+from conaclip_edge.benchmarks.phones.report import Statistics
+from conaclip_edge.benchmarks.schema.report import BenchmarkReport, read_report
 from conaclip_edge.config.benchmark import AndroidConfig, BenchmarkConfig
 from conaclip_edge.errors import UserError
 from tests.helpers.benchmarks.small_towers import small_bundle
@@ -37,7 +38,7 @@ P99 Latency: 0.0202704 s
 P999 Latency: 0.0202704 s
 """
 ITERATIONS = "".join(
-    f"I ExecuTorch: Iteration {place + 1} of 30: {50 / (place + 1) + 2:.6f} ms\n" for place in range(30)
+    f"I ExecuTorch: Iteration {number + 1} of 30: {50 / (number + 1) + 2:.6f} ms\n" for number in range(30)
 )
 LOGCAT = f"""\
 --------- beginning of main
@@ -106,8 +107,8 @@ class Phone:
             json.dumps(changes | {k: v for k, v in ANSWERS.items() if k not in changes}), "utf-8"
         )
 
-    def run(self, **keys):
-        return device_android(self.bundle, self.suite, self.folder / "report", adb=str(self.adb), **keys)
+    def run(self, **keys) -> BenchmarkReport:
+        return benchmark_android(self.bundle, self.suite, self.folder / "report", adb=str(self.adb), **keys)
 
     def asked(self) -> list[list[str]]:
         return [json.loads(line) for line in (self.folder / "asked.jsonl").read_text("utf-8").splitlines()]
@@ -119,27 +120,28 @@ def phone(tmp_path) -> Phone:
 
 
 def test_a_phone_is_measured_by_the_runtimes_own_programs_and_named(phone):
-    values = phone.run()
-    assert read_report(phone.folder / "report" / "report.json").environment.kind == "phone"
-    environment = values["environment"]
-    assert environment["label"] == "Google Pixel 9, Android 16"
-    assert environment["cpu"] == "Tensor G4"
-    assert environment["isa"] == ["asimd", "asimddp", "i8mm"]
-    assert environment["cores"] == 8
-    rows = {row["id"]: row for row in values["rows"]}
+    report = phone.run()
+    assert read_report(phone.folder / "report" / "report.json") == report
+    machine = report.environment
+    assert machine.kind == "phone"
+    assert machine.label == "Google Pixel 9, Android 16"
+    assert machine.cpu == "Tensor G4"
+    assert machine.isa == ("asimd", "asimddp", "i8mm")
+    assert machine.cores == 8
+    rows = {row.id: row for row in report.rows}
     assert set(rows) == {"onnx-int8", "executorch-int8"}
-    onnx, executorch = (rows[name]["latency_ms"]["image"] for name in rows)
-    assert (onnx["mean"], onnx["n"], onnx["first_call"]) == (19.918, 100, 21)
-    assert onnx["p50"] == pytest.approx(19.9047)
-    assert onnx["p99"] == pytest.approx(20.2704)
-    assert onnx["cold_load"] == pytest.approx(50.8382)
-    assert executorch["cold_load"] == 7.25
-    assert executorch["first_call"] == 52
-    assert executorch["n"] == 20  # the first ten calls are the warm-up
-    assert executorch["p50"] == pytest.approx((50 / 20 + 50 / 21) / 2 + 2, abs=1e-5)
-    assert all(row["recall"] is None and row["host"] == environment["label"] for row in rows.values())
-    assert rows["onnx-int8"]["latency_ms"]["text"]["texts"] == "full context"
-    assert any("110 MB of memory" in note for note in rows["onnx-int8"]["notes"])
+    onnx, executorch = (rows[name].latency_ms["image"] for name in rows)
+    assert (onnx.mean, onnx.n, onnx.first_call) == (19.918, 100, 21)
+    assert onnx.p50 == pytest.approx(19.9047)
+    assert onnx.p99 == pytest.approx(20.2704)
+    assert onnx.cold_load == pytest.approx(50.8382)
+    assert executorch.cold_load == 7.25
+    assert executorch.first_call == 52
+    assert executorch.n == 20  # the first ten calls are the warm-up
+    assert executorch.p50 == pytest.approx((50 / 20 + 50 / 21) / 2 + 2, abs=1e-5)
+    assert all(row.recall is None and row.host == machine.label for row in rows.values())
+    assert rows["onnx-int8"].latency_ms["text"].texts == "full context"
+    assert any("110 MB of memory" in note for note in rows["onnx-int8"].notes)
 
 
 def test_files_are_pushed_run_with_the_suites_settings_and_removed(phone):
@@ -161,8 +163,8 @@ def test_files_are_pushed_run_with_the_suites_settings_and_removed(phone):
 
 def test_old_logs_that_hold_the_total_alone_give_a_mean_and_no_percentile(phone):
     phone.answer({"logcat -d": OLD_LOG})
-    found = phone.run()["rows"][1]["latency_ms"]["image"]
-    assert (found["mean"], found["n"], found["p50"], found["quantiles"]) == (2.5, 40, None, [])
+    latency = phone.run().rows[1].latency_ms["image"]
+    assert (latency.mean, latency.n, latency.p50, latency.quantiles) == (2.5, 40, None, ())
 
 
 def test_output_without_times_shows_how_to_look(phone):
@@ -224,9 +226,9 @@ def test_a_phone_that_does_not_answer_ends_in_one_line(phone):
 
 def test_without_adb_or_programs_the_error_says_what_to_get(phone):
     with pytest.raises(UserError, match=r"'no-adb' is not installed; it comes with Android's platform-tools"):
-        device_android(phone.bundle, phone.suite, phone.folder / "report", adb="no-adb")
+        benchmark_android(phone.bundle, phone.suite, phone.folder / "report", adb="no-adb")
     with pytest.raises(UserError, match=r"android\.executorch_runner .* or android\.onnx_runner"):
-        device_android(phone.bundle, BenchmarkConfig(), phone.folder / "report", adb=str(phone.adb))
+        benchmark_android(phone.bundle, BenchmarkConfig(), phone.folder / "report", adb=str(phone.adb))
 
 
 def test_output_of_other_programs_is_no_measurement():
@@ -238,4 +240,4 @@ def test_both_spellings_of_onnxruntimes_mean_are_read():
     for words in ("cost", "cost total"):
         found = parse_onnxruntime(f"Total inference requests: 5\nAverage inference time {words}: 1.5e+00 ms\n")
         assert found is not None
-        assert found.statistics == {"mean": 1.5, "n": 5}
+        assert found.statistics == Statistics(mean=1.5, n=5)

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conaclip_edge.benchmarks.phones.ios import device_ios
+from conaclip_edge.benchmarks.phones.ios import import_ios_result, write_ios_recipe
 from conaclip_edge.benchmarks.phones.ios_measure import inputs, measure
-from conaclip_edge.benchmarks.schema.report import read_report
+from conaclip_edge.benchmarks.schema.report import BenchmarkReport, read_report
 from conaclip_edge.config.benchmark import BenchmarkConfig
 from conaclip_edge.errors import UserError
 from tests.helpers.benchmarks.small_towers import SPACE, small_bundle
@@ -21,7 +21,7 @@ FILES = {f"coreml/{tower}.int8.mlpackage": "coreml" for tower in ("image", "text
 
 
 def result(**changes: Any) -> dict[str, Any]:
-    times = [1.0 + 0.01 * place for place in range(40)]
+    times = [1.0 + 0.01 * number for number in range(40)]
     files = [{"path": path, "load_ms": [90.0, 80.0, 85.0], "first_ms": 6.5, "predict_ms": times} for path in FILES]
     return {
         "schema": "conaclip-edge/ios/1",
@@ -39,39 +39,39 @@ def bundle(tmp_path) -> Path:
     return small_bundle(tmp_path / "bundle", FILES)
 
 
-def imported(bundle: Path, values: dict[str, Any]) -> dict[str, Any]:
+def imported(bundle: Path, values: dict[str, Any]) -> BenchmarkReport:
     file = bundle.parent / "ios.json"
     file.write_text(json.dumps(values), "utf-8")
-    return device_ios(bundle, BenchmarkConfig(), bundle.parent / "report", file)
+    return import_ios_result(bundle, BenchmarkConfig(), bundle.parent / "report", file)
 
 
 def test_the_recipe_holds_the_script_and_the_steps(bundle):
-    found = device_ios(bundle, BenchmarkConfig(), bundle.parent / "recipe")
-    assert found["command"] == "python ios_measure.py bundle ios.json --team TEAM_ID"
+    found = write_ios_recipe(bundle, BenchmarkConfig(), bundle.parent / "recipe")
+    assert found.command == "python ios_measure.py bundle ios.json --team TEAM_ID"
     script = (bundle.parent / "recipe" / "ios_measure.py").read_text("utf-8")
     compile(script, "ios_measure.py", "exec")
     assert "import conaclip_edge" not in script
     assert "from conaclip_edge" not in script
     steps = (bundle.parent / "recipe" / "README.md").read_text("utf-8")
-    for word in (found["command"], "devicectl", "Performance Report", "--device ios --result ios.json"):
+    for word in (found.command, "devicectl", "Performance Report", "--device ios --result ios.json"):
         assert word in steps
 
 
 def test_what_an_iphone_measured_becomes_rows_under_its_name(bundle):
-    values = imported(bundle, result())
-    report = read_report(bundle.parent / "report" / "report.json")
+    report = imported(bundle, result())
+    assert read_report(bundle.parent / "report" / "report.json") == report
     assert report.environment.kind == "phone"
     assert report.environment.label == "iPhone 17, iOS 26.1"
-    row = values["rows"][0]
-    assert (row["id"], row["executed"], row["recall"]) == ("coreml-int8", "native", None)
-    image = row["latency_ms"]["image"]
-    assert (image["cold_load"], image["first_call"], image["n"], image["warmup"]) == (85.0, 6.5, 40, 5)
-    assert image["p50"] == pytest.approx(1.195)
+    row = report.rows[0]
+    assert (row.id, row.executed, row.recall) == ("coreml-int8", "native", None)
+    image = row.latency_ms["image"]
+    assert (image.cold_load, image.first_call, image.n, image.warmup) == (85.0, 6.5, 40, 5)
+    assert image.p50 == pytest.approx(1.195)
 
 
 def test_a_mac_is_a_host_and_no_phone(bundle):
-    values = imported(bundle, result(device={"name": "Mac", "os": "macOS"}))
-    assert values["environment"]["kind"] == "host"
+    report = imported(bundle, result(device={"name": "Mac", "os": "macOS"}))
+    assert report.environment.kind == "host"
 
 
 def timed(path, loads):
@@ -83,7 +83,7 @@ def timed(path, loads):
     [
         ({"embedding_space": "cd" * 32}, r"ios\.json was measured on another student .*cdcdcdcdcdcd"),
         ({"schema": "x"}, r"ios\.json: 'schema': .* A file that ios_measure\.py writes is needed"),
-        ({"files": [timed("coreml/other.mlpackage", [1.0])]}, "holds no figures"),
+        ({"files": [timed("coreml/other.mlpackage", [1.0])]}, "has no times of the files"),
         ({"files": [timed("coreml/image.int8.mlpackage", [])]}, r"files\.0\.load_ms"),
     ],
 )
@@ -95,7 +95,7 @@ def test_a_result_that_does_not_belong_is_refused(bundle, changes, message):
 def test_a_bundle_without_core_ml_files_has_nothing_for_an_iphone(tmp_path):
     bundle = small_bundle(tmp_path / "bundle", {"onnx/image.int8.onnx": "onnx", "onnx/text.int8.onnx": "onnx"})
     with pytest.raises(UserError, match=r"has none of the suite's targets \(coreml\) .* it has onnx int8"):
-        device_ios(bundle, BenchmarkConfig(), tmp_path / "recipe")
+        write_ios_recipe(bundle, BenchmarkConfig(), tmp_path / "recipe")
 
 
 class Samples:
@@ -152,9 +152,8 @@ def test_what_the_script_writes_is_what_the_import_reads(bundle, monkeypatch):
     written = asyncio.run(measure(bundle, 20, "TEAM", mac=False))
     assert log[0] == ("prepare", {"team": "TEAM"})
     assert [name for name, _ in log[1:]] == ["iPhone 17"] * 2
-    values = imported(bundle, written)
-    image = values["rows"][0]["latency_ms"]["image"]
-    assert (image["n"], image["first_call"], image["p50"]) == (20, 0.0, 14.5)  # calls 5 to 24 count
+    image = imported(bundle, written).rows[0].latency_ms["image"]
+    assert (image.n, image.first_call, image.p50) == (20, 0.0, 14.5)  # calls 5 to 24 count
 
 
 def test_the_script_ends_in_one_line_where_no_iphone_is_connected(bundle, monkeypatch):

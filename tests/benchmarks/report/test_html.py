@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 
 import pytest
 
 from conaclip_edge.benchmarks.report.html import render_html
-from conaclip_edge.benchmarks.report.numbers import ABSENT, BY, FORMATS, resolve
+from conaclip_edge.benchmarks.report.numbers import ABSENT, BY, FORMATS, value_at
 from conaclip_edge.benchmarks.report.svg_charts import Point, frontier, place_labels
-from conaclip_edge.benchmarks.schema.report import parse_report, plain
+from conaclip_edge.benchmarks.report.write import json_text
+from conaclip_edge.benchmarks.schema.report import parse_report
 from tests.helpers.benchmarks.pages import read_page
 from tests.helpers.benchmarks.sample import TEXT_TITLE, sample_report, sample_values
 
@@ -20,17 +22,17 @@ def classes(element) -> list[str]:
     return (element.attributes.get("class") or "").split()
 
 
-def test_every_figure_is_the_value_at_its_path_in_report_json():
-    values = plain(sample_report())
-    figures = PAGE.all("data")
-    assert len(figures) > 200
-    for figure in figures:
-        path, kind = figure.attributes["data-from"], figure.attributes["data-as"]
-        value = resolve(values, path)
-        if "data-over" in figure.attributes:
-            value = value / resolve(values, figure.attributes["data-over"])
-        assert float(figure.attributes["value"]) == pytest.approx(value), path
-        assert figure.text in (FORMATS[kind](value), re.sub(f"( %| ms|{BY})$", "", FORMATS[kind](value))), path
+def test_every_number_is_the_value_at_its_path_in_report_json():
+    values = json.loads(json_text(sample_report()))
+    shown = PAGE.all("data")
+    assert len(shown) > 200
+    for number in shown:
+        path, kind = number.attributes["data-from"], number.attributes["data-as"]
+        value = value_at(values, path)
+        if "data-over" in number.attributes:
+            value = value / value_at(values, number.attributes["data-over"])
+        assert float(number.attributes["value"]) == pytest.approx(value), path
+        assert number.text in (FORMATS[kind](value), re.sub(f"( %| ms|{BY})$", "", FORMATS[kind](value))), path
 
 
 def test_no_number_in_a_table_comes_from_anywhere_else():
@@ -58,7 +60,7 @@ def test_the_page_opens_with_what_to_ship():
     assert all("teacher" in tile.text for tile in tiles)
 
 
-def test_nothing_is_recommended_where_nothing_keeps_the_recall():
+def test_nothing_is_recommended_where_no_relative_recall_is_high_enough():
     assert "Nothing to ship yet" in render_html(parse_report(sample_values() | {"ship": None}, "x"))
 
 
@@ -142,7 +144,7 @@ def test_the_gallery_shows_both_sides_with_the_right_picture_framed():
     typed, example, failure = cards
     assert not [item for item in typed.all("li") if "right" in classes(item)]
     assert len([item for item in example.all("li") if "right" in classes(item)]) == 2
-    assert "right picture at place 9" in " ".join(failure.text.split())
+    assert "right picture at rank 9" in " ".join(failure.text.split())
     for card in cards:
         assert [len(row.all("img")) for row in card.all("ol")] == [5, 5]
         assert all(image.attributes["alt"] for image in card.all("img"))
@@ -181,7 +183,7 @@ def test_labels_of_rows_that_lie_close_do_not_cover_each_other():
         width = 6 * len(label)
         left = x + dx - width * {"start": 0, "middle": 0.5, "end": 1}[anchor]
         boxes.append((left, y + dy - 10, left + width, y + dy + 2))
-    for place, one in enumerate(boxes):
-        for other in boxes[:place]:
+    for number, one in enumerate(boxes):
+        for other in boxes[:number]:
             apart = one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
             assert apart, (one, other)

@@ -3,9 +3,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from conaclip_edge.benchmarks.report.markdown import answer, render_markdown, render_readme, rows_table, summary_table
+from conaclip_edge.benchmarks.report.markdown import answer, render_markdown, rows_table, summary_table
 from conaclip_edge.benchmarks.report.numbers import ABSENT, BY, TO
-from conaclip_edge.benchmarks.report.write import publish, readme, report_text
+from conaclip_edge.benchmarks.report.readme import readme, render_readme
+from conaclip_edge.benchmarks.report.write import json_text, publish
 from conaclip_edge.benchmarks.schema.report import parse_report, read_report
 from tests.helpers.benchmarks.sample import sample_report, sample_values
 
@@ -17,7 +18,7 @@ def cells(line: str) -> list[str]:
     return [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
 
 
-def test_every_benchmarked_row_is_in_the_table_with_its_figures():
+def test_every_benchmarked_row_is_in_the_table_with_its_numbers():
     lines = rows_table(REPORT).splitlines()
     found = {cells(line)[0].strip("*"): cells(line) for line in lines if line.startswith("| ")}
     for row in REPORT.rows:
@@ -52,11 +53,12 @@ def test_the_text_opens_with_what_to_ship():
     assert text.split("\n\n")[1].startswith(
         "Ship **ExecuTorch int8**: the right picture is among the first ten for 61.0 %"
     )
-    assert f"99.7 % [98.5{TO}100.8] of the float32 student's" in text
+    shown = f"99.7 % [98.5{TO}100.8] from text to picture"
+    assert f"relative recall (the share of the float32 student's recall that is left) is {shown}" in text
     assert text.count("ExecuTorch int8") > 3
 
 
-def test_the_direction_that_keeps_less_than_the_bar_is_the_one_that_is_said_to():
+def test_a_direction_whose_relative_recall_is_below_the_limit_is_named():
     values = sample_values()
     shipped = next(row for row in values["rows"] if row["id"] == values["ship"])
     shipped["relative_recall"]["student"] = {
@@ -64,8 +66,8 @@ def test_the_direction_that_keeps_less_than_the_bar_is_the_one_that_is_said_to()
         "i2t": {"value": 0.988, "low": 0.966, "high": 1.0},
     }
     text = answer(parse_report(values, "x"))
-    assert "text-to-picture recall and 98.8 %" in text
-    assert "picture-to-text recall (below 99.0 %, which the interval reaches)" in text
+    assert "from text to picture and 98.8 %" in text
+    assert "from picture to text (below 99.0 %, which the interval reaches)" in text
 
 
 def test_the_teacher_is_compared_by_the_ratio_of_the_same_rounds():
@@ -86,8 +88,8 @@ def test_a_readme_holds_every_report():
     assert text.count("Ship **ExecuTorch int8**") == 2
 
 
-def test_a_published_report_leaves_its_figures_and_the_page_that_is_rendered_from_them(tmp_path):
-    (tmp_path / "report.json").write_text(report_text(REPORT), "utf-8")
+def test_a_published_report_leaves_its_rows_and_the_page_that_is_rendered_from_them(tmp_path):
+    (tmp_path / "report.json").write_text(json_text(REPORT), "utf-8")
     publish(tmp_path / "report.json", tmp_path / "benchmarks", "demo")
     kept = read_report(tmp_path / "benchmarks/results/demo.json")
     assert kept.rows == REPORT.rows

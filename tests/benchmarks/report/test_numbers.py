@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from conaclip_edge.benchmarks.report.numbers import ABSENT, BY, FORMATS, Figures, resolve
+from conaclip_edge.benchmarks.report.numbers import ABSENT, BY, FORMATS, ReportValues, value_at
+from tests.helpers.benchmarks.sample import sample_report
 
 REPORT = {"rows": [{"id": "a", "more": [1.0, {"x": 4.0}]}, {"id": "b", "name": "<i>"}], "empty": []}
 
@@ -27,26 +28,28 @@ REPORT = {"rows": [{"id": "a", "more": [1.0, {"x": 4.0}]}, {"id": "b", "name": "
         ("rate", 2345.6, "2,346 / s"),
     ],
 )
-def test_a_figure_is_shown_with_about_three_digits(kind, value, shown):
+def test_a_number_is_shown_with_about_three_digits(kind, value, shown):
     assert FORMATS[kind](value) == shown
 
 
-def test_paths_name_rows_by_id_and_other_entries_by_place():
-    assert resolve(REPORT, "rows/a/more/1/x") == 4.0
-    assert resolve(REPORT, "rows/b/name") == "<i>"
-    assert [resolve(REPORT, path) for path in ("rows/c/more", "rows/a/more/2", "empty/0", "rows/b/name/x")] == [
+def test_paths_name_rows_by_id_and_other_entries_by_number():
+    assert value_at(REPORT, "rows/a/more/1/x") == 4.0
+    assert value_at(REPORT, "rows/b/name") == "<i>"
+    assert [value_at(REPORT, path) for path in ("rows/c/more", "rows/a/more/2", "empty/0", "rows/b/name/x")] == [
         None
     ] * 4
 
 
 def test_what_is_absent_is_a_dash_and_never_a_zero():
-    figures = Figures(REPORT)
+    values = ReportValues(sample_report())
+    there, absent = "rows/onnx-int8/size_bytes/total", "rows/gone/size_bytes/total"
     shown = [
-        figures.show("rows/c/x", "ms"),
-        figures.quotient("rows/c/x", "rows/a/more/0"),
-        figures.interval("rows/a/kept"),
+        values.show(absent, "mb"),
+        values.quotient(absent, there),
+        values.interval("rows/clip-vit-b32/relative_recall/student/t2i"),
     ]
-    for figure in shown:
-        assert ABSENT in figure
-        assert "data-from" not in figure
-    assert "data-from" not in figures.quotient("rows/a/more/0", "rows/c/x")
+    for number in shown:
+        assert ABSENT in number
+        assert "data-from" not in number
+    assert "data-from" not in values.quotient(there, absent)
+    assert "data-from" in values.show(there, "mb")

@@ -9,7 +9,7 @@ import pytest
 from conaclip_edge.benchmarks.report.html import render_html
 from conaclip_edge.benchmarks.report.markdown import rows_table, summary_table
 from conaclip_edge.benchmarks.report.regression import check_regression, merge_reports
-from conaclip_edge.benchmarks.schema.report import parse_report
+from conaclip_edge.benchmarks.schema.report import BenchmarkReport, parse_report
 from conaclip_edge.errors import UserError
 from tests.helpers.benchmarks.pages import read_page
 from tests.helpers.benchmarks.sample import sample_values
@@ -47,33 +47,35 @@ def phone_values() -> dict[str, Any]:
     }
 
 
+def merged_report(folder: Path, *values: dict[str, Any]) -> BenchmarkReport:
+    return merge_reports([write(folder, f"{number}.json", one) for number, one in enumerate(values)])
+
+
+def regressions(current: dict[str, Any], baseline: dict[str, Any]) -> list[str]:
+    return check_regression(parse_report(current, "the report"), parse_report(baseline, "the baseline"))
+
+
 def write(folder: Path, name: str, values: dict[str, Any]) -> Path:
     (folder / name).write_text(json.dumps(values), "utf-8")
     return folder / name
 
 
 def test_rows_of_a_phone_join_those_of_a_host_under_its_name(tmp_path):
-    merged = merge_reports(
-        [write(tmp_path, "host.json", sample_values()), write(tmp_path, "phone.json", phone_values())]
-    )
-    rows = {row["id"]: row for row in merged["rows"]}
-    moved = rows[f"executorch-int8@{SLUG}"]
-    assert moved["host"] == PHONE["label"]
-    for tower, one in rows["executorch-int8"]["latency_ms"].items():
-        renamed = {f"teacher-fp32@{SLUG}": one["ratio_to"]["teacher-fp32"]}
-        assert moved["latency_ms"][tower] == one | {"ratio_to": renamed}
-    assert merged["ship"] == "executorch-int8"
-    assert [one["label"] for one in merged["other_environments"]] == [PHONE["label"]]
-    page = render_html(parse_report(merged, "x"))
-    assert page.count(PHONE["label"]) >= 3
+    merged = merged_report(tmp_path, sample_values(), phone_values())
+    moved, original = merged.row(f"executorch-int8@{SLUG}"), merged.row("executorch-int8")
+    assert moved.host == PHONE["label"]
+    for tower, latency in original.latency_ms.items():
+        renamed = {f"teacher-fp32@{SLUG}": latency.ratio_to["teacher-fp32"]}
+        assert moved.latency_ms[tower] == latency.model_copy(update={"ratio_to": renamed})
+    assert merged.ship == "executorch-int8"
+    assert [machine.label for machine in merged.other_environments] == [PHONE["label"]]
+    page = render_html(merged)
+    assert page.count(str(PHONE["label"])) >= 3
     assert "the phones that were measured are in the tables" in page
 
 
-def test_no_chart_or_table_gives_a_phone_s_figure_without_its_name(tmp_path):
-    merged = parse_report(
-        merge_reports([write(tmp_path, "host.json", sample_values()), write(tmp_path, "phone.json", phone_values())]),
-        "x",
-    )
+def test_no_chart_or_table_gives_a_phone_s_number_without_its_name(tmp_path):
+    merged = merged_report(tmp_path, sample_values(), phone_values())
     named = {merged.name(row) for row in merged.rows if row.host == PHONE["label"]}
     assert named == {f"{row.label}, {PHONE['label']}" for row in merged.rows if row.host == PHONE["label"]}
     page = read_page(render_html(merged))
@@ -87,20 +89,15 @@ def test_no_chart_or_table_gives_a_phone_s_figure_without_its_name(tmp_path):
 
 
 def test_rows_of_training_are_there_once(tmp_path):
-    paths = [write(tmp_path, f"{name}.json", sample_values()) for name in "ab"]
-    merged = merge_reports(paths)
-    assert [row["id"] for row in merged["rows"] if row["group"] == "training"] == [
-        "teacher",
-        "infonce",
-        "motis",
-        "conaclip",
-    ]
+    merged = merged_report(tmp_path, sample_values(), sample_values())
+    training = [row.id for row in merged.rows if row.group == "training"]
+    assert training == ["teacher", "infonce", "motis", "conaclip"]
 
 
 def test_two_runs_on_one_machine_stay_apart(tmp_path):
-    merged = merge_reports([write(tmp_path, f"{name}.json", sample_values()) for name in "ab"])
-    labels = {merged["environment"]["label"], *(one["label"] for one in merged["other_environments"])}
-    assert labels == {row["host"] for row in merged["rows"]}
+    merged = merged_report(tmp_path, sample_values(), sample_values())
+    labels = {merged.environment.label, *(machine.label for machine in merged.other_environments)}
+    assert labels == {row.host for row in merged.rows}
     assert len(labels) == 2
 
 
@@ -135,25 +132,25 @@ def row_of(values: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def test_the_same_report_is_no_regression():
-    assert check_regression(sample_values(), sample_values()) == []
+    assert regressions(sample_values(), sample_values()) == []
 
 
 def test_any_loss_of_recall_on_the_same_machine_counts():
     values = sample_values()
     row_of(values, "onnx-int8")["recall"]["i2t"]["5"] -= 0.6
-    found = check_regression(values, sample_values())
+    found = regressions(values, sample_values())
     assert len(found) == 1
     assert found[0].startswith("ONNX int8: i2t recall fell from ")
-    assert check_regression(sample_values(), values) == []
+    assert regressions(sample_values(), values) == []
 
 
 def test_other_instruction_sets_may_cost_half_a_point_of_recall():
     values = sample_values()
     values["environment"]["isa"] = ["asimddp"]
     row_of(values, "onnx-int8")["recall"]["i2t"]["5"] -= 1.2  # 0.4 of the mean
-    assert check_regression(values, sample_values()) == []
+    assert regressions(values, sample_values()) == []
     row_of(values, "onnx-int8")["recall"]["i2t"]["5"] -= 1.2
-    assert len(check_regression(values, sample_values())) == 1
+    assert len(regressions(values, sample_values())) == 1
 
 
 def slower(factor: float, width: float = 0.01) -> dict[str, Any]:
@@ -165,16 +162,16 @@ def slower(factor: float, width: float = 0.01) -> dict[str, Any]:
 
 
 def test_a_ratio_that_grew_beyond_the_noise_counts():
-    found = check_regression(slower(1.3), sample_values())
+    found = regressions(slower(1.3), sample_values())
     assert len(found) == 1
     assert found[0].startswith("ExecuTorch int8: image tower takes 0.0")
     assert "teacher-fp32's time" in found[0]
 
 
 def test_a_ratio_within_the_noise_or_a_tenth_does_not_count():
-    assert check_regression(slower(1.3, width=0.5), sample_values()) == []
-    assert check_regression(slower(1.09, width=0.0001), slower(1, width=0.0001)) == []
-    assert len(check_regression(slower(1.11, width=0.0001), slower(1, width=0.0001))) == 1
+    assert regressions(slower(1.3, width=0.5), sample_values()) == []
+    assert regressions(slower(1.09, width=0.0001), slower(1, width=0.0001)) == []
+    assert len(regressions(slower(1.11, width=0.0001), slower(1, width=0.0001))) == 1
 
 
 @pytest.mark.parametrize("side", [0, 1])
@@ -182,23 +179,23 @@ def test_a_timing_that_was_marked_as_noisy_has_to_be_slower_by_half(side):
     for factor, count in ((1.3, 0), (1.6, 1)):
         pair = slower(factor, width=0.0001), slower(1, width=0.0001)
         row_of(pair[side], "executorch-int8")["latency_ms"]["image"]["noisy"] = True
-        assert len(check_regression(*pair)) == count
+        assert len(regressions(*pair)) == count
 
 
 def test_absolute_times_and_other_machines_say_nothing_about_speed():
     values = sample_values()
     row_of(values, "executorch-int8")["latency_ms"]["image"]["p50"] *= 3
-    assert check_regression(values, sample_values()) == []
+    assert regressions(values, sample_values()) == []
     other = slower(1.3)
     other["environment"]["cores"] = 64
-    assert check_regression(other, sample_values()) == []
+    assert regressions(other, sample_values()) == []
 
 
 def test_a_row_or_recall_that_is_gone_counts():
     values = sample_values()
     values["rows"] = [row for row in values["rows"] if row["id"] != "onnx-int8"]
     row_of(values, "executorch-int8")["recall"] = None
-    assert check_regression(values, sample_values()) == [
+    assert regressions(values, sample_values()) == [
         "ONNX int8: the row is gone",
         "ExecuTorch int8: recall is gone",
     ]
@@ -208,4 +205,4 @@ def test_a_baseline_on_other_data_is_refused():
     values = sample_values()
     values["dataset"]["split"] = "val"
     with pytest.raises(UserError, match="measured on other data; their recall does not compare"):
-        check_regression(values, sample_values())
+        regressions(values, sample_values())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,15 +9,14 @@ import onnx
 import pytest
 import torch
 
-from conaclip_edge.benchmarks.report.speed_table import page, speed_text, table
-from conaclip_edge.benchmarks.report.write import publish_speed, readme
-from conaclip_edge.benchmarks.schema.report import Spread
+from conaclip_edge.benchmarks.report.readme import readme
+from conaclip_edge.benchmarks.report.speed_table import findings_table, speed_section
+from conaclip_edge.benchmarks.report.write import json_text, publish_speed
 from conaclip_edge.benchmarks.schema.speed import Finding, SpeedReport, exactly, read_speed
-from conaclip_edge.benchmarks.speed import two_clocks as rounds
-from conaclip_edge.benchmarks.speed.axes import int8_peak as limit
-from conaclip_edge.benchmarks.speed.axes import sizes, towers
+from conaclip_edge.benchmarks.schema.spread import Spread
+from conaclip_edge.benchmarks.speed.axes import int8_peak, sizes, towers
 from conaclip_edge.benchmarks.speed.plain_exports import plain_executorch_files, plain_onnx_files
-from conaclip_edge.benchmarks.speed.two_clocks import Times, over
+from conaclip_edge.benchmarks.speed.two_clocks import Times, over, rounds
 from conaclip_edge.config.benchmark import SpeedConfig
 from conaclip_edge.export.onnx.graph_builder import Graph
 from conaclip_edge.export.onnx.towers import image_model
@@ -30,16 +28,8 @@ from tests.helpers.benchmarks.small_towers import picture_tower
 from tests.helpers.small_students import student
 
 
-@pytest.fixture
-def clocks(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
-    """Two clocks that only go on when a call says so."""
-    now = {"cpu": 0.0, "wall": 0.0}
-    fake = SimpleNamespace(process_time=lambda: now["cpu"], perf_counter=lambda: now["wall"])
-    monkeypatch.setattr(rounds, "time", fake)
-    return now
-
-
-def test_every_call_runs_once_a_round_on_the_round_s_number_and_both_clocks_are_read(clocks):
+def test_every_call_runs_once_per_round_on_the_round_s_number_and_both_clocks_are_read():
+    clocks = {"cpu": 0.0, "wall": 0.0}  # they go on only when a call says so
     asked: list[tuple[str, int]] = []
 
     def call(name: str, cpu: float, wall: float) -> Any:
@@ -50,13 +40,14 @@ def test_every_call_runs_once_a_round_on_the_round_s_number_and_both_clocks_are_
 
         return run
 
-    times = rounds.rounds({"slow": call("slow", 3, 8), "fast": call("fast", 1, 4)}, 40, warmup=2)
+    calls = {"slow": call("slow", 3, 8), "fast": call("fast", 1, 4)}
+    times = rounds(calls, 40, warmup=2, clocks=lambda: (clocks["cpu"], clocks["wall"]))
     assert times["slow"].cpu.tolist() == [3] * 40
     assert times["fast"].wall.tolist() == [4] * 40
-    rows = [set(asked[place : place + 2]) for place in range(0, len(asked), 2)]
-    assert rows == [{("slow", max(0, number)), ("fast", max(0, number))} for number in range(-2, 40)]
-    firsts = {asked[place][0] for place in range(0, len(asked), 2)}
-    assert firsts == {"slow", "fast"}  # neither always goes first
+    pairs = [set(asked[first : first + 2]) for first in range(0, len(asked), 2)]
+    assert pairs == [{("slow", max(0, number)), ("fast", max(0, number))} for number in range(-2, 40)]
+    first_names = {asked[first][0] for first in range(0, len(asked), 2)}
+    assert first_names == {"slow", "fast"}  # neither always goes first
     cpu, wall = over(times["fast"], times["slow"])
     assert (cpu.median, wall.median) == (pytest.approx(1 / 3), 0.5)
 
@@ -77,7 +68,7 @@ def test_a_bar_is_met_on_its_own_side_alone(value, bar, most, met):
 def test_the_table_shows_what_was_missed_and_the_spread():
     spread = Spread(median=0.9, q25=0.85, q75=0.95)
     missed = finding(0.9, 0.8).model_copy(update={"value": spread, "wall": spread, "note": "one thread"})
-    lines = table([missed, finding(0.7, 0.8), finding(3, None)]).splitlines()
+    lines = findings_table([missed, finding(0.7, 0.8), finding(3, None)]).splitlines()
     assert len(lines) == 5
     assert "a / b (one thread)" in lines[2]
     assert lines[2].count("0.9 [0.85") == 2
@@ -88,8 +79,8 @@ def test_the_table_shows_what_was_missed_and_the_spread():
 
 def test_multiplications_of_a_hand_written_tower_are_counted(tmp_path):
     path = picture_tower(tmp_path / "image.int8.onnx")
-    assert limit.multiplications(path, np.zeros((1, 3, 4, 4), np.float32)) == 3
-    assert limit.multiplications(path, np.zeros((5, 3, 4, 4), np.float32)) == 15
+    assert int8_peak.multiplications(path, np.zeros((1, 3, 4, 4), np.float32)) == 3
+    assert int8_peak.multiplications(path, np.zeros((5, 3, 4, 4), np.float32)) == 15
 
 
 def test_multiplications_of_an_exported_tower_are_those_of_its_layers(shop):
@@ -108,7 +99,7 @@ def test_multiplications_of_an_exported_tower_are_those_of_its_layers(shop):
             layer.register_forward_hook(count)
     with torch.inference_mode():
         model.encode_image(torch.zeros(1, 3, size, size))
-    found = limit.multiplications(path, np.zeros((1, 3, size, size), np.float32))
+    found = int8_peak.multiplications(path, np.zeros((1, 3, size, size), np.float32))
     # the exported last block of a ViT leaves out rows that nobody reads; attention is counted, which hooks do not see
     assert 0.5 * sum(counted) < found < 1.5 * sum(counted)
 
@@ -121,28 +112,28 @@ def test_attention_counts_the_same_as_one_operator_and_in_parts(tmp_path):
         onnx.save(image_model(towers_of, Graph(False, frozenset({"patch"}), opset), ""), path)
         assert any(node.op_type == "Attention" for node in onnx.load(path).graph.node) == (opset == 23)
         counts.add(
-            limit.multiplications(path, np.zeros((1, 3, towers_of.image_size, towers_of.image_size), np.float32))
+            int8_peak.multiplications(path, np.zeros((1, 3, towers_of.image_size, towers_of.image_size), np.float32))
         )
     assert len(counts) == 1
 
 
 def test_the_share_of_the_peak_is_operations_over_time_over_the_peak():
     times = Times(cpu=np.array([2.0, 1.0, 4.0]), wall=np.array([9.0, 9.0, 9.0]))
-    found = limit.share(times, 100_000_000_000, exactly(200.0), "tower", 0.2)
+    found = int8_peak.share(times, 100_000_000_000, exactly(200.0), "tower", 0.2)
     assert found.value.median == pytest.approx(100 / 2 / 200)
     assert found.met
 
 
-def test_the_peak_is_that_of_the_fastest_product(monkeypatch):
-    monkeypatch.setattr(limit, "SIZES", (8, 16))
+def test_the_peak_is_that_of_the_fastest_product():
     seconds = {"8": 1e-6, "16": 1e-9}
-    monkeypatch.setattr(
-        limit, "rounds", lambda calls, *given: {name: Times(np.full(3, seconds[name]), np.ones(3)) for name in calls}
-    )
-    assert limit.peak(3, 0).median == pytest.approx(16**3 / 1e-9 / 1e9)
+
+    def timer(calls: dict[str, Any], *_: int) -> dict[str, Times]:
+        return {name: Times(np.full(3, seconds[name]), np.ones(3)) for name in calls}
+
+    assert int8_peak.peak(3, 0, (8, 16), timer).median == pytest.approx(16**3 / 1e-9 / 1e9)
 
 
-def test_text_files_are_held_against_their_own_float_parameters_and_clip(shop):
+def test_text_files_are_compared_with_their_own_float_parameters_and_clip(shop):
     from conaclip_edge.bundle.manifest import read_manifest
 
     manifest = read_manifest(shop / "bundle")
@@ -200,10 +191,10 @@ def speed_report() -> SpeedReport:
 
 def test_a_published_speed_report_is_the_readme_s_table(tmp_path):
     (tmp_path / "results").mkdir()
-    (tmp_path / "speed.json").write_text(speed_text(speed_report()), "utf-8")
+    (tmp_path / "speed.json").write_text(json_text(speed_report()), "utf-8")
     publish_speed(tmp_path / "speed.json", tmp_path)
     assert read_speed(tmp_path / "results/speed.json") == speed_report()
     text = (tmp_path / "README.md").read_text("utf-8")
     assert text == readme(tmp_path)
-    assert page(speed_report()) in text
+    assert speed_section(speed_report()) in text
     assert speed_report().environment.cpu in text

@@ -1,4 +1,4 @@
-"""What the bundle is held against: the same student exported without conaclip-edge, and who may be compared at all."""
+"""What the bundle is compared with: the same student exported without conaclip-edge, and who may be compared at all."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_checkpoint_that_is_not_there_is_named_with_a_way_out(shop, tmp_path):
         find_student(shop / "bundle", read_manifest(shop / "bundle"), suite)
 
 
-def test_a_bundle_is_not_held_against_another_student(shop, tmp_path):
+def test_a_bundle_is_not_compared_with_another_student(shop, tmp_path):
     from safetensors.torch import load_file, save_file
 
     other = tmp_path / "other"

@@ -4,6 +4,7 @@ import pytest
 
 from conaclip_edge.benchmarks.measure.candidates import shipped
 from conaclip_edge.benchmarks.schema.report import parse_report
+from conaclip_edge.benchmarks.schema.row import EqualBudget
 from conaclip_edge.benchmarks.suite.build_rows import choose, training_rows
 from conaclip_edge.bundle.manifest import read_manifest
 from conaclip_edge.config.benchmark import BenchmarkConfig
@@ -18,7 +19,7 @@ def chosen(change) -> str | None:
     return choose(parse_report(values | {"ship": None}, "x").rows, 0.99)
 
 
-def test_the_fastest_int8_row_that_keeps_the_recall_ships():
+def test_the_fastest_int8_row_with_enough_relative_recall_ships():
     assert choose(sample_report().rows, 0.99) == "executorch-int8"
 
 
@@ -69,9 +70,9 @@ def test_rows_of_equal_budget_are_taken_over_as_they_are():
     teacher, student = training_rows(COMPARISON, "here")
     assert (teacher.id, student.id) == ("teacher", "conaclip")
     assert student.recall == RECALL
-    assert student.equal_budget == {"split": "test", "pictures": 178, "seeds": 2, "spread": 1.4, "seconds": [9.0, 9.1]}
+    assert student.equal_budget == EqualBudget(split="test", pictures=178, seeds=2, spread=1.4, seconds=(9.0, 9.1))
     assert teacher.equal_budget is not None
-    assert teacher.equal_budget["seeds"] is None
+    assert teacher.equal_budget.seeds is None
     assert not student.latency_ms
 
 

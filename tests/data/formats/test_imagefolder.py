@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from conaclip_edge.config.data import DataConfig
@@ -179,3 +182,144 @@ def test_byte_order_mark_is_no_part_of_the_data(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"x")
     (tmp_path / "metadata.csv").write_bytes(b"\xef\xbb\xbffile_name,text\na.jpg,x\n")
     assert list(read_pairs(DataConfig(format="imagefolder", path=tmp_path)).keys) == ["a.jpg"]
+
+
+def picture_files(folder, **texts):
+    """Write pictures whose bytes are their names; a value is the content of the file beside, None for no file."""
+    for name, text in texts.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.jpg").write_bytes(name.encode())
+        if text is not None:
+            (folder / f"{name}.txt").write_bytes(text)
+    return DataConfig(path=folder, max_bad=0.5)
+
+
+def held(pairs):
+    return dict(zip(pairs.keys, pairs.captions, strict=True))
+
+
+def test_captions_come_from_the_files_beside_the_pictures(tmp_path, capsys):
+    texts = {"a": b"one\n\n two \r\n", "x/b": "\ufeffdrei".encode(), "c": b"", "d": None}
+    pairs = read_pairs(picture_files(tmp_path / "d", **texts))
+    assert held(pairs) == {"a.jpg": ("one", "two"), "x/b.jpg": ("drei",), "c.jpg": (), "d.jpg": ()}
+    assert [pairs.read(i) for i in range(4)] == [name.removesuffix(".jpg").encode() for name in pairs.keys]
+    assert "2 of 4 pictures in" in capsys.readouterr().err
+
+
+def test_a_text_that_changes_is_read_again(tmp_path):
+    config = picture_files(tmp_path / "d", a=b"one")
+    before = read_pairs(config)
+    (tmp_path / "d" / "a.txt").write_bytes(b"another")
+    after = read_pairs(config)
+    assert (list(before.captions), list(after.captions)) == ([("one",)], [("another",)])
+    picture_files(tmp_path / "d", b=b"two")
+    assert len(read_pairs(config)) == 2
+
+
+def test_a_text_that_is_not_utf8_costs_its_picture_and_is_named(tmp_path):
+    pairs = read_pairs(picture_files(tmp_path / "d", a=b"one", b=b"caf\xe9", c=b"three"))
+    assert list(pairs.keys) == ["a.jpg", "c.jpg"]
+    assert pairs.skipped == ["b.txt: is not UTF-8 (byte 0xe9 at 3). Save it as UTF-8"]
+
+
+def test_pictures_without_any_caption_are_data_where_none_is_needed(tmp_path):
+    config = picture_files(tmp_path / "d", **{f"p{i}": None for i in range(60)})
+    pairs = read_pairs(config, captions_needed=False)
+    assert [len(pairs.rows(split)) for split in ("train", "val", "test")] == [40, 10, 10]
+    with pytest.raises(UserError, match=r"none of the 60 pictures in .*d has a caption\. Format 'imagefolder' is"):
+        read_pairs(config)
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "tsv", "parquet"])
+def test_pictures_that_the_metadata_does_not_name_are_unpaired_train_pictures(tmp_path, kind, capsys):
+    names = [f"{i}.jpg" for i in range(60)]
+    config = folder_of(tmp_path / "data", [{"file_name": name, "text": "x"} for name in names[:40]], names)
+    lines = [f"{name}{{0}}a caption" for name in ["file_name", *names[:40]]]
+    lines[0] = "file_name{0}text"
+    (tmp_path / "data" / "metadata.jsonl").rename(tmp_path / "kept.jsonl")
+    file = tmp_path / "data" / f"metadata.{kind}"
+    if kind == "jsonl":
+        (tmp_path / "kept.jsonl").rename(file)
+    elif kind == "parquet":
+        pq.write_table(pa.table({"file_name": names[:40], "text": ["x"] * 40}), file)
+    else:
+        file.write_text("\n".join(lines).format("," if kind == "csv" else "\t"))
+    pairs = read_pairs(config)
+    unnamed = [i for i, captions in enumerate(pairs.captions) if not captions]
+    assert sorted(pairs.keys[i] for i in unnamed) == sorted(names[40:])
+    assert {str(pairs.splits[i]) for i in unnamed} == {"train"}
+    assert [len(pairs.rows(split)) for split in ("train", "val", "test")] == [40, 10, 10]
+    assert "20 of 60 pictures in" in capsys.readouterr().err
+
+
+def test_unnamed_pictures_beside_named_ones_of_val_are_left_out_and_said(tmp_path, capsys):
+    names = ("train/a.jpg", "train/b.jpg", "val/a.jpg", "val/b.jpg")
+    config = folder_of(tmp_path / "data", [{"file_name": name, "text": "x"} for name in names[::2]], names)
+    assert sorted(read_pairs(config).keys) == ["train/a.jpg", "train/b.jpg", "val/a.jpg"]
+    assert "1 pictures in folders of val and test" in capsys.readouterr().err
+
+
+def test_unnamed_pictures_have_the_captions_beside_them(tmp_path):
+    config = folder_of(tmp_path / "data", [{"file_name": "a.jpg", "text": "x"}])
+    (tmp_path / "data" / "b.txt").write_text("from the file")
+    assert held(read_pairs(config)) == {"a.jpg": ("x",), "b.jpg": ("from the file",), "c.jpg": ()}
+
+
+@pytest.mark.parametrize(
+    ("row", "captions"),
+    [
+        ('"[""one"", ""it\'s two""]",', ("one", "it's two")),
+        ('"[\'one\', ""it\'s two""]",', ("one", "it's two")),
+        ("\"['one' 'two'\n 'three']\",", ("one", "two", "three")),
+        ("[laughs],", ("[laughs]",)),
+        ("one,two", ("one", "two")),
+        (",two", ("two",)),
+    ],
+)
+def test_cells_hold_lists_and_columns_are_numbered(tmp_path, row, captions, capsys):
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    (tmp_path / "metadata.csv").write_text(f"file_name,caption,caption_1,text\na.jpg,{row},never\n")
+    assert held(read_pairs(DataConfig(path=tmp_path))) == {"a.jpg": captions}
+    assert "metadata.csv are those in caption, caption_1; text only where that is empty." in capsys.readouterr().err
+
+
+def test_one_broken_row_is_one_broken_picture(tmp_path):
+    names = [f"{i}.jpg" for i in range(20)]
+    config = folder_of(tmp_path / "data", [{"file_name": name, "text": name} for name in names], names, max_bad=0.1)
+    file = tmp_path / "data" / "metadata.jsonl"
+    lines = file.read_bytes().splitlines()
+    lines[3] = b'{"file_name": "3.jpg", "text": "\xff"}'
+    file.write_bytes(b"\n".join(lines))
+    pairs = read_pairs(config)
+    assert len(pairs.skipped) == 1
+    assert re.search(r"metadata\.jsonl line 4: is not UTF-8 \(byte 0xff at", pairs.skipped[0])
+    assert sum(map(len, pairs.captions)) == 19
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "Captions.CSV"])
+@pytest.mark.parametrize("column", ["file_name", "image", "Filename"])
+def test_a_table_of_any_name_that_names_pictures_is_metadata(tmp_path, name, column):
+    (tmp_path / "Images").mkdir()
+    (tmp_path / "Images" / "Über 1.JPG").write_bytes(b"x")
+    composed = "U\u0308ber 1.jpg"  # another spelling of the same name, as a Mac writes it
+    (tmp_path / name).write_text(f"{column},caption\n{composed},a disc\n")
+    assert held(read_pairs(DataConfig(path=tmp_path))) == {"Images/Über 1.JPG": ("a disc",)}
+
+
+def test_tables_of_splits_give_the_splits(tmp_path):
+    for name in ("train", "val", "test"):
+        (tmp_path / f"{name}.jpg").write_bytes(name.encode())
+        (tmp_path / f"{name}.csv").write_text(f"image,caption\n{name}.jpg,x\n")
+    pairs = read_pairs(DataConfig(path=tmp_path))
+    assert dict(zip(pairs.keys, pairs.splits, strict=True)) == {f"{s}.jpg": s for s in ("train", "val", "test")}
+    alone = read_pairs(DataConfig(path=tmp_path / "train.csv"))
+    assert list(alone.keys) == ["train.jpg"]  # no picture of the other tables is unpaired data
+
+
+def test_a_file_of_another_kind_is_told(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    for kind in ("imagefolder", "webdataset", "parquet", "coco", "karpathy", "easynlp"):
+        with pytest.raises(
+            UserError, match=rf"a\.jpg is a file\. Format '{kind}' is .*; name its folder, or a file en"
+        ):
+            read_pairs(DataConfig(format=kind, path=tmp_path / "a.jpg"))

@@ -83,3 +83,27 @@ def test_fractions_that_leave_nothing_are_told():
         UserError, match=r"data\.val_fraction = 0\.5 and data\.test_fraction = 0\.5 leave nothing to tra"
     ):
         filled(val_fraction=0.5, test_fraction=0.5)
+
+
+@pytest.mark.parametrize(
+    ("count", "sizes"), [(3000, None), (60, (40, 10, 10)), (20, (10, 5, 5)), (4, (2, 1, 1)), (3, (3, 0, 0))]
+)
+def test_few_pictures_have_splits_of_a_sensible_size(count, sizes):
+    for first in range(0, 200, 7):
+        keys = [f"picture {i}" for i in range(first, first + count)]
+        splits = filled(TRAIN[:count], keys)
+        found = tuple(int(np.sum(splits == name)) for name in ("train", "val", "test"))
+        if sizes is None:
+            assert found[1] > 200
+        else:
+            assert min(found) >= min(sizes)
+            assert found[0] <= sizes[0]
+
+
+def test_pictures_without_captions_stay_in_train_where_others_have_them():
+    captioned = np.arange(3000) % 30 == 0
+    splits = fill_splits(TRAIN, KEYS, DataConfig(format="imagefolder"), captioned)
+    assert set(splits[~captioned]) == {"train"}
+    assert np.sum(splits == "val") >= 10
+    assert np.sum(splits == "test") >= 10
+    assert "val" in fill_splits(TRAIN, KEYS, DataConfig(format="imagefolder"), np.zeros(3000, bool))

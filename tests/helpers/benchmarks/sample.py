@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from conaclip_edge.benchmarks.measure.rounds import ratio, summarise
-from conaclip_edge.benchmarks.schema.report import SCHEMA, Report, parse_report
+from conaclip_edge.benchmarks.schema.report import SCHEMA, BenchmarkReport, parse_report
+from conaclip_edge.benchmarks.schema.row import Tower
 from conaclip_edge.benchmarks.suite.gallery import thumbnail
 
 HOST = "AMD EPYC, 2 cores, Linux"
@@ -37,7 +38,7 @@ def share(value: float) -> dict[str, float]:
     return {"value": value, "low": value - 0.012, "high": value + 0.011}
 
 
-def kept(value: float) -> dict[str, Any]:
+def relative(value: float) -> dict[str, Any]:
     return {"t2i": share(value), "i2t": share(value - 0.002)}
 
 
@@ -47,20 +48,22 @@ def times(middle: float, rounds: int = 64, spread: float = 0.05, seed: int = 0) 
 
 
 def latency(
-    middle: float, tower: str, cold: bool, batch: int = 1, spread: float = 0.05, threads: int = 1
+    middle: float, tower: Tower, cold: bool, batch: int = 1, spread: float = 0.05, threads: int = 1
 ) -> dict[str, Any]:
     reference = times(31.0 if tower == "image" else 9.5, seed=1)
     found = times(middle, spread=spread)
-    return {
-        "tower": tower,
-        "threads": threads,
-        "texts": "captions" if tower == "text" else None,
-        "warmup": 5,
-        "cold_load": 41.5 if cold else None,
-        "first_call": 5.25 if cold else None,
-        "ratio_to": {"teacher-fp32": ratio(found, reference).model_dump()},
-        **summarise(found, 8, batch, 0.15),
-    }
+    timed = summarise(
+        found,
+        8,
+        0.15,
+        tower=tower,
+        threads=threads,
+        texts="captions" if tower == "text" else None,
+        warmup=5,
+        batch=batch,
+        ratio_to={"teacher-fp32": ratio(found, reference)},
+    )
+    return timed.model_dump() | {"cold_load": 41.5 if cold else None, "first_call": 5.25 if cold else None}
 
 
 def row(name: str, label: str, group: str, image: float, text: float, **more: Any) -> dict[str, Any]:
@@ -82,7 +85,7 @@ def row(name: str, label: str, group: str, image: float, text: float, **more: An
         "size_bytes": {"image": image_bytes, "text": text_bytes, "total": image_bytes + text_bytes},
         "recall": found,
         "mean_recall": mean(found),
-        "relative_recall": {"student": kept(0.997), "teacher": kept(0.781)},
+        "relative_recall": {"student": relative(0.997), "teacher": relative(0.781)},
         "latency_ms": {"image": latency(image, "image", files), "text": latency(text, "text", files, spread=0.3)},
         "more_latency": [latency(7 * image, "image", False, batch=8), latency(image / 1.7, "image", False, threads=2)],
         "peak_rss_bytes": {"image": 96_000_000, "text": 88_000_000, "both": 103_000_000, "runtime": 71_000_000},
@@ -91,7 +94,7 @@ def row(name: str, label: str, group: str, image: float, text: float, **more: An
 
 
 def sample_values() -> dict[str, Any]:
-    """Plain values of report.json."""
+    """The content of a report.json."""
     rows = [
         row(
             name,
@@ -99,7 +102,7 @@ def sample_values() -> dict[str, Any]:
             "files",
             image,
             text,
-            alone={tower: {"recall": recall(61.1), "relative_recall": kept(0.999)} for tower in ("image", "text")},
+            alone={tower: {"recall": recall(61.1), "relative_recall": relative(0.999)} for tower in ("image", "text")},
             stages={
                 "picture": {"decode": 1.1, "resize": 0.4, "tower": image},
                 "query": {"tokenise": 0.05, "tower": text, "search": 0.9},
@@ -212,5 +215,5 @@ def picture(ink: str) -> str:
     return thumbnail(buffer.getvalue(), 72, 10_000)
 
 
-def sample_report() -> Report:
+def sample_report() -> BenchmarkReport:
     return parse_report(sample_values(), "the sample")

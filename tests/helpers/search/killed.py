@@ -23,9 +23,7 @@ _AT_CALL = """
 import os, signal, sys
 from pathlib import Path
 from conaclip_edge.search.update import open_writer
-import conaclip_edge.search.update as update
 bundle, pictures, out, last, batch, waiting = sys.argv[1:]
-update.BATCH, update.WAITING = int(batch), int(waiting)
 calls = 0
 def count(frame, event, what):
     global calls
@@ -34,7 +32,7 @@ def count(frame, event, what):
         if calls == int(last):
             os.kill(os.getpid(), signal.SIGKILL)
 sys.setprofile(count)
-with open_writer(Path(bundle), Path(pictures), Path(out)) as writer:
+with open_writer(Path(bundle), Path(pictures), Path(out), batch=int(batch), waiting=int(waiting)) as writer:
     writer.update()
 sys.setprofile(None)
 print(calls)

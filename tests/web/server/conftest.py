@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -25,9 +26,9 @@ def app(searched: SearchWorld) -> Starlette:
     return make_app(open_searcher(searched.index), searched.bundle, "127.0.0.1")
 
 
-@pytest.fixture(scope="session")
-def address(app: Starlette) -> Iterator[str]:
-    """Where it listens."""
+@contextmanager
+def listening(app: Starlette) -> Iterator[str]:
+    """Run a server; yields its address."""
     with listen("127.0.0.1", 0) as listener:
         server = uvicorn.Server(uvicorn.Config(app, http=Impatient, log_level="warning"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
@@ -37,6 +38,20 @@ def address(app: Starlette) -> Iterator[str]:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         server.should_exit = True
         thread.join()
+
+
+@pytest.fixture(scope="session")
+def address(app: Starlette) -> Iterator[str]:
+    """Where it listens."""
+    with listening(app) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def hasty_address(searched: SearchWorld) -> Iterator[str]:
+    """Where a server listens that waits a fifth of a second for a picture."""
+    with listening(make_app(open_searcher(searched.index), searched.bundle, "127.0.0.1", body_seconds=0.2)) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

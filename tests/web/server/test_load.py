@@ -21,11 +21,10 @@ def test_many_clients_get_no_error_and_memory_stays_flat(searched):
 
 
 @pytest.mark.parametrize("more", [{"Content-Length": "5"}, {"Transfer-Encoding": "chunked"}])
-def test_a_picture_that_does_not_come_is_refused(address, monkeypatch, more):
+def test_a_picture_that_does_not_come_is_refused(hasty_address, more):
     import http.client
 
-    monkeypatch.setattr("conaclip_edge.web.server.app.BODY_SECONDS", 0.2)
-    connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=30)
+    connection = http.client.HTTPConnection(hasty_address.removeprefix("http://"), timeout=30)
     connection.putrequest("POST", "/search")
     for name, value in more.items():
         connection.putheader(name, value)

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
+import shutil
 import socket
 from io import BytesIO
 
@@ -258,3 +260,16 @@ def test_a_larger_upload_may_be_let_in(searched):
     body = bytes(2 << 20)
     assert small.post("/search", content=body).status_code == 413
     assert large.post("/search", content=body).status_code == 400
+
+
+def test_a_file_name_that_is_no_utf_8_is_shown_with_a_replacement_character(searched, tmp_path):
+    (tmp_path / "pictures").mkdir()
+    odd = tmp_path / "pictures" / os.fsdecode(b"caf\xe9.png")
+    shutil.copy(searched.pictures / "test-0.png", odd)
+    index_pictures(searched.bundle, tmp_path / "pictures", tmp_path / "index")
+    app = make_app(open_searcher(tmp_path / "index"), searched.bundle, "127.0.0.1")
+    page = TestClient(app, base_url="http://127.0.0.1:8000")
+    (hit,) = page.post("/search", params={"text": searched.queries()[0]}).json()["hits"]
+    assert hit["name"] == "caf\N{REPLACEMENT CHARACTER}.png"
+    assert [one["name"] for one in page.get("/about").json()["sample"]] == [hit["name"]]
+    assert page.get(hit["full"].removeprefix(".")).content == odd.read_bytes()

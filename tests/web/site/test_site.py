@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import time
 from html.parser import HTMLParser
 from importlib.resources import files
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from hypothesis.extra.numpy import arrays
 
 from conaclip_edge.bundle.manifest import read_manifest
 from conaclip_edge.errors import UserError
+from conaclip_edge.search.commands import index_pictures
 from conaclip_edge.search.words.spelling import whole_words
 from conaclip_edge.system.files import sha256_file
 from conaclip_edge.web.measure import chromium
@@ -24,6 +25,7 @@ from conaclip_edge.web.page import PAGE, page_file
 from conaclip_edge.web.site.build import ENGINE, build_site
 from conaclip_edge.web.site.int8_vectors import best, quantise
 from tests.helpers.command_line import command
+from tests.helpers.search.small_index import SPACE, write_bundle, write_pictures
 
 
 @settings(max_examples=50, deadline=None)
@@ -104,11 +106,12 @@ def test_a_bundle_without_onnx_files_is_refused(broken, searched, tmp_path):
         build_site(broken, searched.index, tmp_path / "site")
 
 
-def test_an_index_of_another_embedding_space_is_refused_naming_both(searched, tmp_path, monkeypatch):
-    monkeypatch.setattr("conaclip_edge.web.site.build.open_index", lambda folder: SimpleNamespace(space_id="ab" * 32))
-    space = read_manifest(searched.bundle).embedding_space
-    with pytest.raises(UserError, match=f"embedding space {space[:16]}, index .* has {'ab' * 8}"):
-        build_site(searched.bundle, searched.index, tmp_path / "site")
+def test_an_index_of_another_embedding_space_is_refused_naming_both(searched, tmp_path):
+    other = write_bundle(tmp_path / "other")
+    index_pictures(other, write_pictures(tmp_path / "pictures", 1), tmp_path / "index")
+    own = read_manifest(searched.bundle).embedding_space[:16]
+    with pytest.raises(UserError, match=f"embedding space {own}, index .* has {SPACE[:16]}"):
+        build_site(searched.bundle, tmp_path / "index", tmp_path / "site")
     assert not (tmp_path / "site").exists()
 
 
@@ -138,6 +141,15 @@ def test_a_site_never_replaces_bundle_or_index(broken, searched):
         with pytest.raises(UserError, match=r"would replace the bundle or the index"):
             build_site(broken, searched.index, out)
     assert (broken / "manifest.json").is_file()
+
+
+def test_a_file_name_that_is_no_utf_8_gets_a_replacement_character(searched, tmp_path):
+    (tmp_path / "pictures").mkdir()
+    shutil.copy(searched.pictures / "test-0.png", tmp_path / "pictures" / os.fsdecode(b"caf\xe9.png"))
+    index_pictures(searched.bundle, tmp_path / "pictures", tmp_path / "index")
+    report = build_site(searched.bundle, tmp_path / "index", tmp_path / "site")
+    about = json.loads((tmp_path / "site" / "site.json").read_text("utf-8"))
+    assert (report.pictures, about["pictures"]) == (1, ["caf\N{REPLACEMENT CHARACTER}.png"])
 
 
 def test_the_command_names_what_it_left_out(broken, searched, tmp_path, monkeypatch, capfd):

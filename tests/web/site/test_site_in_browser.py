@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conaclip_edge.benchmarks.schema.report import Row
+from conaclip_edge.benchmarks.schema.row import ReportRow
 from conaclip_edge.bundle.open import open_bundle
 from conaclip_edge.errors import GateFailed, UserError
 from conaclip_edge.web.measure import report as measure
+from conaclip_edge.web.measure.findings import PageFindings
 from conaclip_edge.web.measure.local_server import serve_folder
 from conaclip_edge.web.site.int8_vectors import best
 
@@ -30,15 +31,15 @@ def rows(site):
 
 def test_the_browser_gives_golden_ids_pixels_and_embeddings_and_times_both_towers(site, searched):
     found = measure.measure_site(site)
-    assert found["passed"]
-    assert found["isolated"], "threads need a page that is isolated from others"
-    assert len(found["texts"]) == 32
-    assert all(one["same"] for one in found["texts"])
-    assert min(one["cosine"] for one in found["texts"]) >= 0.98
-    assert len(found["pictures"]) >= 7
-    assert {one["levels"] for one in found["pictures"]} <= {0, 1}
+    assert found.passed
+    assert found.isolated, "threads need a page that is isolated from others"
+    assert len(found.texts) == 32
+    assert all(one.same for one in found.texts)
+    assert min(one.cosine for one in found.texts) >= 0.98
+    assert len(found.pictures) >= 7
+    assert {one.levels for one in found.pictures} <= {0, 1}
     for name in ("text", "image", "picture"):
-        times = found["times"][name]["ms"]
+        times = found.times[name].ms
         assert len(times) >= 60
         assert np.median(times) > 0
 
@@ -104,17 +105,24 @@ def test_a_site_that_lacks_a_file_says_so(tab, site, tmp_path):
         assert "vectors.i8 is missing" in tab.run("document.querySelector('#error').innerText")
 
 
-def test_a_page_that_fails_is_told(monkeypatch):
-    monkeypatch.setattr(measure, "page_report", lambda site, page: b'{"error": "index/vectors.i8 is missing"}')
-    with pytest.raises(UserError, match=r"site fails in Chromium: index/vectors\.i8 is missing"):
-        measure.measure_site(Path("site"))
+@pytest.mark.parametrize(
+    ("sent", "message"),
+    [
+        ({"error": "index/vectors.i8 is missing"}, r"site fails in Chromium: index/vectors\.i8 is missing"),
+        ({"bundle": "0"}, r"what the page of site sends has no 'agent'"),
+    ],
+)
+def test_a_page_that_fails_is_reported(sent, message):
+    with pytest.raises(UserError, match=message):
+        measure.measure_site(Path("site"), lambda site, page: json.dumps(sent).encode())
 
 
-def found_values(**changes):
+def page_values(**changes):
     text = {"text": "a cat", "same": True, "cosine": 0.999}
     picture = {"name": "pictures/wide.png", "levels": 1, "cosine": 0.999}
     values = {"bundle": "0" * 64, "agent": "HeadlessChrome/150.0", "min_cosine": 0.98, "pixel_levels": 1}
-    times = {"inputs": 3, "warmup": 5, "ms": [1.0 + 0.01 * place for place in range(60)]}
+    times = {"inputs": 3, "warmup": 5, "ms": [1.0 + 0.01 * number for number in range(60)]}
+    values |= {"isolated": True, "threads": 1, "passed": not changes}
     values |= {"texts": [text | changes.get("text", {})], "pictures": [picture | changes.get("picture", {})]}
     return values | {"times": dict.fromkeys(("text", "image", "picture"), times)}
 
@@ -128,22 +136,21 @@ def found_values(**changes):
         ({"picture": {"cosine": 0.9}}, r"wide.png: 0\.9000"),
     ],
 )
-def test_a_golden_value_that_differs_fails_the_gate(changes, what, monkeypatch):
-    monkeypatch.setattr(measure, "page_report", lambda site, page: json.dumps(found_values(**changes)).encode())
+def test_a_golden_value_that_differs_fails_the_gate(changes, what):
     with pytest.raises(GateFailed, match=what):
-        measure.measure_site(Path("site"))
+        measure.measure_site(Path("site"), lambda site, page: json.dumps(page_values(**changes)).encode())
 
 
-def test_the_reports_row_of_the_browser_is_replaced_never_doubled(site, monkeypatch):
+def test_the_reports_row_of_the_browser_is_replaced_never_doubled(site):
     from tests.helpers.benchmarks.sample import sample_report
 
-    report = sample_report()
-    once = measure.with_row(report, found_values(), site)
-    twice = measure.with_row(once, found_values(), site)
+    report, found = sample_report(), PageFindings.model_validate(page_values())
+    once = measure.with_row(report, found, site)
+    twice = measure.with_row(once, found, site)
     added = [row for row in twice.rows if row.target == "web"]
     assert [row.id for row in added] == ["web-int8"]
     assert len(twice.rows) == len(report.rows) + 1
-    row: Row = added[0]
+    row: ReportRow = added[0]
     assert row.executed == "native"
     assert row.recall is None
     assert row.latency_ms["text"].p50 == pytest.approx(1.295)
@@ -152,9 +159,10 @@ def test_the_reports_row_of_the_browser_is_replaced_never_doubled(site, monkeypa
 
 
 def test_a_report_of_another_bundle_is_refused(site, tmp_path):
-    from conaclip_edge.benchmarks.report.write import report_text
+    from conaclip_edge.benchmarks.report.write import json_text
     from tests.helpers.benchmarks.sample import sample_report
 
-    (tmp_path / "report.json").write_text(report_text(sample_report()), "utf-8")
+    (tmp_path / "report.json").write_text(json_text(sample_report()), "utf-8")
+    other = PageFindings.model_validate(page_values() | {"bundle": "1" * 64})
     with pytest.raises(UserError, match="of another bundle"):
-        measure.add_to_report(found_values(bundle="1" * 64), site, tmp_path / "report.json")
+        measure.add_to_report(other, site, tmp_path / "report.json")

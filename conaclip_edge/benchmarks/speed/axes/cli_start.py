@@ -1,4 +1,4 @@
-"""Axis start: `conaclip-edge --help` against a bare `import typer`, each in a fresh process."""
+"""Axis start: `conaclip-edge --help` and a bare `import typer`, each in a fresh process."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -19,15 +19,28 @@ HELP = [sys.executable, "-c", "from conaclip_edge.cli.main import main; main()",
 TYPER = [sys.executable, "-c", "import typer"]
 
 
-def measure(config: SpeedConfig) -> list[Finding]:
-    """Start both once a round, in a new random order each, and compare their times."""
+def command_times(command: Sequence[str]) -> tuple[float, float]:
+    """Run a command to its end; returns its seconds of processor time and of wall time."""
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime, wall
+
+
+def measure(config: SpeedConfig, run: Callable[[Sequence[str]], tuple[float, float]] = command_times) -> list[Finding]:
+    """Start both once per round, in a new random order, and compare their times.
+
+    Args:
+        config: the suite.
+        run: runs a command and gives its processor and wall time.
+    """
     order = np.random.default_rng(config.seed)
     spent: list[list[tuple[float, float]]] = [[], []]
     for number in range(-1, config.rounds):
-        for place in order.permutation(2).tolist():
-            found = started((HELP, TYPER)[place])
+        for position in order.permutation(2).tolist():
+            times = run((HELP, TYPER)[position])
             if number >= 0:  # the round before the first fills the disk's cache
-                spent[place].append(found)
+                spent[position].append(times)
     (cpu, wall), (typer_cpu, typer_wall) = (np.asarray(times).T for times in spent)
     ratio, ratio_wall = over(Times(cpu, wall), Times(typer_cpu, typer_wall))
     return [
@@ -41,11 +54,3 @@ def measure(config: SpeedConfig) -> list[Finding]:
             note=f"{1000 * float(np.median(cpu)):.0f} ms and {1000 * float(np.median(typer_cpu)):.0f} ms of processor",
         )
     ]
-
-
-def started(command: Sequence[str]) -> tuple[float, float]:
-    """Run a command to its end; returns its seconds of processor time and of wall time."""
-    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime, wall

@@ -5,7 +5,7 @@ ExecuTorch's package has no profiler for what happens inside a delegate, so a pa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MethodType
 
@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from conaclip_edge.benchmarks.measure.plain_exports import quiet_exporter
 from conaclip_edge.benchmarks.schema.speed import Finding
 from conaclip_edge.benchmarks.speed.axes.towers import calls
-from conaclip_edge.benchmarks.speed.two_clocks import over, rounds
+from conaclip_edge.benchmarks.speed.two_clocks import Timer, over, rounds
 from conaclip_edge.export.towers.layers import Block
 from conaclip_edge.export.towers.towers import VitTower, image_tower
 from conaclip_edge.models.student.checkpoint import load_student
+from conaclip_edge.models.student.dual_encoder import DualEncoder
 
 BLOCKS = 4  # of the tower; all are alike but the last, and lowering takes time for each
 WHOLE = "whole"
@@ -32,9 +33,14 @@ LEFT_OUT = {
 
 
 def measure(
-    checkpoint: Path, files: dict[str, Path], inputs: Sequence[np.ndarray], count: int, seed: int
+    checkpoint: Path,
+    files: dict[str, Path],
+    inputs: Sequence[np.ndarray],
+    count: int,
+    seed: int,
+    timer: Timer = rounds,
 ) -> list[Finding]:
-    """Time towers without a part side by side with the whole one.
+    """Time towers without a part of their blocks side by side with the whole one.
 
     Args:
         checkpoint: of a student with a ViT image tower.
@@ -42,10 +48,11 @@ def measure(
         inputs: pixels [1, 3, size, size] that take turns.
         count: rounds.
         seed: of their order.
+        timer: times them.
     """
-    times = rounds(calls(files, dict.fromkeys(files, inputs)), count, seed)
+    times = timer(calls(files, dict.fromkeys(files, inputs)), count, seed)
     findings = []
-    for name in LEFT_OUT:
+    for name in (name for name in files if name != WHOLE):
         cpu, wall = over(times[name], times[WHOLE])
         findings.append(
             Finding(
@@ -61,16 +68,32 @@ def measure(
 
 
 def without_parts(checkpoint: Path, folder: Path) -> dict[str, Path]:
-    """Lower the first blocks of a student's image tower to XNNPACK, whole and without each part; name -> .pte file."""
+    """Lower a student's image tower, see `lower_without_parts`; callable in a process of its own."""
+    return lower_without_parts(load_student(checkpoint).model, folder)
+
+
+def lower_without_parts(
+    model: DualEncoder, folder: Path, left_out: Mapping[str, Sequence[str]] = LEFT_OUT
+) -> dict[str, Path]:
+    """Lower the first blocks of a student's image tower to XNNPACK, whole and without each part.
+
+    Args:
+        model: of a student with a ViT image tower.
+        folder: gets the files.
+        left_out: name -> parts that its tower lacks.
+
+    Returns:
+        "whole" and each name -> .pte file.
+    """
     from conaclip_edge.export.executorch.export import lower, xnnpack_partitioner
     from conaclip_edge.export.executorch.xnnpack_modules import fit_xnnpack
     from conaclip_edge.export.quantize.activation_budget import Activation
 
     files = {}
-    for number, (name, parts) in enumerate({WHOLE: (), **LEFT_OUT}.items()):
-        tower, size = shortened(checkpoint, parts)
+    for number, (name, parts) in enumerate({WHOLE: (), **left_out}.items()):
+        tower, size = shortened(model, parts)
         products = {
-            place: Activation("dynamic") for place, module in tower.named_modules() if isinstance(module, nn.Linear)
+            path: Activation("dynamic") for path, module in tower.named_modules() if isinstance(module, nn.Linear)
         }
         with quiet_exporter():
             fitted = fit_xnnpack(tower, products)
@@ -80,9 +103,8 @@ def without_parts(checkpoint: Path, folder: Path) -> dict[str, Path]:
     return files
 
 
-def shortened(checkpoint: Path, left_out: Sequence[str]) -> tuple[VitTower, int]:
+def shortened(model: DualEncoder, left_out: Sequence[str]) -> tuple[VitTower, int]:
     """Return the first blocks of a student's image tower without some parts, and its picture size."""
-    model = load_student(checkpoint).model
     tower = image_tower(model)
     assert isinstance(tower, VitTower)  # the suite asks for a ViT student
     tower.blocks = nn.ModuleList(list(tower.blocks)[:BLOCKS])

@@ -7,7 +7,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,38 +20,7 @@ from conaclip_edge.errors import UserError
 PAUSE = 0.1  # seconds between two looks at the memory
 
 
-def measure(config: SpeedConfig, checkpoint: Path) -> list[Finding]:
-    """Export a checkpoint once, in a process of its own.
-
-    Args:
-        config: the suite.
-        checkpoint: folder of the student.
-
-    Raises:
-        UserError: the export failed.
-    """
-    with tempfile.TemporaryDirectory(prefix="conaclip-edge-") as scratch:
-        arguments = ["export", str(checkpoint), "--target", "all", "--precision", "int8", "--out", f"{scratch}/bundle"]
-        command = [sys.executable, "-c", "from conaclip_edge.cli.main import main; main()", *arguments]
-        seconds, peak = watched(command)
-    note = (
-        f"{checkpoint.name}: Core ML, ExecuTorch and ONNX, calibration and checks included; {psutil.cpu_count()} cores"
-    )
-    return [
-        Finding(axis="export", what="all three int8", unit="s", value=exactly(seconds), n=1, bar=240, note=note),
-        Finding(
-            axis="export",
-            what="peak memory of its processes",
-            unit="GB",
-            value=exactly(peak / 1e9),
-            n=1,
-            bar=6,
-            note="resident; pages that processes share count in each",
-        ),
-    ]
-
-
-def watched(command: Sequence[str]) -> tuple[float, int]:
+def command_costs(command: Sequence[str]) -> tuple[float, int]:
     """Run a command to its end.
 
     Returns:
@@ -73,13 +42,47 @@ def watched(command: Sequence[str]) -> tuple[float, int]:
         watcher = threading.Thread(target=look)
         watcher.start()
         try:
-            _, said = process.communicate()
+            _, errors = process.communicate()
         finally:
             done.set()
             watcher.join()
     if process.returncode:
-        raise UserError(f"the export that was to be timed failed: {' '.join(said.split())[-300:]}")
+        raise UserError(f"the export that was to be timed failed: {' '.join(errors.split())[-300:]}")
     return time.perf_counter() - began, most
+
+
+def measure(
+    config: SpeedConfig, checkpoint: Path, run: Callable[[Sequence[str]], tuple[float, int]] = command_costs
+) -> list[Finding]:
+    """Export a checkpoint once, in a process of its own.
+
+    Args:
+        config: the suite.
+        checkpoint: folder of the student.
+        run: runs a command and gives its seconds and peak memory.
+
+    Raises:
+        UserError: the export failed.
+    """
+    with tempfile.TemporaryDirectory(prefix="conaclip-edge-") as scratch:
+        arguments = ["export", str(checkpoint), "--target", "all", "--precision", "int8", "--out", f"{scratch}/bundle"]
+        command = [sys.executable, "-c", "from conaclip_edge.cli.main import main; main()", *arguments]
+        seconds, peak = run(command)
+    note = (
+        f"{checkpoint.name}: Core ML, ExecuTorch and ONNX, calibration and checks included; {psutil.cpu_count()} cores"
+    )
+    return [
+        Finding(axis="export", what="all three int8", unit="s", value=exactly(seconds), n=1, bar=240, note=note),
+        Finding(
+            axis="export",
+            what="peak memory of its processes",
+            unit="GB",
+            value=exactly(peak / 1e9),
+            n=1,
+            bar=6,
+            note="resident; pages that processes share count in each",
+        ),
+    ]
 
 
 def _resident_tree(pid: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,18 +11,25 @@ import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
 from conaclip_edge.benchmarks.measure.rounds import ratio
-from conaclip_edge.benchmarks.schema.report import Spread
 from conaclip_edge.benchmarks.schema.speed import Finding
-from conaclip_edge.benchmarks.speed.two_clocks import Times, rounds
+from conaclip_edge.benchmarks.schema.spread import Spread
+from conaclip_edge.benchmarks.speed.two_clocks import Timer, Times, rounds
 
-SIZES = (512, 1024, 2048)  # of the square products whose fastest is the peak
+SIZES = (512, 1024, 2048)
 
 
-def peak(count: int, seed: int) -> Spread:
-    """Return the int8 peak of onnxruntime on one thread, in 10^9 multiply-adds a second: the fastest square product."""
+def peak(count: int, seed: int, sizes: Sequence[int] = SIZES, timer: Timer = rounds) -> Spread:
+    """Return the int8 peak of onnxruntime on one thread, in 10^9 multiply-adds per second.
+
+    Args:
+        count: rounds.
+        seed: of the products and of the order.
+        sizes: of the square products, whose fastest is the peak.
+        timer: times them.
+    """
     random = np.random.default_rng(seed)
-    calls = {str(size): _product(size, random) for size in SIZES}
-    times = rounds(calls, count, seed)
+    calls = {str(size): _product(size, random) for size in sizes}
+    times = timer(calls, count, seed)
     rates = {name: int(name) ** 3 / found.cpu / 1e9 for name, found in times.items()}
     best = max(rates.values(), key=np.median)
     return ratio(best, np.ones_like(best))
@@ -96,5 +103,5 @@ def share(times: Times, count: int, top: Spread, what: str, bar: float | None) -
         n=len(rate),
         bar=bar,
         most=False,
-        note=f"{count / 1e9:.2f} G multiply-adds; peak {top.median:.0f} G a second, the fastest square int8 product",
+        note=f"{count / 1e9:.2f} G multiply-adds; peak {top.median:.0f} G per second, the fastest square int8 product",
     )

@@ -1,4 +1,4 @@
-"""Axis preprocessing: from a camera's JPEG to the image tower's input, over the tower itself."""
+"""Axis preprocessing: from a camera's JPEG to the image tower's input, relative to the tower itself."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from conaclip_edge.benchmarks.schema.speed import Finding, exactly
-from conaclip_edge.benchmarks.speed.two_clocks import over, rounds
+from conaclip_edge.benchmarks.speed.two_clocks import Timer, over, rounds
 from conaclip_edge.config.benchmark import SpeedConfig
 from conaclip_edge.data.preprocess import decode, pixel_values, reduction, to_pixels
 
@@ -19,13 +19,16 @@ GRAIN = 4.0  # levels; brings the file to the two to four megabytes that a camer
 BARRED = "ViT"
 
 
-def measure(config: SpeedConfig, towers: Mapping[str, Callable[[], object]], size: int) -> list[Finding]:
-    """Time decoding and resizing against image towers, round by round.
+def measure(
+    config: SpeedConfig, towers: Mapping[str, Callable[[], object]], size: int, timer: Timer = rounds
+) -> list[Finding]:
+    """Time decoding and resizing relative to image towers, round by round.
 
     Args:
         config: the suite.
-        towers: name -> runs the int8 tower on one picture; the bar is held against "ViT".
+        towers: name -> runs the int8 tower on one picture; the bar is on the ratio to "ViT".
         size: of the input that the picture becomes.
+        timer: times them.
     """
     findings: list[Finding] = []
     for kind, grain in (("smooth", 0.0), ("grainy", GRAIN)):
@@ -36,7 +39,7 @@ def measure(config: SpeedConfig, towers: Mapping[str, Callable[[], object]], siz
             # an eighth needs next to nothing but the bit stream
             "bit stream": lambda _, data=data: _eighth(data),
         } | {name: lambda _, run=run: run() for name, run in towers.items()}
-        times = rounds(calls, config.rounds, config.seed)
+        times = timer(calls, config.rounds, config.seed)
         note = f"4000x3000, {len(data) / 1e6:.1f} MB, to {size}x{size}"
         wanted = [("reduced", name, 0.25 if name == BARRED else None) for name in towers]
         wanted += [("whole", BARRED, None), ("bit stream", BARRED, None), ("reduced", "whole", None)]

@@ -1,4 +1,4 @@
-"""Bytes of a bundle's text files against float32, and what each file keeps of its student."""
+"""Bytes of a bundle's text files relative to float32, and each file's cosine to its student."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The two towers of a bundle against what a user would have without conaclip-edge."""
+"""The two towers of a bundle, compared with what a user would have without conaclip-edge."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def measure(
         axis: name of the axis.
         files: name -> exported tower.
         inputs: name -> inputs that take turns, the same pictures or texts for all.
-        bars: (name, name of what it is held against, largest ratio allowed or None).
+        bars: (name, name of what it is compared with, largest ratio allowed or None).
         count: rounds.
         seed: of the order.
 
     Returns:
-        One finding a bar, and the times of all files.
+        One finding per bar, and the times of all files.
     """
     times = rounds(calls(files, inputs), count, seed)
     findings = []

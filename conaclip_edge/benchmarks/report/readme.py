@@ -1,0 +1,79 @@
+"""benchmarks/README.md, rendered from stored reports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from conaclip_edge.benchmarks.report.ann_tables import ann_table
+from conaclip_edge.benchmarks.report.markdown import (
+    RELATIVE_RECALL,
+    answer,
+    environment_line,
+    has_relative_recall,
+    has_training,
+    relative_recall_table,
+    rows_table,
+    training_table,
+)
+from conaclip_edge.benchmarks.report.speed_table import speed_section
+from conaclip_edge.benchmarks.schema.report import BenchmarkReport, read_report
+from conaclip_edge.benchmarks.schema.speed import read_speed
+
+_INTRODUCTION = """\
+# Benchmarks
+
+This page is rendered from `results/*.json`; a test compares it with them. What is measured is the files that ship.
+
+```
+conaclip-edge benchmark runs/demo/bundle                  # report.json, report.md, report.html
+conaclip-edge report host.json phone.json --out runs/both # rows of several machines in one report
+conaclip-edge report new.json --check old.json            # exit code 1 where recall or a latency ratio got worse
+conaclip-edge benchmark BUNDLE --device android           # an attached phone, by adb
+conaclip-edge benchmark BUNDLE --device ios               # what to run on a Mac with an iPhone; imports its result
+```
+
+- **Recall** is measured by running each file on the held-out split, one picture or text per call, both directions. Any
+  caption of a picture counts, a tie counts against the query. **Relative recall** is the share of the float32 student's
+  (or the teacher's) recall that is left; it comes with a paired bootstrap interval, also for each tower alone.
+- **Latency**: all rows are loaded side by side and run in interleaved rounds, each once per round in random order, on
+  real pictures and on captions at even quantiles of the corpus's lengths. A ratio is the median of the rounds' ratios.
+  Rounds go on until every median is known well enough or the suite's time is up; times that spread more than the suite
+  allows are marked ~.
+- **Cold start and memory**: fresh processes that load one file and run it once; their own peak, not their parent's.
+- **native** is the platform's own runtime; **reference** is an interpreter of the exported program, which shows recall
+  and never speed. A number of a host is never called one of a phone.
+- Suites are in `suites/`: what is measured, how often, and what it is compared with."""
+
+
+def readme(benchmarks: Path) -> str:
+    """Return the text of README.md for the results in a folder."""
+    results = sorted((benchmarks / "results").glob("*.json"))
+    text = render_readme({path.stem: read_report(path) for path in results if path.stem != "speed"})
+    speed = benchmarks / "results" / "speed.json"
+    if not speed.is_file():
+        return text
+    section = speed_section(read_speed(speed))
+    return f"{text.rstrip()}\n\n## speed\n\n{section} What was tried is in [SPEED.md](SPEED.md).\n"
+
+
+def render_readme(results: Mapping[str, BenchmarkReport]) -> str:
+    """Render benchmarks/README.md from stored reports.
+
+    Args:
+        results: name of the file in benchmarks/results -> report.
+    """
+    parts = [_INTRODUCTION]
+    for name, report in sorted(results.items()):
+        parts += [
+            f"## {name}",
+            answer(report),
+            *([rows_table(report)] if report.rows else []),
+            *([ann_table(report.ann)] if report.ann else []),
+            *([f"{RELATIVE_RECALL}:", relative_recall_table(report)] if has_relative_recall(report) else []),
+            *(["The same budget, other graphs:", training_table(report)] if has_training(report) else []),
+            *(environment_line(one) for one in (report.environment, *report.other_environments)),
+            f"Made by `conaclip-edge benchmark` (suite {report.suite.name}) on {report.created[:10]}; all of it is in "
+            f"`results/{name}.json`.",
+        ]
+    return "\n\n".join(parts) + "\n"

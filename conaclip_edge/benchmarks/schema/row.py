@@ -1,0 +1,178 @@
+"""One row of a report: a model, a target and a precision, as measured on one machine."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from conaclip_edge.benchmarks.schema.spread import Interval, Spread
+from conaclip_edge.system.result import Result
+
+Tower = Literal["image", "text"]
+Direction = Literal["t2i", "i2t"]
+DIRECTIONS: tuple[Direction, ...] = ("t2i", "i2t")
+RecallTable = dict[Direction, dict[str, float]]  # {"t2i": {"1": %, "5": %, "10": %}, "i2t": {..}}
+
+
+class Latency(Result):
+    """Times of one tower in milliseconds per call.
+
+    Attributes:
+        threads: CPU threads.
+        batch: pictures or texts per call.
+        texts: "captions" at their own lengths or "full context"; None for pictures.
+        p50: and the other percentiles; None where a phone's benchmark program gives the mean alone.
+        std: standard deviation.
+        n: timed calls, one per round.
+        warmup: untimed calls before.
+        cold_load: loading the file in a fresh process, median; the file is in the page cache.
+        first_call: the first call after it.
+        iqr: distance of the quartiles.
+        noise: IQR over median once the inputs' own differences are taken out.
+        noisy: whether that is above the suite's limit.
+        per_second: pictures or texts per second.
+        quantiles: of the times at 0, 5, .. 100 %.
+        ratio_to: row -> time over that row's time in the same round.
+    """
+
+    tower: Tower
+    threads: int
+    batch: int
+    texts: Literal["captions", "full context"] | None
+    p50: float | None
+    p90: float | None
+    p95: float | None
+    p99: float | None
+    mean: float
+    std: float | None
+    n: int
+    warmup: int
+    cold_load: float | None = None
+    first_call: float | None = None
+    iqr: float | None
+    noise: float | None
+    noisy: bool
+    per_second: float
+    quantiles: tuple[float, ...] = ()
+    ratio_to: dict[str, Spread] = Field(default_factory=dict)
+
+    @property
+    def typical(self) -> float:
+        """The median, or the mean where that is all there is."""
+        return self.mean if self.p50 is None else self.p50
+
+
+class Sizes(Result):
+    """Bytes of the weights as they ship; a tower is None where one file holds both."""
+
+    image: int | None
+    text: int | None
+    total: int
+
+
+class Memory(Result):
+    """Resident memory in bytes of fresh processes that load a file and run it once, medians.
+
+    Attributes:
+        image: peak with the image tower.
+        text: peak with the text tower.
+        both: peak with both.
+        runtime: before anything is loaded: interpreter, numpy and the runtime's own libraries.
+    """
+
+    image: int | None
+    text: int | None
+    both: int
+    runtime: int
+
+
+class TowerAlone(Result):
+    """Recall of one exported tower with the float32 student's other tower."""
+
+    recall: RecallTable
+    relative_recall: dict[Direction, Interval]
+
+
+class Coverage(Result):
+    """Where the operations of a file run.
+
+    Attributes:
+        accelerated: what the counted operations run in, e.g. "XNNPACK delegate" or "int8 kernels".
+        inside: number of operations (or delegate calls) there.
+        outside: operations that fall back, by name.
+    """
+
+    accelerated: str
+    inside: int
+    outside: dict[str, int]
+
+
+class EqualBudget(Result):
+    """How one of the students of an equal-budget comparison, or its teacher, was trained.
+
+    Attributes:
+        split: that its recall was measured on.
+        pictures: of that split.
+        seeds: number of trainings; None for the teacher.
+        spread: standard deviation of the mean recall between seeds, in points.
+        seconds: of each training.
+    """
+
+    split: str
+    pictures: int | None = None
+    seeds: int | None = None
+    spread: float | None = None
+    seconds: tuple[float, ...] | None = None
+
+
+class ReportRow(Result):
+    """One model, target and precision on one machine.
+
+    Attributes:
+        id: unique in the report; ratios and charts name rows by it.
+        label: for people.
+        group: "files" what the bundle ships, "comparison" what it is compared with, "training" rows of the
+            equal-budget comparison, which have recall alone.
+        host: label of the environment.
+        format: suffix of the files; "" for a model that is no exported file.
+        weights: "random" rows have the shape of a known model and no recall.
+        executed: by the platform's own runtime, by the reference interpreter, or not at all; `notes` say why.
+        relative_recall: "student" or "teacher" -> direction -> share of that model's mean recall that is left.
+        alone: tower -> that tower with the float32 student's other one.
+        latency_ms: at batch 1, one thread, texts at their own lengths.
+        more_latency: all other conditions.
+        peak_rss_bytes: tower or "both" -> peak of a fresh process.
+        stages: "picture" or "query" -> stage -> median milliseconds, in order.
+        equal_budget: of training rows.
+    """
+
+    id: str
+    label: str
+    group: Literal["files", "comparison", "training"]
+    host: str
+    model: str
+    target: Literal["onnx", "executorch", "coreml", "torch", "web"]
+    precision: Literal["int8", "fp16", "fp32"]
+    format: str
+    weights: Literal["trained", "random"]
+    executed: Literal["native", "reference", "no"]
+    size_bytes: Sizes | None
+    recall: RecallTable | None
+    recall_interval: dict[Direction, dict[str, tuple[float, float]]] | None = None
+    mean_recall: float | None = None
+    relative_recall: dict[Literal["student", "teacher"], dict[Direction, Interval]] = Field(default_factory=dict)
+    alone: dict[Tower, TowerAlone] = Field(default_factory=dict)
+    latency_ms: dict[Tower, Latency] = Field(default_factory=dict)
+    more_latency: tuple[Latency, ...] = ()
+    peak_rss_bytes: Memory | None = None
+    stages: dict[Literal["picture", "query"], dict[str, float]] = Field(default_factory=dict)
+    coverage: dict[Tower, Coverage] = Field(default_factory=dict)
+    equal_budget: EqualBudget | None = None
+    notes: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _reference_has_no_speed(self) -> ReportRow:
+        if self.executed != "native" and (self.latency_ms or self.more_latency or self.peak_rss_bytes or self.stages):
+            raise ValueError(f"row {self.id} was not run by its platform, so it has no latency, memory or stages")
+        return self

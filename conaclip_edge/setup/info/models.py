@@ -1,0 +1,121 @@
+"""Folders of weights: teachers and students, recognised by config.json; of the weights the header alone is read."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from conaclip_edge.config.model import ModelConfig
+from conaclip_edge.config.parse import parse
+from conaclip_edge.errors import UserError
+from conaclip_edge.setup.info.description import Description, Fact, megabytes, quoted
+from conaclip_edge.system.files import read_json
+
+JOINED = "conaclip-edge-teacher"  # model_type of what train-teacher writes
+
+
+def describe_model(folder: Path) -> Description:
+    """Describe a student's or a teacher's folder.
+
+    Raises:
+        UserError: config.json is damaged, or the weights' header cannot be read.
+    """
+    content = read_json(folder / "config.json", "config")
+    if not isinstance(content, dict):
+        raise UserError(f"{folder / 'config.json'} must hold keys and values, not {type(content).__name__}.")
+    return _student(folder, content) if "conaclip_edge" in content else _teacher(folder, content)
+
+
+def tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Return tensor -> shape of all safetensors files of a model; {} if it has none.
+
+    Raises:
+        UserError: a file is damaged.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    for file in sorted(folder.glob("model*.safetensors")):
+        try:
+            with safe_open(file, framework="numpy") as tensors:
+                for name in tensors.keys():  # noqa: SIM118 - the library's handle is no mapping
+                    shapes[name] = tuple(tensors.get_slice(name).get_shape())
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"cannot read {file}: {' '.join(str(error).split())[:200]}.") from error
+    return shapes
+
+
+def _student(folder: Path, content: dict[str, Any]) -> Description:
+    shape = parse(ModelConfig, content["conaclip_edge"], str(folder / "config.json"))
+    record = read_json(folder / "training.json", "training record") if (folder / "training.json").is_file() else {}
+    facts: dict[str, Fact] = {
+        "parameters": _numbers(folder),
+        "weights": megabytes(_bytes(folder)),
+        "image tower": f"{shape.image.kind}, {shape.image.size} pixels",
+        "text tower": f"{shape.text.layers} layers of width {shape.text.width}, {shape.text.context} ids",
+        "vocabulary": shape.text.vocab_size,
+        "embedding": shape.embed_dim,
+    }
+    facts |= {
+        "trained on": _in(record, "data", "name"),
+        "train pictures": _in(record, "data", "train_pictures"),
+        "teacher": _in(record, "teacher", "name"),
+        "mean recall on val": _in(record, "val", "mean_recall"),
+        "steps": _in(record, "recipe", "train", "steps"),
+    }
+    return Description(
+        path=str(folder),
+        kind="student",
+        facts=facts,
+        next_command=f"conaclip-edge export {quoted(folder)} --target all",
+    )
+
+
+def _teacher(folder: Path, content: dict[str, Any]) -> Description:
+    shapes = tensor_shapes(folder)
+    text = content.get("text_config") or {}
+    facts: dict[str, Fact] = {
+        "type": "joined by train-teacher" if content.get("model_type") == JOINED else str(content.get("model_type")),
+        "parameters": _numbers(folder),
+        "weights": megabytes(_bytes(folder)),
+        "embedding": content.get("embed_dim") or _rows(shapes, "text_projection.weight", "text_model.head.weight"),
+        "context": _rows(shapes, "text_model.embeddings.position_embedding.weight")
+        or (text.get("max_position_embeddings") if isinstance(text, dict) else None),
+        "vocabulary": _rows(
+            shapes,
+            "text_model.embeddings.token_embedding.weight",
+            "text_model.embeddings.word_embeddings.weight",
+            "text.encoder.embeddings.word_embeddings.weight",
+        ),
+    }
+    pickled = sorted(path.name for path in folder.glob("*") if path.suffix in (".bin", ".pt", ".pth", ".pkl"))
+    if not shapes:
+        facts["not usable"] = "no safetensors weights" + (
+            f", only {pickled[0]}, which is not opened" if pickled else ""
+        )
+    return Description(
+        path=str(folder),
+        kind="teacher",
+        facts=facts,
+        next_command=f"conaclip-edge init PICTURES --teacher {quoted(folder)}",
+    )
+
+
+def _numbers(folder: Path) -> int:
+    return sum(math.prod(shape) for name, shape in tensor_shapes(folder).items() if not name.endswith("position_ids"))
+
+
+def _bytes(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.glob("model*.safetensors"))
+
+
+def _rows(shapes: dict[str, tuple[int, ...]], *names: str) -> int | None:
+    return next((shapes[name][0] for name in names if name in shapes), None)
+
+
+def _in(record: Any, *keys: str) -> Fact:
+    """Return a value deep in a record, None where it lacks a key."""
+    for key in keys:
+        record = record.get(key) if isinstance(record, dict) else None
+    return record if isinstance(record, str | int | float) else None

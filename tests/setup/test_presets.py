@@ -1,0 +1,73 @@
+"""`presets`: what it counts from a shape is what the built model has."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from conaclip_edge.models.student.checkpoint import parameter_counts
+from conaclip_edge.models.student.dual_encoder import DualEncoder
+from conaclip_edge.models.student.presets import PRESET_USES, PRESETS
+from conaclip_edge.setup.count_operations import image_counts, text_counts
+from conaclip_edge.setup.presets import QUERY_IDS
+from tests.helpers.command_line import Run
+
+
+@pytest.mark.parametrize("name", ["demo", "mobile", "vit-s16-text2l"])
+def test_parameters_are_those_of_the_model(name: str) -> None:
+    shape = PRESETS[name]
+    with torch.device("meta"):
+        built = parameter_counts(DualEncoder(shape))
+    image, text = image_counts(shape.image, shape.embed_dim), text_counts(shape.text, shape.embed_dim)
+    assert image is not None
+    assert (image.parameters, text.parameters) == (built["image"], built["text"])
+
+
+@pytest.mark.parametrize("name", ["demo", "vit-s16-text2l"])
+def test_multiply_adds_are_those_that_torch_counts(name: str) -> None:
+    shape = PRESETS[name]
+    with torch.device("meta"):
+        model = DualEncoder(shape).eval()
+        pixels, ids = torch.zeros(1, 3, shape.image.size, shape.image.size), torch.zeros(1, QUERY_IDS).int()
+    counted = []
+    for tower, given in ((model.image, pixels), (model.text, ids)):
+        with FlopCounterMode(display=False) as counter:
+            tower(given)
+        counted.append(counter.get_total_flops() / 2)
+    image, text = image_counts(shape.image, shape.embed_dim), text_counts(shape.text, shape.embed_dim, QUERY_IDS)
+    assert image is not None
+    assert [image.multiply_adds, text.multiply_adds] == pytest.approx(counted, rel=0.02)
+
+
+def test_every_preset_says_what_it_is_for() -> None:
+    assert PRESET_USES.keys() == PRESETS.keys()
+
+
+def test_the_command_lists_all_the_smallest_first(run: Run) -> None:
+    code, out, err = run("presets", "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    names = [preset["name"] for preset in found["presets"]]
+    assert sorted(names) == sorted(PRESETS)
+    assert names[:2] == ["demo", "mobile"]
+    assert all(preset["int8_bytes"] < preset["float32_bytes"] / 3 for preset in found["presets"])
+    assert "teacher's" in found["embedding"]
+
+
+def test_the_table_names_what_comes_next_without_torch() -> None:
+    code = (
+        "import sys; sys.argv = ['conaclip-edge', 'presets']\n"
+        "from conaclip_edge.cli.main import app\n"
+        "try: app()\n"
+        "finally: print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("preset")
+    assert lines[-2].startswith("Next: conaclip-edge init")
+    assert lines[-1] == "False"
