@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +17,11 @@ from conaclip_edge.data.preprocess import MAX_PIXELS
 from conaclip_edge.errors import UserError
 from conaclip_edge.search.hits.cut_off import CutOff, recorded
 from conaclip_edge.search.hits.filters import PictureFilter
+from conaclip_edge.search.hits.hit import Hit as Hit
 from conaclip_edge.search.hnsw_graph import HnswFile, nearest, open_hnsw
 from conaclip_edge.search.sqlite_store import Sidecar, open_sidecar
 
 _PART = 10_000  # pictures whose vectors are in memory at a time
-
-
-@dataclass(frozen=True)
-class Hit:
-    """A picture that was found.
-
-    Attributes:
-        key: of the picture in the index.
-        path: of its file, absolute.
-        score: exact cosine.
-    """
-
-    key: int
-    path: Path
-    score: float
 
 
 class PictureIndex:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from conaclip_edge.data.preprocess import BadPicture, decode
-from conaclip_edge.search.picture_folder import picture_bytes
+from conaclip_edge.search.folder.picture_folder import picture_bytes
 
 Protocol = Literal["kitty", "iterm2"]
 _ROWS, _SIDE = 4, 128  # height of a thumbnail in lines and in pixels

@@ -28,7 +28,7 @@ from conaclip_edge.search.hnsw_graph import (
     save_hnsw,
 )
 from conaclip_edge.search.index import hnsw_file, written_file
-from conaclip_edge.search.picture_folder import PictureFile, Walk, pixels, read, walk
+from conaclip_edge.search.folder.picture_folder import PictureFile, Walk, pixels, read, walk
 from conaclip_edge.search.query import check_space
 from conaclip_edge.search.report import BrokenPicture, IndexReport
 from conaclip_edge.search.sqlite_checks import only_writer

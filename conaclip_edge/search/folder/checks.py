@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from conaclip_edge.errors import UserError
-from conaclip_edge.search.picture_folder import check_folder
+from conaclip_edge.search.folder.picture_folder import check_folder
 from conaclip_edge.search.sqlite_checks import LOCK
 from conaclip_edge.search.sqlite_store import FILE, Sidecar, open_sidecar, unmade
 from conaclip_edge.system.files import not_written

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from conaclip_edge.search.index import Hit
+from conaclip_edge.search.hits.hit import Hit
 
 _CELLS = 8  # across and down, of the small picture that is compared
 _LEVELS = 10  # of 255, by which no cell of a near-duplicate is off

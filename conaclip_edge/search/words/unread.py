@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from functools import cache
+from pathlib import Path
 
 from conaclip_edge.models.tokenizer import TextTokenizer, whole_text
 
@@ -68,3 +69,16 @@ def _says(token: str, spells_bytes: bool) -> bool:
         token = token.replace(mark, "")
     token = token.strip()
     return bool(token) and not (spells_bytes and len(token) == 1 and not token.isascii())
+
+
+def silent_ids(tokenizer: Path, context: int) -> list[int]:
+    """Return the ids of a tokenizer.json's tokens that stand for nothing.
+
+    Args:
+        tokenizer: the file.
+        context: of the text tower, in tokens.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    return Reader(TextTokenizer(tokenizer, context)).silent_ids()

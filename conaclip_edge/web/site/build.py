@@ -12,10 +12,9 @@ from conaclip_edge.bundle.integrity import check_members
 from conaclip_edge.bundle.manifest import read_manifest
 from conaclip_edge.data.preprocess import BadPicture
 from conaclip_edge.errors import UserError
-from conaclip_edge.models.tokenizer import TextTokenizer
 from conaclip_edge.search.index import PictureIndex, open_index
-from conaclip_edge.search.picture_folder import picture_bytes
-from conaclip_edge.search.words.unread import Reader
+from conaclip_edge.search.folder.picture_folder import picture_bytes
+from conaclip_edge.search.words.unread import silent_ids
 from conaclip_edge.system.files import atomic_folder, read_json
 from conaclip_edge.system.progress import track
 from conaclip_edge.system.result import Result
@@ -140,7 +139,7 @@ def build_site(bundle: Path, index: Path, out: Path, credit: str = "") -> SiteRe
             eos_id=manifest.eos_id,
             credit=credit,
             pictures=tuple(names),
-            silent_ids=tuple(Reader(TextTokenizer(bundle / "tokenizer.json", manifest.context)).silent_ids()),
+            silent_ids=tuple(silent_ids(bundle / "tokenizer.json", manifest.context)),
             cut_off=None if low is None else (low.margin, tuple(round(value, 6) for value in low.mean.tolist())),
         )
         (folder / "site.json").write_text(json.dumps(about.model_dump(), ensure_ascii=False), "utf-8")
