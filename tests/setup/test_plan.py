@@ -42,6 +42,7 @@ def teacher(parameters: int = 151_000_000, text_seconds: float = 0.01) -> Teache
         gives_text_layers=True,
         picture_seconds=0.05,
         text_seconds=text_seconds,
+        caption_ids=12,
         cut_captions=0.0,
         ids_per_letter=0.0,
     )

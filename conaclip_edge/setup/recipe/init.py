@@ -39,7 +39,8 @@ def write_recipe(request: Request) -> InitReport:
     device = device_name()
     gpu = device != "CPU"
     plan = choose(data, teacher, gpu)
-    step = step_seconds(plan.shape(teacher.embed_dim), plan.batch_size, plan.texts_per_step(), plan.freeze_blocks)
+    shape, texts = plan.shape(teacher.embed_dim), plan.texts_per_step()
+    step = step_seconds(shape, plan.batch_size, texts, teacher.caption_ids, plan.freeze_blocks)
     plan = within(plan, step, gpu)
     cost = cost_of(plan, data, teacher, step)
     memory_free = psutil.virtual_memory().available

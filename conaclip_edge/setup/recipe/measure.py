@@ -17,6 +17,7 @@ from conaclip_edge.models.tokenizer import TextTokenizer
 from conaclip_edge.system.result import Result
 
 TRIAL = 8  # pictures and texts
+PHRASE_IDS = 8  # of a made-up phrase of some words
 MOST_TEXTS = 500  # captions that are tokenised to see what the teacher makes of them
 
 
@@ -35,6 +36,7 @@ class TeacherSummary(Result):
         gives_text_layers: whether a student can start from its text layers.
         picture_seconds: for a picture.
         text_seconds: for a text.
+        caption_ids: of a long caption (all but one of twenty have no more), to which the texts of a step are padded.
         cut_captions: share of the captions that are longer than the context.
         ids_per_letter: of the captions in scripts other than Latin; 0 where there are none.
     """
@@ -50,6 +52,7 @@ class TeacherSummary(Result):
     gives_text_layers: bool
     picture_seconds: float
     text_seconds: float
+    caption_ids: int
     cut_captions: float
     ids_per_letter: float
 
@@ -76,7 +79,7 @@ def try_teacher(source: str, made: bool, captions: Sequence[str]) -> TeacherSumm
         embed_dim = teacher.token_table().shape[1]
     pictures = [Image.new("RGB", (320, 240), (40 * number, 90, 200)) for number in range(TRIAL)]
     texts = [*captions[:TRIAL], *("a picture of something" for _ in range(TRIAL))][:TRIAL]
-    cut, per_letter = _captions_in(teacher, captions[:MOST_TEXTS])
+    long, cut, per_letter = _captions_in(teacher, captions[:MOST_TEXTS])
     return TeacherSummary(
         source=source,
         made=made,
@@ -89,12 +92,13 @@ def try_teacher(source: str, made: bool, captions: Sequence[str]) -> TeacherSumm
         gives_text_layers=bool(teacher.text_layers()),
         picture_seconds=_seconds(lambda: teacher.embed_pictures(pictures)) / TRIAL,
         text_seconds=_seconds(lambda: teacher.embed_texts(texts)) / TRIAL,
+        caption_ids=long,
         cut_captions=cut,
         ids_per_letter=per_letter,
     )
 
 
-def step_seconds(shape: ModelConfig, batch: int, texts: int, freeze_blocks: int) -> float:
+def step_seconds(shape: ModelConfig, batch: int, texts: int, ids_per_text: int, freeze_blocks: int) -> float:
     """Time a training step of a student with random weights: forward and backward of both towers.
 
     Args:
@@ -102,12 +106,13 @@ def step_seconds(shape: ModelConfig, batch: int, texts: int, freeze_blocks: int)
         freeze_blocks: first blocks of the image tower that run once, not in every step.
         batch: pictures of the recipe's step; a few are timed.
         texts: of the recipe's step.
+        ids_per_text: to which they are padded.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     student = DualEncoder(shape).train().to(device)
     few, some = min(batch, TRIAL if device == "cpu" else batch), min(texts, 2 * TRIAL)
     pictures = torch.rand(few, 3, shape.image.size, shape.image.size, device=device)
-    ids = torch.full((some, min(12, shape.text.context)), shape.text.eos_id, device=device)
+    ids = torch.full((some, min(ids_per_text, shape.text.context)), shape.text.eos_id, device=device)
     # a text ends at its first EOS, which stands last here
     ids[:, :-1] = torch.randint(0, max(1, shape.text.eos_id), (some, ids.shape[1] - 1), device=device)
 
@@ -143,14 +148,16 @@ def _type(teacher: Teacher) -> str:
     return str(getattr(config, "model_type", "EfficientNet-Lite0 and MiniLM, joined"))
 
 
-def _captions_in(teacher: Teacher, captions: Sequence[str]) -> tuple[float, float]:
-    """Return the share of captions beyond the context, and ids per letter of those in scripts other than Latin."""
+def _captions_in(teacher: Teacher, captions: Sequence[str]) -> tuple[int, float, float]:
+    """Return ids of a long caption, the share beyond the context, and ids per letter in scripts other than Latin."""
     if not captions:
-        return 0.0, 0.0
+        return PHRASE_IDS, 0.0, 0.0
     tokenizer = TextTokenizer(teacher.tokenizer_file, teacher.context)
+    lengths = sorted(len(tokenizer.ids(text)) for text in captions)
+    long = max(PHRASE_IDS, lengths[int(0.95 * (len(lengths) - 1))])
     cut = sum(tokenizer.cuts(text) for text in captions) / len(captions)
     # from Greek on, no letter is Latin but for a few blocks of odd ones
     others = [text for text in captions if sum(letter > "\u036f" for letter in text) > len(text) / 2]
     letters = sum(sum(letter.isalpha() for letter in text) for text in others)
     ids = sum(len(tokenizer.ids(text)) - 2 for text in others)
-    return cut, ids / letters if letters else 0.0
+    return long, cut, ids / letters if letters else 0.0

@@ -17,7 +17,6 @@ FROZEN = 5  # blocks, the stem and the first three stages: of few pictures they 
 FEW = 2000  # train pictures; below, the first blocks are frozen
 HOUR = 3600.0  # of training that a machine without a GPU is asked for at most
 TEACHER_SECONDS = 300.0  # that each of the extra views and the made-up texts may take the teacher
-TEXT_IDS = 12  # of a usual caption
 
 
 class Plan(Result):
@@ -109,7 +108,8 @@ def choose(data: DataSummary, teacher: TeacherSummary, gpu: bool) -> Plan:
         views=_views(data, teacher),
         unpaired=share,
         synthetic_texts=texts,
-        unpaired_texts=min(256, texts) if texts else None,
+        # the texts of a step are most of its time where the text tower is mobile's and no GPU is there
+        unpaired_texts=min(256 if gpu or preset == "demo" else 64, texts) if texts else None,
         eval_every=max(1, steps // 4),
         max_bad=0.01 if data.broken_share <= 0.005 else round(min(1.0, 1.5 * data.broken_share + 0.01), 2),
         bf16=gpu,
@@ -151,7 +151,7 @@ def cost_of(plan: Plan, data: DataSummary, teacher: TeacherSummary, step: float)
     texts = data.captions + plan.synthetic_texts + (0 if teacher.gives_text_layers else plan.frequent)
     shape = plan.shape(teacher.embed_dim)
     image = image_counts(shape.image, shape.embed_dim) or Counts(0, 0, 0)
-    text = text_counts(shape.text, shape.embed_dim, TEXT_IDS)
+    text = text_counts(shape.text, shape.embed_dim, teacher.caption_ids)
     kept = plan.batch_size * image.activations + plan.texts_per_step() * text.activations
     # weights, gradients and the two moments of Adam; Python with PyTorch and transformers is the rest
     memory = 700e6 + 4 * (teacher.parameters + 4 * plan.parameters + 1.5 * kept)
