@@ -6,8 +6,8 @@ from pathlib import Path
 
 from conaclip_edge.data.preprocess import BadPicture
 from conaclip_edge.errors import UserError
-from conaclip_edge.search.hits.filters import PictureFilter
 from conaclip_edge.search.folder.picture_folder import picture_bytes
+from conaclip_edge.search.hits.filters import PictureFilter
 from conaclip_edge.search.query import open_searcher, parse_query
 from conaclip_edge.search.report import FoundPicture, IndexReport, SearchReport, index_text
 from conaclip_edge.search.update import default_index, open_writer

@@ -9,8 +9,8 @@ from pathlib import Path
 from conaclip_edge.data.preprocess import BadPicture
 from conaclip_edge.errors import UserError
 from conaclip_edge.search.commands import index_pictures
-from conaclip_edge.search.index import Hit
 from conaclip_edge.search.folder.picture_folder import picture_bytes
+from conaclip_edge.search.index import Hit
 from conaclip_edge.search.query import Searcher, open_searcher, parse_query
 from conaclip_edge.search.report import IndexReport
 
@@ -81,7 +81,7 @@ class FolderIndex:
         found = searcher.search(query, k)
         for note in found.notes:
             warnings.warn(note, stacklevel=2)
-        # a caller gets the nearest of what nothing was read of, too, but not without the warning
+        # the nearest pictures come back even where the model reads nothing of the words, but not without the warning
         return found.hits or searcher.index.search(searcher.encode(query)[0], k)
 
     def close(self) -> None:

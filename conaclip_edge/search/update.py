@@ -17,6 +17,7 @@ from conaclip_edge.data.preprocess import MAX_PIXELS, BadPicture
 from conaclip_edge.errors import UserError
 from conaclip_edge.search.calibrate import calibrate
 from conaclip_edge.search.folder.checks import check_same, check_there, kept_text, make_folder, move
+from conaclip_edge.search.folder.picture_folder import PictureFile, Walk, pixels, read, walk
 from conaclip_edge.search.hits.folding import look_of
 from conaclip_edge.search.hnsw_graph import (
     DEFAULT,
@@ -28,7 +29,6 @@ from conaclip_edge.search.hnsw_graph import (
     save_hnsw,
 )
 from conaclip_edge.search.index import hnsw_file, written_file
-from conaclip_edge.search.folder.picture_folder import PictureFile, Walk, pixels, read, walk
 from conaclip_edge.search.query import check_space
 from conaclip_edge.search.report import BrokenPicture, IndexReport
 from conaclip_edge.search.sqlite_checks import only_writer

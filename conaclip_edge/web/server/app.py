@@ -22,9 +22,9 @@ from starlette.routing import Route
 
 from conaclip_edge.data.preprocess import BadPicture
 from conaclip_edge.errors import UserError
+from conaclip_edge.search.folder.picture_folder import picture_bytes
 from conaclip_edge.search.folder.raw import developed
 from conaclip_edge.search.hits.filters import PictureFilter, picture_filter
-from conaclip_edge.search.folder.picture_folder import picture_bytes
 from conaclip_edge.search.query import Searcher, parse_query
 from conaclip_edge.system.result import Result
 from conaclip_edge.web.names import shown_name

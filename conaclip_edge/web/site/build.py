@@ -12,8 +12,8 @@ from conaclip_edge.bundle.integrity import check_members
 from conaclip_edge.bundle.manifest import read_manifest
 from conaclip_edge.data.preprocess import BadPicture
 from conaclip_edge.errors import UserError
-from conaclip_edge.search.index import PictureIndex, open_index
 from conaclip_edge.search.folder.picture_folder import picture_bytes
+from conaclip_edge.search.index import PictureIndex, open_index
 from conaclip_edge.search.words.unread import silent_ids
 from conaclip_edge.system.files import atomic_folder, read_json
 from conaclip_edge.system.progress import track
