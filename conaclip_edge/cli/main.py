@@ -27,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Distil a CLIP-like dual encoder for phones, export it in int8, prove what the files can do.\n\n"
-    "Start here: conaclip-edge demo",
+    "Start here: conaclip-edge demo, or with your own pictures: conaclip-edge init FOLDER",
 )
 
 

@@ -12,8 +12,32 @@ from conaclip_edge.cli.output import JsonOption, results
 
 def add_setup_commands(app: typer.Typer) -> None:
     """Add the commands of this module to the command line."""
-    for command in (presets, info, doctor):
+    for command in (init, presets, info, doctor):
         app.command()(command)
+
+
+def init(
+    data: Annotated[Path, typer.Argument(metavar="FOLDER", help="Pictures with captions, or their file.")],
+    teacher: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Folder or hub name of a dual encoder; default: the demo's.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Recipe to write.")] = Path("recipe.yaml"),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite a recipe that is there.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Look at your pictures and a teacher, say what is there, and write a recipe that fits them and this machine.
+
+    Example: conaclip-edge init ~/Pictures --teacher laion/CLIP-ViT-B-32-laion2B-s34B-b79K
+    """
+    with results(as_json) as show:
+        from conaclip_edge.setup.recipe.request import check_request
+
+        request = check_request(data, teacher, out, force)
+        from conaclip_edge.setup.recipe.init import write_recipe
+        from conaclip_edge.setup.recipe.report import init_text
+
+        report = write_recipe(request)
+        show(report, init_text(report))
 
 
 def presets(as_json: JsonOption = False) -> None:

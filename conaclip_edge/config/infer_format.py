@@ -1,4 +1,4 @@
-"""Which data format lies at a path, told by names and first bytes."""
+"""Which data format lies at a path, recognised by names and first bytes."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def with_format(config: DataConfig) -> DataConfig:
 
 
 def infer_format(path: Path) -> tuple[str, str]:
-    """Return the format of what lies at a path, and by what it was told.
+    """Return the format of what lies at a path, and by what it was recognised.
 
     Args:
         path: an existing file or folder.

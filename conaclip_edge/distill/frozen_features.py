@@ -1,4 +1,4 @@
-"""What a student's frozen first blocks give, computed once a picture and view, like the teacher's embeddings."""
+"""What a student's frozen first blocks give, computed once per picture and view, like the teacher's embeddings."""
 
 from __future__ import annotations
 

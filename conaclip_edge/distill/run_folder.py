@@ -26,7 +26,7 @@ class RunFolder:
     Args:
         out: the checkpoint folder that the run will become.
         config: kept in the folder; a resumed run has to have the same.
-        resume: go on with what is there instead of starting anew.
+        resume: go on with what is there instead of starting over.
         sources: fingerprints of data and teacher; a resumed run has to have the same.
         main: whether this process is the one of all that writes.
     """

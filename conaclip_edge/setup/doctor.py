@@ -148,7 +148,7 @@ def _pictures() -> Iterator[Finding]:
     yield Finding(group="pictures", name="JPEG, PNG, GIF, TIFF, BMP", works=True, detail="by Pillow")
     for name, feature in (("WebP", "webp"), ("AVIF", "avif")):
         works = bool(features.check(feature))
-        get = "" if works else "pip install --force-reinstall pillow: its wheels have it"
+        get = "" if works else "a wheel of Pillow from PyPI, which has it"
         yield Finding(group="pictures", name=name, works=works, detail="by Pillow", get=get)
     installs = {one.name: one.install for one in (decoders.HEIC, decoders.JPEG_XL)}
     for name, works in decoders.installed().items():

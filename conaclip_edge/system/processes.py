@@ -28,7 +28,7 @@ def available_cores() -> int:
 
 
 def default_jobs(runs: int) -> int:
-    """Return one process a core, but no more than there are runs."""
+    """Return one process per core, but no more than there are runs."""
     return max(1, min(runs, available_cores()))
 
 

@@ -40,6 +40,11 @@ def test_nothing_heavy_is_imported_before_a_command_runs(tmp_path: Path) -> None
         "verify",
         "benchmark --help",
         "report",
+        "presets",
+        "info nowhere",
+        "info wrong.yaml",
+        "init nowhere",
+        "init . --teacher ./nowhere",
     ]
     code = f"""
 import json, sys
@@ -59,7 +64,7 @@ print(json.dumps([codes, sorted(set(sys.modules) & {HEAVY!r})]))
     )
     codes, heavy = json.loads(done.stdout.splitlines()[-1])
     assert heavy == []
-    assert codes == [0, 0, 2, 0, 2, 2, 2, 2, 2, 2, 2, 0, 2]
+    assert codes == [0, 0, 2, 0, 2, 2, 2, 2, 2, 2, 2, 0, 2, 0, 2, 2, 2, 2]
     assert f"conaclip-edge {__version__}" in done.stdout
     assert "Did you mean 'train'?" in done.stderr
 

@@ -84,6 +84,22 @@ def test_a_captioned_picture_folder_is_evaluated(base: Base) -> None:
     assert json.loads(out)["dataset"]["captions"] > 0
 
 
+def test_the_doctor_says_what_is_missing_and_how_to_get_it(base: Base) -> None:
+    code, out, err = base.edge("doctor", "--json")
+    assert code == 0, err
+    found = {(one["group"], one["name"]): one for one in json.loads(out)["findings"]}
+    assert [found["work", name]["works"] for name in ("base", "train", "demo")] == [True, False, False]
+    assert found["run", "onnx"]["works"]
+    assert found["export", "coreml"]["get"] == "pip install 'conaclip-edge[coreml]'"
+
+
+def test_presets_are_listed_and_a_bundle_is_described(base: Base) -> None:
+    assert base.edge("presets")[0] == 0
+    code, out, err = base.edge("info", base.world.bundle, "--json")
+    assert code == 0, err
+    assert json.loads(out)["kind"] == "bundle"
+
+
 def test_a_page_is_served(base: Base) -> None:
     with base.start("conaclip-edge", "serve", base.world.index, "--port", "0") as server:
         assert server.stderr is not None

@@ -64,7 +64,7 @@ def setting() -> Subject:
 
     texts = [
         "train.steps=100",
-        "data.path=a/b",
+        "data.fold=1",
         "student.image={size: 32, stages: [[1, 2, 3, 4, 5]]}",
         "name=x",
         "seed=7",

@@ -214,7 +214,7 @@ def boxes(rows: Sequence[Box], title: str) -> Markup:
     for tick in _log_ticks(low, high):
         parts.append(_line(x(tick), 0, x(tick), height, "grid"))
         parts.append(_text(x(tick), height + 15, f"{tick:g}", "tick", "middle"))
-    parts.append(_text(100, height + 31, "ms a call (log scale)", "tick", "end"))
+    parts.append(_text(100, height + 31, "ms per call (log scale)", "tick", "end"))
     for place, row in enumerate(rows):
         top = place * 42.0
         p5, q25, p50, q75, p95 = (x(row.quantiles[at]) for at in (1, 5, 10, 15, 19))

@@ -79,7 +79,7 @@ def open_table(path: Path, source: Path, rows: Callable[[], Iterable[Row]]) -> p
     try:
         return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
     except (OSError, pa.ArrowException) as error:
-        raise UserError(f"cannot read {path}, the index of {source}: {error}. Delete it; it is made anew.") from error
+        raise UserError(f"cannot read {path}, the index of {source}: {error}. Delete it; it is made again.") from error
 
 
 def _write(sink: pa.NativeFile, rows: Iterator[Row]) -> None:

@@ -72,7 +72,7 @@ def _rows(folder: Path, file: Path) -> Iterator[Row]:
         if content.read(2) == GZIP:  # by chance one in some 1,600 passes for a member's header
             raise UserError(f"{file} is compressed. Unpack it first: a shard is read as a plain tar file.")
         content.seek(0)
-        # the list is complete before any content is read: sizes in the headers are held against the file's end
+        # the list is complete before any content is read: sizes in the headers are compared with the file's end
         members, broken = _members(file, content)
         for problem in broken:
             yield bad_row(relative.as_posix(), problem, split)

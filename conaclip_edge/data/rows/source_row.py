@@ -15,7 +15,7 @@ class Row(NamedTuple):
     """One mention of a picture.
 
     Attributes:
-        picture: what the picture is told by: equal values are one picture (a relative path, or a hash of its bytes).
+        picture: identifies the picture: equal values are one (a relative path, or a hash of its bytes).
         key: the picture's name; that of its first row counts.
         captions: those of this row; a picture without any is kept, unpaired.
         split: "train", "val" or "test".

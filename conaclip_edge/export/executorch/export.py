@@ -44,7 +44,7 @@ class WeightOnlyLinear(LinearConfig):  # type: ignore[misc]  # executorch ships 
 
 
 def export(towers: Towers, calibration: Calibration, config: ExportConfig, folder: Path) -> dict[str, Any]:
-    """Write `image.<precision>.pte` (one picture a call) and `text.<precision>.pte` (one text of any length a call).
+    """Write `image.<precision>.pte` (one picture per call) and `text.<precision>.pte` (one text per call).
 
     Args:
         towers: export-ready float towers.

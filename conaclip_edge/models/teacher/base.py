@@ -17,12 +17,14 @@ class Teacher(nn.Module, ABC):
     Attributes:
         name: what to call it in reports.
         embed_dim: width of the space.
+        context: largest number of ids of a text.
         tokenizer_file: its `tokenizer.json`, from which students inherit theirs.
         fingerprint: hash of weights, preprocessing and tokenizer.
     """
 
     name: str
     embed_dim: int
+    context: int
     tokenizer_file: Path
     fingerprint: str
 

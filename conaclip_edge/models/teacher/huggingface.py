@@ -67,7 +67,8 @@ class TransformersTeacher(Teacher):
             lambda: AutoImageProcessor.from_pretrained(str(folder), backend="pil", **_FROM_FOLDER),
         )
         self.is_clip = model_type == "clip"
-        self.padding = _padding(model_type, _context(self.model, self.tokenizer))
+        self.context = _context(self.model, self.tokenizer)
+        self.padding = _padding(model_type, self.context)
         self.tokenizer.padding_side = "right"  # on the left, padding would move a text's positions
         self.freeze()
         if len(self.tokenizer) > len(self.token_table()):

@@ -65,7 +65,8 @@ class JoinedTeacher(Teacher):
         self.text = MeanPooledText(BertModel(bert, add_pooling_layer=False))
         self.image_head = Head(self.image.features, config.hidden, config.embed_dim)
         self.tokenizer_file = folder / "tokenizer.json"
-        self.tokenizer = TextTokenizer(self.tokenizer_file, context=64)
+        self.context = 64
+        self.tokenizer = TextTokenizer(self.tokenizer_file, self.context)
         self.freeze()
 
     @classmethod

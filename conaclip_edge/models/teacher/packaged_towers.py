@@ -75,7 +75,8 @@ class PretrainedTowers(Teacher):
         folder = minilm_folder()
         self.text = MeanPooledText(BertModel.from_pretrained(folder, add_pooling_layer=False))
         self.tokenizer_file = folder / "tokenizer.json"
-        self.tokenizer = TextTokenizer(self.tokenizer_file, MINILM_CONTEXT)
+        self.context = MINILM_CONTEXT
+        self.tokenizer = TextTokenizer(self.tokenizer_file, self.context)
         self.fingerprint = sha256_text(sha256_file(lite0_file()), sha256_file(folder / "model.safetensors"), "towers/1")
         self.freeze()
 

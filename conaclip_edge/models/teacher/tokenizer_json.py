@@ -19,7 +19,7 @@ TOKENIZER_CACHE = Path("runs/cache/tokenizers")
 def student_tokenizer_file(tokenizer: Any, folder: Path, source: str) -> Path:
     """Return the teacher's own tokenizer.json, or one written to the cache if that is missing or says something else.
 
-    transformers builds most tokenizers anew from their vocabulary, so that an old tokenizer.json may differ from it
+    transformers builds most tokenizers again from their vocabulary, so that an old tokenizer.json may differ from it
     (say, in lowercasing).
 
     Args:

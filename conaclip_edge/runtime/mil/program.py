@@ -116,9 +116,9 @@ class MilProgram:
 
     def _refuse_other_ends(self, spec: Any, plan: Plan) -> None:
         """The description and the program of a package each name its inputs and outputs."""
-        told = {one.name for one in spec.description.output}
+        declared = {one.name for one in spec.description.output}
         made = {one.name for one in plan.outputs if one.dtype in _NUMPY}
-        if {one.name for one in plan.inputs} != set(self.inputs) or told != made:
+        if {one.name for one in plan.inputs} != set(self.inputs) or declared != made:
             raise UserError(
                 f"{self.path}: its description and its program have other inputs or outputs. Export the package again."
             )

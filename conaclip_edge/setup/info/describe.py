@@ -12,7 +12,7 @@ from conaclip_edge.errors import UserError
 from conaclip_edge.runtime.open_tower import RUNTIMES
 from conaclip_edge.search.sqlite_checks import FILE as INDEX_FILE
 from conaclip_edge.setup.data_summary import summarise
-from conaclip_edge.setup.info.description import Description, Fact
+from conaclip_edge.setup.info.description import Description, Fact, quoted
 from conaclip_edge.setup.info.models import describe_model
 from conaclip_edge.setup.info.products import describe_bundle, describe_index, describe_report, describe_run
 from conaclip_edge.setup.info.recipes import describe_yaml
@@ -72,7 +72,7 @@ def _folder(path: Path) -> Description:
             path=str(path),
             kind="folder of runs",
             facts={},
-            next_command=f"conaclip-edge info {runs[0]}",
+            next_command=f"conaclip-edge info {quoted(runs[0])}",
             inside=inside,
         )
     return _data(path)
@@ -97,4 +97,4 @@ def _data(path: Path) -> Description:
         "letters of the captions, %": {name.title(): round(100 * share, 1) for name, share in found.scripts.items()},
         "licence": found.licence,
     }
-    return Description(path=str(path), kind="data", facts=facts, next_command=f"conaclip-edge init {path}")
+    return Description(path=str(path), kind="data", facts=facts, next_command=f"conaclip-edge init {quoted(path)}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
 from typing import Literal
 
 from conaclip_edge.system.result import Result
@@ -49,6 +51,11 @@ def description_text(found: Description) -> str:
     lines += [f"  {name}: {_shown(value)}" for name, value in found.facts.items() if value not in (None, "", (), {})]
     lines += [f"  {one.path}: {one.kind}" for one in found.inside]
     return "\n".join([*lines, f"Next: {found.next_command}"])
+
+
+def quoted(path: Path) -> str:
+    """Write a path for a shell."""
+    return shlex.quote(str(path))
 
 
 def megabytes(count: int) -> str:

@@ -1,4 +1,4 @@
-"""Folders of weights: teachers and students, told by config.json; the weights' header is read, not the weights."""
+"""Folders of weights: teachers and students, recognised by config.json; of the weights the header alone is read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from conaclip_edge.config.model import ModelConfig
 from conaclip_edge.config.parse import parse
 from conaclip_edge.errors import UserError
-from conaclip_edge.setup.info.description import Description, Fact, megabytes
+from conaclip_edge.setup.info.description import Description, Fact, megabytes, quoted
 from conaclip_edge.system.files import read_json
 
 JOINED = "conaclip-edge-teacher"  # model_type of what train-teacher writes
@@ -65,7 +65,10 @@ def _student(folder: Path, content: dict[str, Any]) -> Description:
         "steps": _in(record, "recipe", "train", "steps"),
     }
     return Description(
-        path=str(folder), kind="student", facts=facts, next_command=f"conaclip-edge export {folder} --target all"
+        path=str(folder),
+        kind="student",
+        facts=facts,
+        next_command=f"conaclip-edge export {quoted(folder)} --target all",
     )
 
 
@@ -95,7 +98,7 @@ def _teacher(folder: Path, content: dict[str, Any]) -> Description:
         path=str(folder),
         kind="teacher",
         facts=facts,
-        next_command=f"conaclip-edge init PICTURES --teacher {folder}",
+        next_command=f"conaclip-edge init PICTURES --teacher {quoted(folder)}",
     )
 
 

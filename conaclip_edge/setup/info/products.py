@@ -12,7 +12,7 @@ from conaclip_edge.bundle.manifest import read_manifest
 from conaclip_edge.bundle.members import SIGNATURE
 from conaclip_edge.errors import UserError
 from conaclip_edge.search.sqlite_store import open_sidecar
-from conaclip_edge.setup.info.description import Description, Fact, megabytes
+from conaclip_edge.setup.info.description import Description, Fact, megabytes, quoted
 from conaclip_edge.system.files import read_json
 
 _SCHEMAS = "conaclip-edge/"  # how the schema of everything that is written here begins
@@ -43,7 +43,7 @@ def describe_bundle(folder: Path) -> Description:
         path=str(folder),
         kind="bundle",
         facts=facts,
-        next_command=f"conaclip-edge verify {folder}, then conaclip-edge index {folder} PICTURES",
+        next_command=f"conaclip-edge verify {quoted(folder)}, then conaclip-edge index {quoted(folder)} PICTURES",
     )
 
 
@@ -68,7 +68,7 @@ def describe_index(folder: Path) -> Description:
     finally:
         sidecar.close()
     return Description(
-        path=str(folder), kind="index", facts=facts, next_command=f'conaclip-edge search {folder} "some words"'
+        path=str(folder), kind="index", facts=facts, next_command=f'conaclip-edge search {quoted(folder)} "some words"'
     )
 
 
@@ -92,7 +92,7 @@ def describe_report(path: Path) -> Description:
         path=str(path),
         kind="report",
         facts=_report_facts(report),
-        next_command=f"open {path.with_name('report.html')}, or conaclip-edge report {path} --check OLD.json",
+        next_command=f"open {path.with_name('report.html')}, or conaclip-edge report {quoted(path)} --check OLD.json",
     )
 
 
@@ -131,7 +131,7 @@ def describe_run(folder: Path) -> Description:
         path=str(folder),
         kind="interrupted run",
         facts=facts,
-        next_command=f"conaclip-edge distill RECIPE --out {out}" + (" --resume" if resumable else ""),
+        next_command=f"conaclip-edge distill RECIPE --out {quoted(out)}" + (" --resume" if resumable else ""),
     )
 
 

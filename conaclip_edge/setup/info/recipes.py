@@ -1,4 +1,4 @@
-"""YAML files: recipes, studies, suites and export targets, told by their keys."""
+"""YAML files: recipes, studies, suites and export targets, recognised by their keys."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from conaclip_edge.config.parse import load_yaml, parse
 from conaclip_edge.config.study import StudyConfig
 from conaclip_edge.errors import UserError
 from conaclip_edge.export.targets import find_target
-from conaclip_edge.setup.info.description import Description, Fact, Kind
+from conaclip_edge.setup.info.description import Description, Fact, Kind, quoted
 
 _KINDS: dict[Kind, type[Config]] = {
     "distillation recipe": DistillConfig,
@@ -64,7 +64,7 @@ def _distillation(path: Path, values: dict[str, Any]) -> tuple[dict[str, Fact], 
         "steps": recipe.train.steps,
         "batch size": recipe.train.batch_size,
     }
-    return facts, f"conaclip-edge distill {path}"
+    return facts, f"conaclip-edge distill {quoted(path)}"
 
 
 def _teacher(path: Path, values: dict[str, Any]) -> tuple[dict[str, Fact], str]:
@@ -76,7 +76,7 @@ def _teacher(path: Path, values: dict[str, Any]) -> tuple[dict[str, Fact], str]:
         "steps": recipe.steps,
         "batch size": recipe.batch_size,
     }
-    return facts, f"conaclip-edge train-teacher {path}"
+    return facts, f"conaclip-edge train-teacher {quoted(path)}"
 
 
 def _study(path: Path, values: dict[str, Any]) -> tuple[dict[str, Fact], str]:
@@ -88,7 +88,7 @@ def _study(path: Path, values: dict[str, Any]) -> tuple[dict[str, Fact], str]:
         "seeds": study.seeds,
         "steps per run": study.recipe.train.steps,
     }
-    return facts, f"conaclip-edge study {path}"
+    return facts, f"conaclip-edge study {quoted(path)}"
 
 
 def _suite(path: Path, values: dict[str, Any]) -> tuple[dict[str, Fact], str]:
@@ -96,14 +96,14 @@ def _suite(path: Path, values: dict[str, Any]) -> tuple[dict[str, Fact], str]:
     facts: dict[str, Fact] = {name: values[name] for name in ("split", "inputs", "index") if name in values}
     if isinstance(suite, SpeedConfig):
         facts = {"axes": tuple(map(str, suite.axes))}
-    return facts, f"conaclip-edge benchmark BUNDLE --suite {path}"
+    return facts, f"conaclip-edge benchmark BUNDLE --suite {quoted(path)}"
 
 
 def _target(path: Path, values: dict[str, Any]) -> tuple[dict[str, Fact], str]:
     config = parse(ExportConfig, values, str(path))
     find_target(config)
     facts: dict[str, Fact] = {"target": config.target, "precision": config.precision}
-    return facts, f"conaclip-edge export --target {path}"
+    return facts, f"conaclip-edge export --target {quoted(path)}"
 
 
 _FACTS = {

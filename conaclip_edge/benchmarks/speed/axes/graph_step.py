@@ -47,7 +47,7 @@ def measure(config: SpeedConfig) -> list[Finding]:
     found = []
     for name, bar in (("all edges and supervisions", 1.15), ("conaclip", None)):
         cpu, wall = over(times[name], times["infonce"])
-        note = f"recipe {recipe.name}, cache on, {1000 * np.median(times[name].cpu):.0f} ms a step"
+        note = f"recipe {recipe.name}, cache on, {1000 * np.median(times[name].cpu):.0f} ms per step"
         what = f"step with {name} / InfoNCE alone"
         found.append(Finding(axis="graph", what=what, value=cpu, wall=wall, n=config.rounds, bar=bar, note=note))
     return found

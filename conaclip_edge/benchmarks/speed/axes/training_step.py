@@ -44,7 +44,7 @@ class Clock:
 
     Attributes:
         online: for each step whether the teacher is asked in it.
-        steps: part -> seconds, a dict a step; "whole" is the step from its rows to the next step's.
+        steps: part -> seconds, one dict per step; "whole" is the step from its rows to the next step's.
     """
 
     online: Sequence[bool]
@@ -111,7 +111,7 @@ def findings(cached: list[dict[str, np.ndarray]], online: list[dict[str, np.ndar
             of["whole"],
             0.85,
             False,
-            f"recipe {name}, {1000 * np.median(of['whole'].cpu):.0f} ms a step; the losses count in backward alone",
+            f"recipe {name}, {1000 * np.median(of['whole'].cpu):.0f} ms per step; the losses count in backward alone",
         ),
         ("forward / step", of["forward"], of["whole"], None, True, ""),
         ("backward / step", of["backward"], of["whole"], None, True, ""),
