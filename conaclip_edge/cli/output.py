@@ -37,7 +37,8 @@ def results(as_json: bool) -> Iterator[Any]:
             if as_json and hasattr(value, "model_dump"):  # a Result; pydantic is not imported for a text
                 value = value.model_dump(mode="json", by_alias=True)
             content = json.dumps(value, indent=2, ensure_ascii=False) if as_json else text
-            os.write(stdout, (content + "\n").encode("utf-8", "replace"))
+            # a file's name may hold bytes that are no UTF-8: in JSON they are escaped so that reading gives them back
+            os.write(stdout, (content + "\n").encode("utf-8", "backslashreplace" if as_json else "replace"))
 
         yield show
     except KeyboardInterrupt:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from os import PathLike
 from pathlib import Path
 
+from conaclip_edge.data.preprocess import BadPicture
 from conaclip_edge.errors import UserError
 from conaclip_edge.search.commands import index_pictures
+from conaclip_edge.search.folder.picture_folder import picture_bytes
 from conaclip_edge.search.index import Hit
 from conaclip_edge.search.query import Searcher, open_searcher, parse_query
 from conaclip_edge.search.report import IndexReport
@@ -54,7 +57,8 @@ class FolderIndex:
             picture: file or encoded bytes of a picture to look for alike ones of.
 
         Returns:
-            Pictures with `path`, `score` (cosine) and `key`, best first.
+            Pictures with `path`, `score` (cosine) and `key`, best first. What a person should know of them is warned
+            of: that the model reads nothing of the words, or that nothing is like them.
 
         Raises:
             UserError: nothing to look for, a picture that cannot be read, or no or a damaged index or bundle.
@@ -68,10 +72,17 @@ class FolderIndex:
             10
         """
         try:
-            data = picture if picture is None or isinstance(picture, bytes) else Path(picture).read_bytes()
+            data = picture if picture is None or isinstance(picture, bytes) else picture_bytes(Path(picture))
         except OSError as error:
             raise UserError(f"cannot read picture {picture!s}: {error.strerror}.") from error
-        return self._searcher().search(parse_query(text, data), k).hits
+        except BadPicture as error:
+            raise UserError(f"picture {picture!s} {error}.") from error
+        searcher, query = self._searcher(), parse_query(text, data)
+        found = searcher.search(query, k)
+        for note in found.notes:
+            warnings.warn(note, stacklevel=2)
+        # the nearest pictures come back even where the model reads nothing of the words, but not without the warning
+        return found.hits or searcher.index.search(searcher.encode(query)[0], k)
 
     def close(self) -> None:
         """Close the index's files; the next search opens them again."""

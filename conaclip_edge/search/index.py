@@ -7,31 +7,21 @@ are compared one by one. A search sees what another process has written since th
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from conaclip_edge.data.preprocess import MAX_PIXELS
 from conaclip_edge.errors import UserError
+from conaclip_edge.search.hits.cut_off import CutOff, recorded
+from conaclip_edge.search.hits.filters import PictureFilter
+from conaclip_edge.search.hits.hit import Hit as Hit
 from conaclip_edge.search.hnsw_graph import HnswFile, nearest, open_hnsw
 from conaclip_edge.search.sqlite_store import Sidecar, open_sidecar
 
-
-@dataclass(frozen=True)
-class Hit:
-    """A picture that was found.
-
-    Attributes:
-        key: of the picture in the index.
-        path: of its file, absolute.
-        score: exact cosine.
-    """
-
-    key: int
-    path: Path
-    score: float
+_PART = 10_000  # pictures whose vectors are in memory at a time
 
 
 class PictureIndex:
@@ -45,6 +35,7 @@ class PictureIndex:
         target: of the bundle's files that encoded it.
         precision: how the HNSW graph stores vectors: f32, f16 or i8.
         pictures: folder of the pictures.
+        max_pixels: of a picture that is read.
     """
 
     def __init__(self, sidecar: Sidecar):
@@ -54,6 +45,7 @@ class PictureIndex:
             self.space_id, self.dim = meta["space_id"], int(meta["dim"])
             self.bundle, self.target, self.precision = Path(meta["bundle"]), meta["target"], meta["vectors"]
             self.pictures = Path(meta["pictures"])
+            self.max_pixels = int(meta.get("max_pixels", MAX_PIXELS))
             self._sidecar = sidecar
             self._lock = threading.Lock()
             self._version = -1
@@ -62,6 +54,10 @@ class PictureIndex:
             self._refresh()
         except (KeyError, ValueError) as error:
             raise UserError(f"index {sidecar.folder} lacks {error}. Index the pictures again.") from error
+
+    def cut_off(self) -> CutOff | None:
+        """Return what separates hits from what any words find; None where it was not measured."""
+        return recorded(self._sidecar.meta(), self.dim)
 
     def __len__(self) -> int:
         return len(self._sidecar)
@@ -80,18 +76,29 @@ class PictureIndex:
         """Return keys int64 [n], rising, and vectors float32 [n, d] of all pictures."""
         return self._sidecar.vectors()
 
-    def search(self, vector: np.ndarray, k: int) -> list[Hit]:
+    def looks(self, keys: Sequence[int]) -> dict[int, bytes]:
+        """Return what pictures look like, as `folding.look_of` says it, of those of which it is recorded."""
+        return self._sidecar.looks(keys)
+
+    def names(self) -> Iterator[str]:
+        """Yield the path of every picture, relative to their folder."""
+        return (path for _, path, _ in self._sidecar.stamps())
+
+    def search(self, vector: np.ndarray, k: int, only: PictureFilter | None = None) -> list[Hit]:
         """Return the k nearest pictures, best first; ties by key.
 
         Args:
             vector: float32 [d], unit length.
             k: how many; fewer come back from a smaller index.
+            only: pictures that are looked at; all, if it is left out.
 
         Raises:
             UserError: the vector is of another width, or the index was damaged meanwhile.
         """
         if vector.shape != (self.dim,):
             raise UserError(f"index {self.folder} holds vectors of {self.dim} numbers, not of {vector.shape}.")
+        if only:
+            return self._search_some(vector, k, only)
         with self._lock:
             self._refresh()
             tail = self._tail_best(vector, k)
@@ -105,6 +112,16 @@ class PictureIndex:
                 wanted = min(nodes, 4 * wanted)  # removed pictures were in the way
         hits = [Hit(key, self.pictures / path, float(row @ vector)) for key, path, row in alive]
         return sorted(hits, key=lambda hit: (-hit.score, hit.key))[:k]
+
+    def _search_some(self, vector: np.ndarray, k: int, only: PictureFilter) -> list[Hit]:
+        """Compare with every picture that a filter takes, a part of them at a time."""
+        keys = [key for key, path, mtime in self._sidecar.stamps() if only.takes(path, mtime)]
+        best: list[Hit] = []
+        for start in range(0, len(keys), _PART):
+            rows = self._sidecar.pictures(keys[start : start + _PART])
+            best += [Hit(key, self.pictures / path, float(row @ vector)) for key, path, row in rows]
+            best = sorted(best, key=lambda hit: (-hit.score, hit.key))[:k]
+        return best
 
     def _tail_best(self, vector: np.ndarray, k: int) -> list[int]:
         if not len(self._tail[0]):

@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from conaclip_edge.errors import UserError
+from conaclip_edge.search import sqlite_looks as looks
 from conaclip_edge.search.sqlite_checks import FILE as FILE
 from conaclip_edge.search.sqlite_checks import check_meta, inside, sqlite_errors
 
 SCHEMA = "conaclip-edge/index/1"
-LOCK = "writer.lock"
 _TABLES = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE pictures (
@@ -31,6 +31,7 @@ CREATE TABLE vectors (key INTEGER PRIMARY KEY REFERENCES pictures ON DELETE CASC
 CREATE TABLE broken (path BLOB PRIMARY KEY, mtime_ns INTEGER NOT NULL, size INTEGER NOT NULL, reason TEXT NOT NULL)
     WITHOUT ROWID;
 """
+_CHUNK = 10_000  # vectors that are in memory at a time
 _MANY = 500  # values in one IN (...)
 
 
@@ -51,6 +52,7 @@ class Entry:
         path: relative to the picture folder.
         vector: float32 [d], unit length; None if the file's bytes are those that are indexed, or if it is broken.
         reason: why the file is broken, "" if it is not.
+        look: what `look_of` makes of the picture; b"" if that is not known.
     """
 
     path: str
@@ -59,6 +61,7 @@ class Entry:
     sha256: bytes = b""
     vector: np.ndarray | None = None
     reason: str = ""
+    look: bytes = b""
 
 
 class Sidecar:
@@ -83,6 +86,11 @@ class Sidecar:
         """Record values of the whole index, in one transaction."""
         with self._transaction() as cursor:
             cursor.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", [(k, str(v)) for k, v in values.items()])
+
+    def unset_meta(self, *names: str) -> None:
+        """Forget values of the whole index, in one transaction."""
+        with self._transaction() as cursor:
+            cursor.executemany("DELETE FROM meta WHERE name = ?", [(name,) for name in names])
 
     def version(self) -> int:
         """Return a number that changes when another process has written."""
@@ -109,6 +117,27 @@ class Sidecar:
         rows = self._rows("SELECT path FROM pictures WHERE key = ?", (key,))
         with sqlite_errors(self.folder):
             return inside(rows[0][0]) if rows else None
+
+    def looks(self, keys: Sequence[int]) -> dict[int, bytes]:
+        """Return what pictures look like, of those of which it is recorded."""
+        with sqlite_errors(self.folder):
+            return looks.of_keys(self._connection, keys)
+
+    def look_of(self, sha256: bytes) -> bytes:
+        """Return what a picture of these bytes looks like, b"" if that is not recorded."""
+        with sqlite_errors(self.folder):
+            return looks.of_bytes(self._connection, sha256)
+
+    def keep_looks(self) -> None:
+        """Make room for what pictures look like, in an index of before as well."""
+        with self._transaction() as cursor:
+            cursor.execute(looks.TABLE)
+
+    def stamps(self) -> Iterator[tuple[int, str, int]]:
+        """Yield (key, relative path, time of change in ns) of every picture, by rising key."""
+        for key, path, mtime in self._rows("SELECT key, path, mtime_ns FROM pictures ORDER BY key"):
+            with sqlite_errors(self.folder):
+                yield int(key), inside(path), int(mtime)
 
     def vector_of(self, sha256: bytes) -> np.ndarray | None:
         """Return the vector float32 [d] of any picture of these bytes."""
@@ -142,6 +171,15 @@ class Sidecar:
             vectors = np.frombuffer(b"".join(vector for _, vector in rows), "<f4")
             return keys, vectors.reshape(len(keys), self._width // 4)
 
+    def chunks(self, last: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield keys above `last` and their vectors, as `vectors` gives them, some thousands at a time."""
+        while True:
+            keys, vectors = self.vectors(last, _CHUNK)
+            if not len(keys):
+                return
+            yield keys, vectors
+            last = int(keys[-1])
+
     def count_up_to(self, key: int) -> int:
         """Return how many pictures have a key of at most that."""
         return int(self._rows("SELECT count(*) FROM pictures WHERE key <= ?", (key,))[0][0])
@@ -169,7 +207,10 @@ class Sidecar:
                 stamps = (path, entry.mtime_ns, entry.size, entry.sha256)
                 cursor.execute("INSERT INTO pictures (path, mtime_ns, size, sha256) VALUES (?, ?, ?, ?)", stamps)
                 vector = np.ascontiguousarray(entry.vector, "<f4").tobytes()
-                cursor.execute("INSERT INTO vectors VALUES (?, ?)", (cursor.lastrowid, vector))
+                key = cursor.lastrowid
+                cursor.execute("INSERT INTO vectors VALUES (?, ?)", (key, vector))
+                if entry.look:
+                    looks.put(cursor, key, entry.look)
 
     def drop(self, paths: Iterable[str]) -> None:
         """Forget files, in one transaction."""
@@ -247,30 +288,6 @@ def unmade(folder: Path) -> bool:
         empty = not connection.execute("SELECT 1 FROM sqlite_master").fetchall()
     connection.close()
     return empty
-
-
-@contextmanager
-def only_writer(folder: Path) -> Iterator[None]:
-    """Hold the right to write to an index; the system takes it back from a process that was killed.
-
-    Raises:
-        UserError: another process writes to it.
-    """
-    with sqlite_errors(folder):
-        lock = sqlite3.connect(folder / LOCK, timeout=0, isolation_level=None)
-    try:
-        lock.execute("BEGIN IMMEDIATE")
-    except sqlite3.OperationalError as error:
-        lock.close()
-        if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
-            raise UserError(f"cannot write index {folder}: {error}. Choose another --out.") from error
-        raise UserError(
-            f"index {folder} is being written by another process. Wait until it ends, or choose another --out."
-        ) from None
-    try:
-        yield
-    finally:
-        lock.close()
 
 
 def _connect(folder: Path) -> sqlite3.Connection:

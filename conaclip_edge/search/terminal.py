@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from conaclip_edge.data.preprocess import BadPicture, decode
+from conaclip_edge.search.folder.picture_folder import picture_bytes
 
 Protocol = Literal["kitty", "iterm2"]
 _ROWS, _SIDE = 4, 128  # height of a thumbnail in lines and in pixels
@@ -56,7 +57,7 @@ def hits_with_pictures(hits: Sequence[tuple[str, float]], protocol: Protocol) ->
 def _thumbnail(path: Path) -> bytes:
     """Return a picture as a small PNG; nothing where its file cannot be read any more."""
     try:
-        picture = decode(path.read_bytes())
+        picture = decode(picture_bytes(path), size=_SIDE)
     except (OSError, BadPicture):
         return b""
     picture.thumbnail((2 * _SIDE, _SIDE))

@@ -12,9 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from conaclip_edge.bundle.open import open_bundle
-from conaclip_edge.data.preprocess import BadPicture
+from conaclip_edge.bundle.open import Bundle, open_bundle
+from conaclip_edge.data.preprocess import MAX_PIXELS, BadPicture
 from conaclip_edge.errors import UserError
+from conaclip_edge.search.calibrate import calibrate
+from conaclip_edge.search.folder.checks import check_same, check_there, kept_text, make_folder, move
+from conaclip_edge.search.folder.picture_folder import PictureFile, Walk, pixels, read, walk
+from conaclip_edge.search.hits.folding import look_of
 from conaclip_edge.search.hnsw_graph import (
     DEFAULT,
     check_precision,
@@ -25,26 +29,24 @@ from conaclip_edge.search.hnsw_graph import (
     save_hnsw,
 )
 from conaclip_edge.search.index import hnsw_file, written_file
-from conaclip_edge.search.picture_folder import PictureFile, Walk, check_folder, pixels, read, walk
 from conaclip_edge.search.query import check_space
 from conaclip_edge.search.report import BrokenPicture, IndexReport
+from conaclip_edge.search.sqlite_checks import only_writer
 from conaclip_edge.search.sqlite_store import (
-    FILE,
-    LOCK,
     Entry,
     Seen,
     Sidecar,
     make_sidecar,
-    only_writer,
     open_sidecar,
     unmade,
 )
-from conaclip_edge.system.files import not_written
 from conaclip_edge.system.progress import track
 
 BATCH = 64  # pictures per transaction: what a crash can lose
 WAITING = 256  # pictures, and 1 in 200 of the HNSW graph's, may wait for it; until then they are compared one by one
-_CHUNK = 10_000  # vectors that are brought from the sidecar to the HNSW graph at a time
+_AWAY = (
+    "holds nothing any more; its pictures are kept, it may be a drive that is not there. Forget them: --drop-missing"
+)
 
 
 @dataclass(frozen=True)
@@ -54,21 +56,28 @@ class Writer:
     Attributes:
         sidecar: of the index.
         pictures: folder of the pictures, absolute.
-        encode: encoded picture -> vector float32 [d].
+        encode: encoded picture -> vector float32 [d] and what the picture looks like.
         workers: pictures that are encoded side by side.
+        towers: the bundle, whose text tower calibrates the cut-off.
         batch: pictures per transaction.
         waiting: pictures that may wait for the HNSW graph.
     """
 
     sidecar: Sidecar
     pictures: Path
-    encode: Callable[[bytes], np.ndarray]
+    encode: Callable[[bytes], tuple[np.ndarray, bytes]]
     workers: int
+    towers: Bundle
     batch: int = BATCH
     waiting: int = WAITING
 
-    def update(self) -> IndexReport:
+    def update(self, again: bool = True, drop_missing: bool = False) -> IndexReport:
         """Bring the index up to date.
+
+        Args:
+            again: try files that could not be read before, even unchanged ones: a right, a decoder or a drive that
+                was missing may be there now.
+            drop_missing: forget the pictures of folders that are empty, and of links that lead nowhere, too.
 
         Raises:
             UserError: no picture in the folder, or the folder vanished; what was encoded is kept.
@@ -77,9 +86,8 @@ class Writer:
         seen = self.sidecar.files()
         listed = walk(self.pictures)
         if not listed.files:
-            kept = f" The index keeps the {len(self.sidecar)} pictures that it has." if seen else ""
-            raise UserError(f"no picture in {self.pictures} or the folders in it.{kept} Give a folder with pictures.")
-        todo = [file for file in listed.files if _changed(file, seen.get(file.path))]
+            raise UserError(f"no picture in {self.pictures} or the folders in it.{kept_text(self.sidecar)}")
+        todo = [file for file in listed.files if _changed(file, seen.get(file.path), again)]
         encoded = reused = 0
         gone: set[str] = set()
         batches = [todo[start : start + self.batch] for start in range(0, len(todo), self.batch)]
@@ -91,10 +99,12 @@ class Writer:
                 reused += sum(1 for entry, fresh in results if entry and not fresh and not entry.reason)
                 gone |= {file.path for file, (entry, _) in zip(batch, results, strict=True) if entry is None}
         self._require_folder()
-        dropped = _removed(seen, listed, gone)
+        away = [] if drop_missing else [path for path in listed.away if any(one.startswith(path) for one in seen)]
+        dropped = _removed(seen, listed, gone, (*listed.unreadable, *away))
         self.sidecar.drop(dropped)
         self.fold()
-        broken = {**self.sidecar.broken(), **listed.unreadable}
+        calibrate(self.sidecar, self.towers)
+        broken = {**self.sidecar.broken(), **listed.unreadable, **dict.fromkeys(away, _AWAY)}
         return IndexReport(
             index=str(self.sidecar.folder),
             pictures=len(self.sidecar),
@@ -102,6 +112,7 @@ class Writer:
             reused=reused,
             dropped=sum(seen[path].key is not None for path in dropped),
             broken=tuple(BrokenPicture(path=path, reason=reason) for path, reason in broken.items()),
+            passed_over=dict(sorted(listed.passed_over.items())),
             seconds=round(time.monotonic() - began, 3),
         )
 
@@ -119,7 +130,7 @@ class Writer:
             last, hnsw = 0, empty_hnsw(int(meta["dim"]), precision)
         else:
             hnsw = open_hnsw(file, written_file(meta), view=False)
-        extend(hnsw, precision, self._chunks(last))
+        extend(hnsw, precision, self.sidecar.chunks(last))
         new = hnsw_file(folder, generation + 1)
         saved = save_hnsw(hnsw, new)
         self.sidecar.set_meta(
@@ -143,14 +154,6 @@ class Writer:
                 "are kept. Bring it back and run the same command again."
             )
 
-    def _chunks(self, last: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        while True:
-            keys, vectors = self.sidecar.vectors(last, _CHUNK)
-            if not len(keys):
-                return
-            yield keys, vectors
-            last = int(keys[-1])
-
     def _entry(self, file: PictureFile, seen: Seen | None) -> tuple[Entry | None, bool]:
         """Return what to record of a file, None if it vanished, and whether the tower had to run."""
         stamps = (file.path, file.mtime_ns, file.size)
@@ -161,15 +164,19 @@ class Writer:
             return None, False
         except OSError as error:
             return Entry(*stamps, reason=f"cannot be read ({error.strerror})"), False
+        except BadPicture as error:
+            return Entry(*stamps, reason=str(error)), False
         if seen is not None and seen.key is not None and self.sidecar.sha256_of(seen.key) == sha256:
             return Entry(*stamps, sha256), False
         known = self.sidecar.vector_of(sha256)
         if known is not None:
-            return Entry(*stamps, sha256, known), False
+            return Entry(*stamps, sha256, known, look=self.sidecar.look_of(sha256)), False
         try:
-            return Entry(*stamps, sha256, self.encode(data)), True
+            vector, look = self.encode(data)
+            return Entry(*stamps, sha256, vector, look=look), True
         except BadPicture as error:
-            return Entry(*stamps, reason=str(error)), False
+            way_out = ". Raise it: --max-pixels" if "max_pixels" in str(error) else ""
+            return Entry(*stamps, reason=f"{error}{way_out}"), False
 
 
 @contextmanager
@@ -181,6 +188,8 @@ def open_writer(
     vectors: str | None = None,
     batch: int = BATCH,
     waiting: int = WAITING,
+    max_pixels: int | None = None,
+    moved_to: Path | None = None,
 ) -> Iterator[Writer]:
     """Open an index for writing, or make it.
 
@@ -190,6 +199,8 @@ def open_writer(
         out: folder of the index.
         target: of the bundle; None takes the index's, onnx for a new one.
         vectors: how the HNSW graph stores them; None takes the index's, i8 for a new one.
+        max_pixels: larger pictures are left out; None takes the index's, the default limit for a new one.
+        moved_to: where the folder of the pictures is now; None where it did not move.
         batch: pictures per transaction.
         waiting: pictures that may wait for the HNSW graph.
 
@@ -200,22 +211,25 @@ def open_writer(
         check_precision(vectors)
     if not (bundle / "manifest.json").is_file():
         raise UserError(f"no bundle at {bundle}. Make one: conaclip-edge export --target all")
-    pictures = pictures.resolve()
-    check_folder(pictures)
-    _make_folder(out)
+    pictures = (moved_to or pictures).resolve()
+    check_there(pictures, out)
+    make_folder(out)
     with only_writer(out):
         new = unmade(out)
+        if new and moved_to:
+            raise UserError(f"no index at {out}, so nothing moved. Leave --moved-to out to make one.")
         sidecar = None if new else open_sidecar(out)
+        if sidecar is not None and moved_to:
+            move(sidecar, pictures, out)
         meta = {} if sidecar is None else sidecar.meta()  # an empty one counts as false
-        if meta.get("pictures", str(pictures)) != str(pictures):
-            where = f"of the pictures in {meta['pictures']}, not in {pictures}"
-            raise UserError(f"index {out} is {where}. Choose another --out.")
+        check_same(pictures, meta, out)
         if target and meta.get("target", target) != target:
             raise UserError(f"index {out} was encoded by {meta['target']}, not by {target}. Choose another --out.")
         target = target or meta.get("target", "onnx")
         cores = os.cpu_count() or 1
         # onnxruntime runs beside itself; the other runtimes have one pool of threads per process
         towers = open_bundle(bundle, target, threads=1 if target == "onnx" else cores)
+        limit = max_pixels or int(meta.get("max_pixels", MAX_PIXELS))
         if sidecar is None:
             sidecar = make_sidecar(
                 out,
@@ -230,23 +244,28 @@ def open_writer(
                 graph_size=0,
                 graph_nodes=0,
                 graph_last=0,
+                max_pixels=limit,
             )
         else:
             check_space(towers, bundle, out, meta["space_id"])
             if vectors and vectors != meta["vectors"]:
                 sidecar.set_meta(vectors=vectors)
+            if max_pixels:
+                sidecar.set_meta(max_pixels=max_pixels)
             if meta["bundle"] != str(bundle.resolve()):
                 sidecar.set_meta(bundle=str(bundle.resolve()))
 
         # one picture per call: the vector of a picture depends on nothing but the picture
-        def encode(data: bytes) -> np.ndarray:
-            vector: np.ndarray = towers.embed_pixels(pixels(data, towers.image_size))[0]
+        def encode(data: bytes) -> tuple[np.ndarray, bytes]:
+            given = pixels(data, towers.image_size, limit)
+            vector: np.ndarray = towers.embed_pixels(given)[0]
             if not np.isfinite(vector).all():
                 raise BadPicture("gives no embedding: the image tower makes numbers that are not finite of it")
-            return vector
+            return vector, look_of(given[0])
 
+        sidecar.keep_looks()
         try:
-            yield Writer(sidecar, pictures, encode, cores if target == "onnx" else 1, batch, waiting)
+            yield Writer(sidecar, pictures, encode, cores if target == "onnx" else 1, towers, batch, waiting)
         finally:
             sidecar.close()
 
@@ -257,22 +276,13 @@ def default_index(bundle: Path) -> Path:
     return bundle.with_name(name)
 
 
-def _make_folder(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        names = {path.name for path in out.iterdir()}
-    except OSError as error:
-        raise not_written(out, error) from error
-    if names and not names & {FILE, LOCK}:
-        raise UserError(f"{out} is no index: it holds {min(names)}. Choose another --out.")
+def _changed(file: PictureFile, seen: Seen | None, again: bool) -> bool:
+    if seen is None or (seen.key is None and again):
+        return True
+    return (file.mtime_ns, file.size) != (seen.mtime_ns, seen.size)
 
 
-def _changed(file: PictureFile, seen: Seen | None) -> bool:
-    return seen is None or (file.mtime_ns, file.size) != (seen.mtime_ns, seen.size)
-
-
-def _removed(seen: dict[str, Seen], listed: Walk, gone: set[str]) -> list[str]:
-    """List what is not in the folder any more; of folders that could not be looked into nothing is known."""
+def _removed(seen: dict[str, Seen], listed: Walk, gone: set[str], hidden: tuple[str, ...]) -> list[str]:
+    """List what is not in the folder any more; of what is hidden nothing is known."""
     present = {file.path for file in listed.files} - gone
-    hidden = tuple(listed.unreadable)
     return sorted(path for path in seen if path not in present and not path.startswith(hidden))

@@ -42,7 +42,7 @@ def keep_current(writer: Writer, report: IndexReport, stop: threading.Event | No
         if changed or first:
             first = False
             try:
-                new = writer.update()
+                new = writer.update(again=False)
             except UserError as error:
                 say(f"waiting: {error}")
                 continue

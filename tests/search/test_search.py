@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from conaclip_edge.errors import UserError
-from conaclip_edge.search import picture_folder as picture_files
+from conaclip_edge.search.folder import picture_folder as picture_files
 from conaclip_edge.search.index import open_index
 from conaclip_edge.search.query import Query, open_searcher, parse_query
 from conaclip_edge.search.sqlite_store import FILE

@@ -18,8 +18,6 @@ def bundle_file(file: str, *more: bytes) -> Callable[[], Subject]:
         from conaclip_edge.bundle.verify import require_ok, verify_bundle, verify_table
         from conaclip_edge.search.commands import index_pictures
         from conaclip_edge.search.query import open_searcher, parse_query
-        from conaclip_edge.search.spelling import speller, whole_words
-        from conaclip_edge.system.files import read_json
 
         bundle, index = seeds.bundle(Path("bundle")), Path("index")
         index_pictures(bundle, seeds.picture_folder(Path("pictures")), index)
@@ -31,8 +29,8 @@ def bundle_file(file: str, *more: bytes) -> Callable[[], Subject]:
             require_ok(report)
 
         def search() -> None:
-            words = whole_words(read_json(bundle / "tokenizer.json", "tokenizer"))
-            open_searcher(index, bundle).search(parse_query(speller(words)("red -blue")), 2)
+            searcher = open_searcher(index, bundle)
+            searcher.search(parse_query(searcher.correct("red -blue")), 2)
 
         def read() -> None:
             if path.name != "manifest.json":

@@ -1,4 +1,4 @@
-"""What a report says of the index's graph: a sentence, a table, a chart."""
+"""The index's graph in a report: a sentence, a table, a chart."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from conaclip_edge.benchmarks.schema.ann import AnnReport, AnnRow
 
 
 def ann_answer(ann: AnnReport) -> str:
-    """Say in a sentence which storage was chosen and what the largest graph of it does."""
+    """Return a sentence: which storage was chosen, and what the largest graph of it does."""
     if ann.choice is None:
         return f"No storage finds enough of the {ann.k} nearest vectors at every size."
     row = max((row for row in ann.rows if row.precision == ann.choice), key=lambda row: row.vectors)
@@ -50,7 +50,7 @@ def ann_table(ann: AnnReport) -> str:
 
 
 def ann_legend(ann: AnnReport) -> str:
-    """Say what the figures of the table are."""
+    """Return what the numbers of the table are."""
     return (
         f"Vectors: {ann.data}. {count(ann.queries)} queries each, against exact search in float32. recall@10 is that "
         "of a search: the graph's candidates ranked by exact cosines. Times are those of the graph on one thread; in "
@@ -62,7 +62,7 @@ def ann_legend(ann: AnnReport) -> str:
 
 
 def ann_chart(ann: AnnReport) -> Markup | None:
-    """Plot recall against the time of a query, a mark a graph; None where there is but one."""
+    """Plot recall against the time of a query, one mark per graph; None where there is but one."""
     points = [charts.Point(row.id, _name(row), _style(row, ann), row.p50, 100 * row.recall) for row in ann.rows]
     if len(points) < 2:
         return None

@@ -200,7 +200,7 @@ def training_rows(comparison: dict[str, Any], host: str) -> list[ReportRow]:
         raise UserError(f"the comparison is not what 'conaclip-edge compare' writes: {error}.") from None
 
 
-def choose(rows: Sequence[ReportRow], least: float) -> str | None:
+def choose_row(rows: Sequence[ReportRow], least: float) -> str | None:
     """Return the row to ship: the bundle's fastest native int8 one whose relative recall is high enough.
 
     Args:

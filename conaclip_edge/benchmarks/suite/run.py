@@ -22,7 +22,7 @@ from conaclip_edge.benchmarks.report.write import write_report
 from conaclip_edge.benchmarks.schema.report import BenchmarkReport, Dataset
 from conaclip_edge.benchmarks.schema.row import Tower
 from conaclip_edge.benchmarks.schema.row_ids import TEACHER
-from conaclip_edge.benchmarks.suite.build_rows import Measurements, choose, make_row, training_rows
+from conaclip_edge.benchmarks.suite.build_rows import Measurements, choose_row, make_row, training_rows
 from conaclip_edge.benchmarks.suite.gallery import Side, make_gallery
 from conaclip_edge.bundle.manifest import Manifest, read_manifest
 from conaclip_edge.config.benchmark import BenchmarkConfig
@@ -79,7 +79,7 @@ def run_benchmark(bundle: Path, suite: BenchmarkConfig, out: Path) -> BenchmarkR
     comparison = bundle.parent / "comparison.json"
     if comparison.is_file():
         rows += training_rows(read_json(comparison, "comparison"), machine.label)
-    ship = choose(rows, suite.min_relative_recall)
+    ship = choose_row(rows, suite.min_relative_recall)
     dataset = _dataset(pairs, suite, split, lengths)
     report = new_report(bundle, manifest, suite, machine, rows, dataset, ship)
     report = _with_gallery(report, pairs, split, embedded, encoders, data)

@@ -7,7 +7,11 @@ import { check } from "./check.js";
 
 const SAMPLE = 60; // pictures that are shown before anything is asked
 const WARMUP = 3;
-let towers, site, rows, threads;
+const NOTHING = "nothing like it: the best of these is no nearer than what random words find.";
+const UNREAD =
+  "the model reads nothing of this query: its vocabulary has none of these characters. " +
+  "Write it in a language that the model was trained on.";
+let towers, site, rows, threads, silent;
 
 const methods = { open, search, check: () => check(towers, site, threads) };
 
@@ -42,7 +46,6 @@ async function open(wanted) {
     name: site.name,
     count: site.pictures.length,
     credit: site.credit,
-    words: site.words,
     sample: site.pictures.slice(0, SAMPLE).map((_, row) => hit([row, null])),
   };
 }
@@ -52,16 +55,37 @@ async function search({ text, picture, like, k }) {
   const started = performance.now();
   const { wanted, minus } = parseQuery(text);
   const parts = [];
-  if (wanted) parts.push(await towers.encodeText(wanted));
+  const unread = wanted && !reads(wanted);
+  if (unread && !picture && like === null) {
+    return { hits: [], encode_ms: performance.now() - started, search_ms: 0, vector: [], notes: [UNREAD] };
+  }
+  if (wanted && !unread) parts.push(await towers.encodeText(wanted));
   if (picture) parts.push(await towers.encodePicture(picture));
   if (like !== null) parts.push(vectorOf(rows, like));
   const unwanted = [];
-  for (const word of minus) unwanted.push(await towers.encodeText(word));
+  for (const word of minus.filter(reads)) unwanted.push(await towers.encodeText(word));
   const vector = combine(parts, unwanted);
   const encoded = performance.now();
   const found = best(rows, vector, k);
   const search_ms = performance.now() - encoded;
-  return { hits: found.map(hit), encode_ms: encoded - started, search_ms, vector };
+  const low = picture || like !== null ? null : cutOff(vector);
+  const hits = found.map(([row, score]) => ({ ...hit([row, score]), low: low !== null && score < low }));
+  const notes = hits[0]?.low ? [NOTHING] : [];
+  return { hits, encode_ms: encoded - started, search_ms, vector, notes };
+}
+
+/** Whether the model reads anything of a text; of one without letters and signs, as "?", it does. */
+function reads(text) {
+  if (!/[\p{L}\p{N}]|[^\x00-\x7f]/u.test(text)) return true;
+  silent ??= new Set(site.silent_ids);
+  return towers.ids(text).some((id) => !silent.has(id));
+}
+
+/** The cosine below which a picture is no nearer than what random words find; null where it was not measured. */
+function cutOff(vector) {
+  if (!site.cut_off) return null;
+  const [margin, mean] = site.cut_off;
+  return mean.reduce((sum, value, at) => sum + value * vector[at], margin);
 }
 
 function hit([row, score]) {

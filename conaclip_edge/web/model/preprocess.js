@@ -14,7 +14,7 @@ export function requireKnown(preprocess) {
 export async function decode(blob, maxPixels) {
   let bitmap;
   try {
-    const exact = { imageOrientation: "from-image", premultiplyAlpha: "none", colorSpaceConversion: "none" };
+    const exact = { imageOrientation: "from-image", premultiplyAlpha: "none", colorSpaceConversion: "default" };
     bitmap = await createImageBitmap(blob, exact);
   } catch {
     throw new Error("This file is no picture that this browser can read.");

@@ -1,16 +1,14 @@
 // The search page: what is asked, what is shown. Where the answers come from is the backend's matter.
 
 import { open, search, where } from "./backend.js";
-import { speller } from "./spelling.js";
 import { arrows, shortName, showHits } from "./results.js";
 
 const PAUSE_MS = 120; // of typing, before a search starts
 const HITS = 48;
-const LARGEST = 20 * 1024 * 1024;
 
 const at = (id) => document.getElementById(id);
 const query = { picture: null, like: null, exact: false };
-let about = null, correct = (text) => text, timer = 0, asked = 0;
+let about = null, timer = 0, asked = 0;
 
 start();
 
@@ -27,7 +25,6 @@ async function start() {
   at("count").textContent = many;
   at("credit").textContent = about.credit;
   document.title = `Search ${many} pictures`;
-  correct = speller(about.words);
   at("text").value ||= new URLSearchParams(location.hash.slice(1)).get("q") ?? "";
   await ask();
 }
@@ -38,21 +35,22 @@ async function ask() {
   clearTimeout(timer);
   const number = ++asked;
   const typed = at("text").value.trim();
-  const text = query.exact ? typed : correct(typed);
   history.replaceState(null, "", typed ? `#${new URLSearchParams({ q: typed })}` : location.pathname + location.search);
-  showSpelling(typed, text);
-  if (!text && !query.picture && query.like === null) return idle();
+  showSpelling(typed, typed);
+  if (!typed && !query.picture && query.like === null) return idle();
   document.body.classList.add("busy");
   try {
-    const found = await search({ text, picture: query.picture, like: query.like, k: HITS });
+    const found = await search({ text: typed, exact: query.exact, picture: query.picture, like: query.like, k: HITS });
     if (number !== asked) return;
     at("error").hidden = true;
     showHits(at("results"), found.hits, like);
-    at("empty").hidden = found.hits.length > 0;
-    const notes = (found.notes ?? []).map((note) => ` · ${note}`).join("");
+    showSpelling(typed, found.searched ?? typed);
+    at("empty").hidden = about.count > 0;
+    at("notes").hidden = !found.notes?.length;
+    at("notes").replaceChildren(...(found.notes ?? []).map(paragraph));
     at("status").textContent =
       `${found.hits.length} nearest of ${about.count.toLocaleString("en")} · ` +
-      `encoded in ${milliseconds(found.encode_ms)} · searched in ${milliseconds(found.search_ms)}${notes}`;
+      `encoded in ${milliseconds(found.encode_ms)} · searched in ${milliseconds(found.search_ms)}`;
   } catch (error) {
     if (number === asked) fail(error);
   } finally {
@@ -63,6 +61,7 @@ async function ask() {
 /** Nothing is asked: some of the pictures, without scores. */
 function idle() {
   document.body.classList.remove("busy");
+  at("notes").hidden = true;
   at("error").hidden = true;
   at("empty").hidden = about.count > 0;
   showHits(at("results"), about.sample, like);
@@ -75,8 +74,15 @@ function fail(error) {
   document.body.classList.remove("busy");
   at("error").textContent = error.message;
   at("error").hidden = false;
+  at("notes").hidden = true;
   at("results").replaceChildren();
   at("status").textContent = "";
+}
+
+function paragraph(text) {
+  const found = document.createElement("p");
+  found.textContent = text[0].toUpperCase() + text.slice(1);
+  return found;
 }
 
 function showSpelling(typed, text) {
@@ -100,7 +106,11 @@ function showPicture(name, address) {
 
 function usePicture(file) {
   if (!file) return;
-  if (file.size > LARGEST) return fail(new Error(`${file.name} is larger than 20 MB. Choose a smaller picture.`));
+  const largest = about?.largest ?? Infinity;
+  if (file.size > largest) {
+    const megabytes = Math.floor(largest / 1024 / 1024);
+    return fail(new Error(`${file.name} is larger than ${megabytes} MB. Choose a smaller picture.`));
+  }
   Object.assign(query, { picture: file, like: null });
   showPicture(file.name || "pasted picture", URL.createObjectURL(file));
   ask();

@@ -13,6 +13,12 @@ export function showHits(list, hits, like) {
       image.alt = name;
       item.querySelector(".name").textContent = name;
       item.querySelector(".name").title = hit.name;
+      const alike = item.querySelector(".alike");
+      if (hit.alike) {
+        alike.textContent = `+${hit.alike}`;
+        alike.title = "pictures that look the same are shown once";
+      } else alike.remove();
+      item.firstElementChild.classList.toggle("low", hit.low ?? false);
       const score = item.querySelector(".score");
       if (hit.score === null) score.remove();
       else {

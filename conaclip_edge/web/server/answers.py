@@ -23,10 +23,33 @@ class ShownPicture(Result):
     full: str
 
 
-class SearchAnswer(Result):
-    """What a search found: pictures, best first, milliseconds of the towers and of the index, notes for the user."""
+class FoundPicture(ShownPicture):
+    """A picture that a search found.
 
-    hits: tuple[ShownPicture, ...]
+    Attributes:
+        alike: near-duplicates of it that are not shown.
+        low: whether it is no nearer than what random words find.
+    """
+
+    alike: int
+    low: bool
+
+
+class SearchAnswer(Result):
+    """What a search found.
+
+    Attributes:
+        searched: the words with their spelling corrected.
+        hits: best first.
+        cut_off: cosine below which a hit is no nearer than what random words find; None where it is not known.
+        encode_ms: time of the towers.
+        search_ms: time of the index.
+        notes: what the user should know.
+    """
+
+    searched: str
+    hits: tuple[FoundPicture, ...]
+    cut_off: float | None
     encode_ms: float
     search_ms: float
     notes: tuple[str, ...]
@@ -39,12 +62,12 @@ class About(Result):
         name: of the folder of pictures.
         count: of pictures.
         credit: of the pictures; none here.
-        words: whole words of the vocabulary, for the spelling.
+        largest: bytes of a picture that may be sent.
         sample: some pictures.
     """
 
     name: str
     count: int
     credit: str = ""
-    words: tuple[str, ...]
+    largest: int
     sample: tuple[ShownPicture, ...]

@@ -6,14 +6,15 @@ import asyncio
 import json
 import secrets
 import threading
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import QueryParams
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, Response
@@ -21,15 +22,16 @@ from starlette.routing import Route
 
 from conaclip_edge.data.preprocess import BadPicture
 from conaclip_edge.errors import UserError
+from conaclip_edge.search.folder.picture_folder import picture_bytes
+from conaclip_edge.search.folder.raw import developed
+from conaclip_edge.search.hits.filters import PictureFilter, picture_filter
 from conaclip_edge.search.query import Searcher, parse_query
-from conaclip_edge.search.spelling import whole_words
-from conaclip_edge.system.files import read_json
 from conaclip_edge.system.result import Result
 from conaclip_edge.web.names import shown_name
 from conaclip_edge.web.page import PAGE, page_file
-from conaclip_edge.web.server.answers import About, SearchAnswer, ShownPicture
+from conaclip_edge.web.server.answers import About, FoundPicture, SearchAnswer, ShownPicture
 from conaclip_edge.web.server.gate import Gate
-from conaclip_edge.web.thumbnails import thumbnail
+from conaclip_edge.web.thumbnails import large, shown_as_it_is, thumbnail
 
 LARGEST_UPLOAD = 20 * 1024 * 1024
 BODY_SECONDS = 60  # for a picture to come
@@ -40,17 +42,27 @@ _UPLOADS = 8  # that are in memory at a time; others wait
 _THUMBNAILS = 4096  # kept in memory, a few KB each
 
 
-def make_app(searcher: Searcher, bundle: Path, host: str, body_seconds: float = BODY_SECONDS) -> Starlette:
+def make_app(
+    searcher: Searcher,
+    bundle: Path,
+    host: str,
+    allowed: Iterable[str] = (),
+    prefix: str = "",
+    largest_upload: int = LARGEST_UPLOAD,
+    body_seconds: float = BODY_SECONDS,
+) -> Starlette:
     """Make the server of an index.
 
     Args:
         searcher: the open index with its towers.
         bundle: folder of the bundle that encodes the queries.
         host: name or address that the server listens on.
-        body_seconds: time for a picture to come.
+        allowed: other names that it is reached by, as those of a proxy in front of it.
+        prefix: path that a proxy has it under, e.g. "/photos"; also taken where the proxy leaves it out.
+        largest_upload: bytes of a picture that is sent.
+        body_seconds: time for it to come.
     """
     index = searcher.index
-    words = tuple(whole_words(read_json(bundle / "tokenizer.json", "tokenizer")))
     stamp = secrets.token_hex(4)  # another index on the same port has other pictures under the same keys
     uploads = asyncio.Semaphore(_UPLOADS)
     lock = threading.Lock()  # not every runtime may be called from two threads
@@ -63,42 +75,60 @@ def make_app(searcher: Searcher, bundle: Path, host: str, body_seconds: float = 
     def about() -> About:
         found = ((key, index.path(key)) for key in range(1, _LOOK))
         sample = [shown(key, path, None) for key, path in found if path][:_SAMPLE]
-        return About(name=shown_name(Path(index.pictures.name)), count=len(index), words=words, sample=tuple(sample))
+        return About(
+            name=shown_name(Path(index.pictures.name)), count=len(index), largest=largest_upload, sample=tuple(sample)
+        )
 
-    def search(text: str, picture: bytes | None, like: int | None, k: int) -> SearchAnswer:
-        query = parse_query(text, picture)
-        if like is not None:
-            query = replace(query, picture=_read(index.path(like)))
+    def search(asked: _Asked, picture: bytes | None) -> SearchAnswer:
+        if picture is not None:
+            picture = _developed(picture, asked.name)
         with lock:
-            found = searcher.search(query, k)
-        hits = tuple(shown(hit.key, hit.path, hit.score) for hit in found.hits)
-        return SearchAnswer(hits=hits, encode_ms=found.encode_ms, search_ms=found.search_ms, notes=tuple(found.notes))
+            text = asked.text if asked.exact else searcher.correct(asked.text)
+            query = parse_query(text, picture)
+            if asked.like is not None:
+                query = replace(query, picture=_read(index.path(asked.like)))
+            found = searcher.search(query, asked.k, asked.only, fold=not asked.all)
+        low = found.cut_off
+        hits = tuple(
+            FoundPicture(
+                **shown(hit.key, hit.path, hit.score).model_dump(),
+                alike=len(found.alike.get(hit.key, ())),
+                low=low is not None and hit.score < low,
+            )
+            for hit in found.hits
+        )
+        return SearchAnswer(
+            searched=text,
+            hits=hits,
+            cut_off=low,
+            encode_ms=found.encode_ms,
+            search_ms=found.search_ms,
+            notes=tuple(found.notes),
+        )
 
     @lru_cache(maxsize=_THUMBNAILS)
     def small(key: int) -> bytes | None:
         path = index.path(key)
-        return None if path is None else thumbnail(path.read_bytes())
+        return None if path is None else thumbnail(picture_bytes(path), index.max_pixels)
 
     async def get_about(request: Request) -> Response:
         return _answer(await run_in_threadpool(about))
 
     async def post_search(request: Request) -> Response:
-        asked = request.query_params
         try:
-            like = int(asked["like"]) if "like" in asked else None
-            k = max(1, min(MOST_HITS, int(asked.get("k", "48"))))
-        except ValueError:
-            return _error("'like' and 'k' have to be numbers.", 400)
+            asked = _asked(request.query_params)
+        except UserError as error:
+            return _error(str(error), 400)
         try:
-            body = await _body(request, uploads, body_seconds)
+            body = await _body(request, uploads, largest_upload, body_seconds)
         except TimeoutError:
             return _error(f"the picture did not come within {body_seconds} s.", 408)
         except ClientDisconnect:
             return _error("the request ended before its picture did.", 400)  # for the log; nobody is there to read it
         if body is None:
-            return _error(f"the picture is larger than {LARGEST_UPLOAD >> 20} MB. Choose a smaller one.", 413)
+            return _error(f"the picture is larger than {largest_upload >> 20} MB. Choose a smaller one.", 413)
         try:
-            return _answer(await run_in_threadpool(search, asked.get("text", ""), body or None, like, k))
+            return _answer(await run_in_threadpool(search, asked, body or None))
         except UserError as error:
             return _error(str(error), 400)
 
@@ -115,7 +145,13 @@ def make_app(searcher: Searcher, bundle: Path, host: str, body_seconds: float = 
         path = index.path(_key(request))
         if path is None or not path.is_file():
             return _error("no such picture in the index.", 404)
-        return FileResponse(path, content_disposition_type="inline", filename=shown_name(Path(path.name)))
+        if shown_as_it_is(path):
+            return FileResponse(path, content_disposition_type="inline", filename=shown_name(Path(path.name)))
+        try:
+            data = await run_in_threadpool(lambda: large(picture_bytes(path), index.max_pixels))
+        except (OSError, BadPicture):
+            return _error("this picture cannot be read any more.", 404)
+        return Response(data, media_type="image/webp")
 
     async def missing(request: Request, error: Exception) -> Response:
         return _error("no such page.", 404)
@@ -128,7 +164,7 @@ def make_app(searcher: Searcher, bundle: Path, host: str, body_seconds: float = 
             Route("/thumbnail/{key}", get_thumbnail),
             Route("/picture/{key}", get_picture),
         ],
-        middleware=[Middleware(Gate, host=host)],
+        middleware=[Middleware(Gate, host=host, allowed=tuple(allowed), prefix=prefix)],
         exception_handlers={404: missing},
     )
 
@@ -150,27 +186,58 @@ def _key(request: Request) -> int:
     return int(text) if len(text) < 20 and text.isascii() and text.isdecimal() else -1
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What a search of the page asks for; `name` is that of the picture which is sent."""
+
+    text: str
+    like: int | None
+    k: int
+    exact: bool
+    all: bool
+    name: str
+    only: PictureFilter
+
+
+def _asked(given: QueryParams) -> _Asked:
+    try:
+        like = int(given["like"]) if "like" in given else None
+        k = max(1, min(MOST_HITS, int(given.get("k", "48"))))
+    except ValueError:
+        raise UserError("'like' and 'k' have to be numbers.") from None
+    only = picture_filter(*(given.get(name, "") for name in ("folder", "file", "after", "before")))
+    text, name = given.get("text", ""), given.get("name", "")
+    return _Asked(text, like, k, given.get("exact") == "1", given.get("all") == "1", name, only)
+
+
+def _developed(picture: bytes, name: str) -> bytes:
+    try:
+        return developed(picture, name)
+    except BadPicture as error:
+        raise UserError(f"the query's picture {error}.") from error
+
+
 def _read(path: Path | None) -> bytes:
     try:
         if path is not None:
-            return path.read_bytes()
-    except OSError:
+            return picture_bytes(path)
+    except (OSError, BadPicture):
         pass
     raise UserError("this picture is not in the index any more.")
 
 
-async def _body(request: Request, uploads: asyncio.Semaphore, seconds: float) -> bytes | None:
+async def _body(request: Request, uploads: asyncio.Semaphore, largest: int, seconds: float) -> bytes | None:
     """Read what was sent, None as soon as it is too large; TimeoutError if it takes too long."""
     size = request.headers.get("content-length", "")
     if size == "0" or not (size or "transfer-encoding" in request.headers):
         return b""
-    if size.isdecimal() and int(size[:20]) > LARGEST_UPLOAD:
+    if size.isdecimal() and int(size[:20]) > largest:
         return None
     data = bytearray()
     async with uploads, asyncio.timeout(seconds):
         async for chunk in request.stream():
             data += chunk
-            if len(data) > LARGEST_UPLOAD:
+            if len(data) > largest:
                 return None
     return bytes(data)
 

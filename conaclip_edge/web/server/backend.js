@@ -7,10 +7,12 @@ export const where = "on the computer that serves this page";
 export const open = () => ask("./about", {});
 
 /** Encodes and searches; a search that is still under way is given up. */
-export function search({ text, picture, like, k }) {
+export function search({ text, exact, picture, like, k }) {
   running?.abort();
   running = new AbortController();
   const asked = new URLSearchParams({ text, k });
+  if (exact) asked.set("exact", "1");
+  if (picture?.name) asked.set("name", picture.name);
   if (like !== null) asked.set("like", like);
   return ask(`./search?${asked}`, { method: "POST", body: picture, signal: running.signal });
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import ipaddress
 import socket
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,7 +13,15 @@ from conaclip_edge.errors import UserError
 from conaclip_edge.system.progress import say
 
 
-def serve_index(index: Path, bundle: Path | None, host: str, port: int) -> None:
+def serve_index(
+    index: Path,
+    bundle: Path | None,
+    host: str,
+    port: int,
+    allowed: Sequence[str] = (),
+    prefix: str = "",
+    max_upload: int = 20,
+) -> None:
     """Serve the page of an index until Ctrl-C.
 
     Args:
@@ -20,6 +29,9 @@ def serve_index(index: Path, bundle: Path | None, host: str, port: int) -> None:
         bundle: encodes the queries; None takes the index's own.
         host: name or address to listen on.
         port: 0 takes a free one.
+        allowed: other names that the server is reached by, as those of a proxy.
+        prefix: path that a proxy has the server under, e.g. "/photos".
+        max_upload: MB of a picture that is sent.
 
     Raises:
         UserError: what opening an index refuses, or a host or port that cannot be listened on.
@@ -33,10 +45,11 @@ def serve_index(index: Path, bundle: Path | None, host: str, port: int) -> None:
         from conaclip_edge.web.server.app import make_app
         from conaclip_edge.web.server.slow_clients import Impatient
 
-        app = make_app(searcher, bundle or searcher.index.bundle, host)
+        way = f"/{prefix.strip('/')}" if prefix.strip("/") else ""
+        app = make_app(searcher, bundle or searcher.index.bundle, host, allowed, way, max_upload << 20)
         found = listener.getsockname()
-        shown = f"[{found[0]}]" if ":" in found[0] else found[0]
-        say(f"{len(searcher.index):,} pictures at http://{shown}:{found[1]}/ (Ctrl-C ends it)")
+        for address in addresses(found[0]):
+            say(f"{len(searcher.index):,} pictures at http://{address}:{found[1]}{way}/ (Ctrl-C ends it)")
         if not ipaddress.ip_address(found[0].partition("%")[0]).is_loopback:
             say(f"everybody who reaches {host} can see these pictures; leave --host out to keep them to this machine")
         config = uvicorn.Config(
@@ -44,6 +57,19 @@ def serve_index(index: Path, bundle: Path | None, host: str, port: int) -> None:
         )
         with suppress(KeyboardInterrupt):  # the way to end a server
             uvicorn.Server(config).run(sockets=[listener])
+
+
+def addresses(bound: str) -> list[str]:
+    """Return what to type into a browser for a server that is bound to an address.
+
+    Args:
+        bound: the address; one that means every address of this machine gives one that works here, and its mDNS name.
+    """
+    if ipaddress.ip_address(bound.partition("%")[0]).is_unspecified:
+        name = socket.gethostname().partition(".")[0].lower()
+        here = "[::1]" if ":" in bound else "127.0.0.1"
+        return [here, f"{name}.local"] if name and name != "localhost" else [here]
+    return [f"[{bound}]" if ":" in bound else bound]
 
 
 def listen(host: str, port: int) -> socket.socket:

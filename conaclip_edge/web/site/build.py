@@ -12,8 +12,9 @@ from conaclip_edge.bundle.integrity import check_members
 from conaclip_edge.bundle.manifest import read_manifest
 from conaclip_edge.data.preprocess import BadPicture
 from conaclip_edge.errors import UserError
+from conaclip_edge.search.folder.picture_folder import picture_bytes
 from conaclip_edge.search.index import PictureIndex, open_index
-from conaclip_edge.search.spelling import whole_words
+from conaclip_edge.search.words.unread import silent_ids
 from conaclip_edge.system.files import atomic_folder, read_json
 from conaclip_edge.system.progress import track
 from conaclip_edge.system.result import Result
@@ -61,7 +62,8 @@ class SiteAbout(Result):
         max_pixels: larger pictures are refused as queries.
         credit: of the pictures, for the foot of the page.
         pictures: names, in the order of their vectors.
-        words: whole words of the vocabulary, for the spelling.
+        silent_ids: tokens that stand for nothing; of a text of these alone the model reads nothing.
+        cut_off: margin, and mean of the vectors, that separate hits from what any words find; None if not known.
     """
 
     name: str
@@ -73,7 +75,8 @@ class SiteAbout(Result):
     max_pixels: int = MAX_PIXELS
     credit: str
     pictures: tuple[str, ...]
-    words: tuple[str, ...]
+    silent_ids: tuple[int, ...]
+    cut_off: tuple[float, tuple[float, ...]] | None
 
 
 def build_site(bundle: Path, index: Path, out: Path, credit: str = "") -> SiteReport:
@@ -126,6 +129,7 @@ def build_site(bundle: Path, index: Path, out: Path, credit: str = "") -> SiteRe
             shutil.copy(path, folder / "model" / path.name)
         shutil.copytree(bundle / "golden", folder / "golden")
         names, left_out = _index(pictures, folder)
+        low = pictures.cut_off()
         about = SiteAbout(
             name=manifest.name,
             digest=manifest.digest,
@@ -135,7 +139,8 @@ def build_site(bundle: Path, index: Path, out: Path, credit: str = "") -> SiteRe
             eos_id=manifest.eos_id,
             credit=credit,
             pictures=tuple(names),
-            words=tuple(whole_words(tokenizer)),
+            silent_ids=tuple(silent_ids(bundle / "tokenizer.json", manifest.context)),
+            cut_off=None if low is None else (low.margin, tuple(round(value, 6) for value in low.mean.tolist())),
         )
         (folder / "site.json").write_text(json.dumps(about.model_dump(), ensure_ascii=False), "utf-8")
         headers = "".join(f"  {name}: {value}\n" for name, value in HEADERS.items())
@@ -166,7 +171,7 @@ def _index(index: PictureIndex, folder: Path) -> tuple[list[str], dict[str, str]
     names: list[str] = []
     left_out: dict[str, str] = {}
     with ThreadPoolExecutor() as pool:
-        found = pool.map(_small, paths)
+        found = pool.map(lambda path: _small(path, index.max_pixels), paths)
         for row, (path, (data, reason)) in enumerate(track(list(zip(paths, found, strict=True)), "thumbnails")):
             name = shown_name(path.relative_to(index.pictures)) if path else f"picture {keys[row]}"
             if data is None:
@@ -181,11 +186,11 @@ def _index(index: PictureIndex, folder: Path) -> tuple[list[str], dict[str, str]
     return names, left_out
 
 
-def _small(path: Path | None) -> tuple[bytes | None, str]:
+def _small(path: Path | None, max_pixels: int) -> tuple[bytes | None, str]:
     if path is None:
         return None, "removed from the index meanwhile"
     try:
-        return thumbnail(path.read_bytes()), ""
+        return thumbnail(picture_bytes(path), max_pixels), ""
     except OSError as error:
         return None, f"cannot be read ({error.strerror})"
     except BadPicture as error:

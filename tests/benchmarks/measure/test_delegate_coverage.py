@@ -10,13 +10,13 @@ from conaclip_edge.benchmarks.measure.delegate_coverage import coverages, onnx_c
 
 def graph(path: Path, *operations: str) -> Path:
     """Write a graph of nodes in a chain; it is counted, never run."""
-    nodes = [helper.make_node(kind, [f"x{place}"], [f"x{place + 1}"]) for place, kind in enumerate(operations)]
+    nodes = [helper.make_node(kind, [f"x{number}"], [f"x{number + 1}"]) for number, kind in enumerate(operations)]
     value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("x0", f"x{len(nodes)}")]
     onnx.save(helper.make_model(helper.make_graph(nodes, "graph", value[:1], value[1:])), str(path))
     return path
 
 
-def test_nodes_that_compute_in_int8_are_told_from_those_that_fall_back(tmp_path):
+def test_nodes_that_compute_in_int8_are_counted_apart_from_those_that_fall_back(tmp_path):
     found = onnx_coverage(graph(tmp_path / "a.onnx", "ConvInteger", "Cast", "Mul", "MatMulInteger", "Mul"))
     assert (found.accelerated, found.inside) == ("int8 kernels", 2)
     assert found.outside == {"Mul": 2, "Cast": 1}

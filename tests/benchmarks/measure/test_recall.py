@@ -19,8 +19,8 @@ from conaclip_edge.evaluation.recall import Ranks
 def mean_recall_of(t2i: list[int], i2t: list[int]) -> tuple[float, float]:
     """The mean of R@1, R@5 and R@10 of either direction, counted one query at a time."""
     means = []
-    for places in (t2i, i2t):
-        recalls = [sum(1 for place in places if place <= k) / len(places) for k in (1, 5, 10)]
+    for ranks in (t2i, i2t):
+        recalls = [sum(1 for rank in ranks if rank <= k) / len(ranks) for k in (1, 5, 10)]
         means.append(sum(recalls) / 3)
     return means[0], means[1]
 
@@ -82,7 +82,7 @@ def test_a_student_that_finds_nothing_has_nothing_to_lose():
 
 def test_typical_captions_are_as_long_as_those_of_the_corpus():
     lengths = [3] * 50 + [4] * 25 + [9] * 25
-    captions = [f"caption {place:03}" for place in range(100)]
+    captions = [f"caption {number:03}" for number in range(100)]
     chosen = typical(captions, lengths, 8)
     assert [lengths[captions.index(text)] for text in chosen] == [3, 3, 3, 3, 4, 4, 9, 9]
     assert chosen == typical(captions, lengths, 8)
@@ -90,8 +90,10 @@ def test_typical_captions_are_as_long_as_those_of_the_corpus():
 
 def pairs_of(pictures: list[bytes]) -> Pairs:
     count = len(pictures)
-    captions = [[f"{place} a", f"{place} b"][: 1 + place % 2] for place in range(count)]
-    return Pairs("drawn", [f"p{place}" for place in range(count)], captions, ["test"] * count, pictures.__getitem__, "")
+    captions = [[f"{number} a", f"{number} b"][: 1 + number % 2] for number in range(count)]
+    return Pairs(
+        "drawn", [f"p{number}" for number in range(count)], captions, ["test"] * count, pictures.__getitem__, ""
+    )
 
 
 def png(shade: int) -> bytes:
@@ -123,7 +125,7 @@ class Spy:
 
 def test_pictures_and_texts_are_embedded_one_per_call():
     spy = Spy()
-    pairs = pairs_of([png(10 * place) for place in range(6)])
+    pairs = pairs_of([png(10 * number) for number in range(6)])
     split, found = embed_split({"row": spy.encoder()}, pairs, "test", 99, DataConfig(format="imagefolder"))
     assert set(spy.batches) == {1}
     ranks = rank(found["row"], split.caption_to_image)
@@ -134,7 +136,7 @@ def test_pictures_and_texts_are_embedded_one_per_call():
 
 
 def test_a_broken_picture_is_left_out_for_all_rows_and_named():
-    pictures = [png(10 * place) for place in range(6)]
+    pictures = [png(10 * number) for number in range(6)]
     pictures[2] = b"no picture"
     split, found = embed_split(
         {"row": Spy().encoder()}, pairs_of(pictures), "test", 99, DataConfig(format="imagefolder", max_bad=0.5)
@@ -158,7 +160,7 @@ def test_too_many_broken_pictures_are_an_error():
 
 
 def test_a_limited_number_of_pictures_is_the_same_every_time():
-    pairs = pairs_of([png(10 * place) for place in range(20)])
+    pairs = pairs_of([png(10 * number) for number in range(20)])
     once, again = (
         embed_split({"row": Spy().encoder()}, pairs, "test", 7, DataConfig(format="imagefolder"))[0].rows
         for _ in range(2)
@@ -169,7 +171,7 @@ def test_a_limited_number_of_pictures_is_the_same_every_time():
 
 
 def test_a_row_without_a_text_tower_has_no_recall():
-    pairs = pairs_of([png(10 * place) for place in range(3)])
+    pairs = pairs_of([png(10 * number) for number in range(3)])
     split, found = embed_split(
         {"row": Spy().encoder(with_text=False)}, pairs, "test", 9, DataConfig(format="imagefolder")
     )

@@ -104,7 +104,7 @@ class Samples:
 
 
 def coremltools_that_plays(monkeypatch, connected: list[str]) -> list[tuple[str, Any]]:
-    """Put modules in coremltools' place that write down how the script uses them."""
+    """Replace coremltools by modules that write down how the script uses them."""
     log: list[tuple[str, Any]] = []
 
     class Device:
@@ -129,7 +129,7 @@ def coremltools_that_plays(monkeypatch, connected: list[str]) -> list[tuple[str,
 
         async def benchmark_predict(self, inputs: dict[str, np.ndarray], iterations: int) -> Samples:
             log.append((self.device.name, inputs))
-            return Samples([float(place) for place in range(iterations)])
+            return Samples([float(number) for number in range(iterations)])
 
     main = types.ModuleType("coremltools")
     main.__version__ = "9.0"

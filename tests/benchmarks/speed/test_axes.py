@@ -1,4 +1,4 @@
-"""The speed suite's own arithmetic: rounds, ratios, bars, counted multiplications, and where its figures come from."""
+"""The speed suite's own arithmetic: rounds, ratios, bars, counted multiplications, and where its numbers come from."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ import pytest
 from conaclip_edge.benchmarks.measure.candidates import shipped
 from conaclip_edge.benchmarks.schema.report import parse_report
 from conaclip_edge.benchmarks.schema.row import EqualBudget
-from conaclip_edge.benchmarks.suite.build_rows import choose, training_rows
+from conaclip_edge.benchmarks.suite.build_rows import choose_row, training_rows
 from conaclip_edge.bundle.manifest import read_manifest
 from conaclip_edge.config.benchmark import BenchmarkConfig
 from conaclip_edge.errors import UserError
@@ -16,11 +16,11 @@ from tests.helpers.benchmarks.small_towers import small_bundle
 def chosen(change) -> str | None:
     values = sample_values()
     change({row["id"]: row for row in values["rows"]})
-    return choose(parse_report(values | {"ship": None}, "x").rows, 0.99)
+    return choose_row(parse_report(values | {"ship": None}, "x").rows, 0.99)
 
 
 def test_the_fastest_int8_row_with_enough_relative_recall_ships():
-    assert choose(sample_report().rows, 0.99) == "executorch-int8"
+    assert choose_row(sample_report().rows, 0.99) == "executorch-int8"
 
 
 @pytest.mark.parametrize("way", ["t2i", "i2t"])

@@ -169,7 +169,7 @@ def sample_values() -> dict[str, Any]:
             "captions": 512,
             "fingerprint": "cd" * 32,
             "licence": "Pictures: OpenMoji, CC BY-SA 4.0.",
-            "lengths": [float(3 + place // 2) for place in range(21)],
+            "lengths": [float(3 + number // 2) for number in range(21)],
         },
         "ship": "executorch-int8",
         "rows": [*rows, reference, *others, *training],
@@ -184,7 +184,7 @@ def sample_values() -> dict[str, Any]:
 
 
 def query(text: str, kind: str, right: int, student: int | None) -> dict[str, Any]:
-    order = [right, *(place for place in range(6) if place != right)]
+    order = [right, *(picture_number for picture_number in range(6) if picture_number != right)]
     later = [*order[1:], order[0]]
     lists = {"teacher": order[:5], "student": order[:5] if student == 1 else later[:5]}
     return {
@@ -195,14 +195,14 @@ def query(text: str, kind: str, right: int, student: int | None) -> dict[str, An
         "top": {
             side: [
                 {
-                    "key": NAMES[place],
-                    "caption": NAMES[place],
+                    "key": NAMES[picture_number],
+                    "caption": NAMES[picture_number],
                     "score": 0.5,
-                    "right": place == right and student is not None,
+                    "right": picture_number == right and student is not None,
                 }
-                for place in places
+                for picture_number in pictures
             ]
-            for side, places in lists.items()
+            for side, pictures in lists.items()
         },
     }
 

@@ -63,7 +63,7 @@ def small_bundle(folder: Path, targets: dict[str, str]) -> Path:
 
     Args:
         folder: of the bundle.
-        targets: place in the bundle, e.g. "onnx/image.int8.onnx" -> target.
+        targets: path in the bundle, e.g. "onnx/image.int8.onnx" -> target.
     """
     files = tuple(
         filled(ExportedFile).model_copy(

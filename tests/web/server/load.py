@@ -135,7 +135,7 @@ async def watch(process: int, end: float, seen: Seen) -> None:
 async def storm(port: int, process: int, clients: int, seconds: float) -> Seen:
     """Let everybody at the server for so many seconds."""
     about = json.loads((await ask(port, "GET", "/about"))[1])
-    words = about["words"] or ["red"]
+    words = ["red", "w4", "w17", "bicycle"]
     seen, end = Seen(), time.monotonic() + seconds
     await asyncio.gather(
         watch(process, end, seen),

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.helpers.search.misspelt import CORRECTIONS, WORDS
+from conaclip_edge.search.query import Searcher
 
 SHOWN = "document.getElementById('{}').textContent"
 
@@ -89,7 +89,18 @@ def test_the_page_fits_and_can_be_read(width, dark, tab, address):
     assert tab.run(unnamed) == []
 
 
-def test_the_page_corrects_spelling_as_the_command_does(page):
-    script = f"""import("./spelling.js").then(({{{{speller}}}}) => speller({WORDS})({{text!r}}))"""
-    for text, wanted in CORRECTIONS.items():
-        assert page.run(script.format(text=text)) == wanted
+def test_the_page_shows_what_the_server_corrected_and_takes_the_typed_words_on_wish(page, monkeypatch):
+    monkeypatch.setattr(Searcher, "correct", lambda self, text: text.replace("w71", "w17"))
+    page.search("w71")
+    page.until("!document.getElementById('spelling').hidden")
+    assert page.run(SHOWN.format("spelling-text")) == "Showing “w17”."
+    assert page.run(SHOWN.format("spelling-button")) == "Look for “w71” instead"
+    page.run("document.getElementById('spelling-button').click()")
+    page.until("document.getElementById('spelling').hidden")
+
+
+def test_the_page_says_that_the_model_reads_nothing(page):
+    page.run("document.getElementById('text').value = '\\u72d7'; document.getElementById('form').requestSubmit()")
+    page.until("!document.getElementById('notes').hidden")
+    assert "reads nothing of this query" in page.run(SHOWN.format("notes"))
+    assert page.results() == []

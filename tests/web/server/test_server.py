@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import shutil
+import socket
 from io import BytesIO
 
 import pytest
@@ -12,14 +13,21 @@ from starlette.testclient import TestClient
 
 from conaclip_edge.errors import UserError
 from conaclip_edge.search.commands import index_pictures
-from conaclip_edge.search.query import open_searcher
+from conaclip_edge.search.query import Searcher, open_searcher
 from conaclip_edge.web.server.app import LARGEST_UPLOAD, make_app
-from conaclip_edge.web.server.run import listen
+from conaclip_edge.web.server.run import addresses, listen
+from tests.helpers.search.small_index import COLOURS, write_bundle, write_pictures
 
 
 @pytest.fixture(scope="module")
 def client(app):
     return TestClient(app, base_url="http://127.0.0.1:8000")
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    """A small bundle of colours."""
+    return write_bundle(tmp_path_factory.mktemp("colours") / "bundle")
 
 
 def raw(address: str, path: str, **headers: str) -> tuple[int, bytes]:
@@ -169,8 +177,89 @@ def test_what_the_page_reads_is_json(client):
     assert about["count"] == 352
     assert len(about["sample"]) == 60
     assert {hit["score"] for hit in about["sample"]} == {None}
-    assert "w17" not in about["words"], "words are letters"
+    assert about["largest"] == LARGEST_UPLOAD
     assert json.dumps(about)
+
+
+def test_the_server_corrects_as_the_command_does_and_not_where_words_are_exact(client, searched, monkeypatch):
+    monkeypatch.setattr(Searcher, "correct", lambda self, text: text.replace("w71", "w17"))
+    found = client.post("/search", params={"text": "w71"}).json()
+    assert found["searched"] == "w17"
+    assert client.post("/search", params={"text": "w71", "exact": "1"}).json()["searched"] == "w71"
+
+
+def test_a_query_of_which_the_model_reads_nothing_has_a_note_and_no_hits(client):
+    answer = client.post("/search", params={"text": "\N{CJK UNIFIED IDEOGRAPH-72D7}"})
+    assert answer.status_code == 200
+    assert answer.json()["hits"] == []
+    assert answer.json()["notes"][0].startswith("the model reads nothing of this query")
+
+
+@pytest.mark.parametrize("name", ["photos.example.org", "photos.example.org:443", "https://photos.example.org/"])
+def test_a_proxys_name_is_let_in_as_host_and_as_origin(name, app, searched):
+    served = make_app(open_searcher(searched.index), searched.bundle, "127.0.0.1", [name])
+    client = TestClient(served, base_url="http://127.0.0.1:8000")
+    assert client.get("/about", headers={"Host": "photos.example.org"}).status_code == 200
+    origin = {"Origin": "https://photos.example.org"}
+    assert client.post("/search?text=w17", headers=origin).status_code == 200
+    assert client.post("/search?text=w17", headers={"Origin": "https://evil.example"}).status_code == 403
+    assert client.get("/about", headers={"Host": "evil.example"}).status_code == 421
+
+
+def test_the_machines_own_names_are_known(client):
+    name = socket.gethostname()
+    for host in (name, f"{name}.local:8000", name.upper()):
+        assert client.get("/about", headers={"Host": host}).status_code == 200
+
+
+def test_a_page_behind_a_prefix_is_found_with_it_and_without(searched):
+    served = make_app(open_searcher(searched.index), searched.bundle, "127.0.0.1", prefix="/photos")
+    client = TestClient(served, base_url="http://127.0.0.1:8000")
+    for path in ("/photos/", "/photos/app.js", "/photos/about", "/", "/about"):
+        assert client.get(path).status_code == 200
+    assert client.get("/photos", follow_redirects=False).headers["location"] == "/photos/"
+    assert client.get("/photosabout").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("bound", "first"), [("0.0.0.0", "127.0.0.1"), ("::", "[::1]"), ("::1", "[::1]"), ("192.168.1.7", "192.168.1.7")]
+)
+def test_the_printed_address_is_one_that_works(bound, first):
+    assert addresses(bound)[0] == first
+
+
+def test_what_is_indexed_is_shown_and_looked_for_whatever_its_format(bundle, tmp_path):
+    from pillow_heif import from_pillow
+
+    pictures = write_pictures(tmp_path / "pictures", 4)
+    red = Image.new("RGB", (64, 48), COLOURS["red"])
+    from_pillow(red).save(pictures / "a.HEIC")
+    red.save(pictures / "b.tif")
+    index_pictures(bundle, pictures, tmp_path / "index")
+    client = TestClient(
+        make_app(open_searcher(tmp_path / "index"), bundle, "127.0.0.1"), base_url="http://127.0.0.1:8000"
+    )
+    for name in ("a.HEIC", "b.tif"):
+        (hit,) = [one for one in client.get("/about").json()["sample"] if one["name"] == name]
+        for kind in ("thumb", "full"):
+            shown = client.get(hit[kind].removeprefix("."))
+            assert Image.open(BytesIO(shown.content)).format == "WEBP"
+        assert client.post("/search", params={"like": hit["key"]}).json()["hits"][0]["score"] > 0.99
+        sent = client.post("/search", params={"name": name}, content=(pictures / name).read_bytes())
+        assert sent.json()["hits"][0]["score"] > 0.99
+
+
+def test_a_larger_upload_may_be_let_in(searched):
+    small, large = (
+        TestClient(
+            make_app(open_searcher(searched.index), searched.bundle, "127.0.0.1", largest_upload=size),
+            base_url="http://127.0.0.1:8000",
+        )
+        for size in (1 << 20, 3 << 20)
+    )
+    body = bytes(2 << 20)
+    assert small.post("/search", content=body).status_code == 413
+    assert large.post("/search", content=body).status_code == 400
 
 
 def test_a_file_name_that_is_no_utf_8_is_shown_with_a_replacement_character(searched, tmp_path):

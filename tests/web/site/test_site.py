@@ -18,7 +18,7 @@ from hypothesis.extra.numpy import arrays
 from conaclip_edge.bundle.manifest import read_manifest
 from conaclip_edge.errors import UserError
 from conaclip_edge.search.commands import index_pictures
-from conaclip_edge.search.spelling import whole_words
+from conaclip_edge.search.words.spelling import whole_words
 from conaclip_edge.system.files import sha256_file
 from conaclip_edge.web.measure import chromium
 from conaclip_edge.web.page import PAGE, page_file
