@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import base64
+import io
 import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from conaclip_edge.benchmarks.schema.row import ReportRow
 from conaclip_edge.bundle.open import open_bundle
@@ -194,12 +197,13 @@ def test_hits_below_the_cut_off_are_marked_in_the_browser_too(tab, site, tmp_pat
 
 
 def test_a_picture_with_a_colour_profile_is_decoded_as_the_bundle_does(tab, address):
-    import base64
-
     from conaclip_edge.data.preprocess import decode
-    from tests.helpers.colour_profiles import display_p3_red
+    from tests.helpers.colour_profiles import display_p3, stored_in
 
-    data = display_p3_red()
+    file = io.BytesIO()
+    red = stored_in(display_p3(), Image.new("RGB", (40, 30), (250, 60, 30)))
+    red.save(file, "PNG", icc_profile=red.info["icc_profile"])
+    data = file.getvalue()
     script = f"""import("./preprocess.js").then(async ({{decode}}) => {{
         const bytes = Uint8Array.from(atob("{base64.b64encode(data).decode()}"), (one) => one.charCodeAt(0));
         const {{data}} = await decode(new Blob([bytes]), 1e6);
