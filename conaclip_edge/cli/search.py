@@ -19,8 +19,9 @@ class _QueryCommand(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Put words behind `--`, where nothing is taken for an option."""
         takes_value = {
-            name: not (isinstance(option, TyperOption) and option.is_flag)
+            name: not option.is_flag
             for option in self.params
+            if isinstance(option, TyperOption)
             for name in option.opts
         }
         options: list[str] = []

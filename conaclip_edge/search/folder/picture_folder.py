@@ -131,8 +131,13 @@ def read(path: Path) -> tuple[bytes, bytes]:
         BadPicture: it is a RAW picture and cannot be developed.
     """
     check_raw(path.name)
-    data = path.read_bytes()
+    data = file_bytes(path)
     return developed(data, path.name), hashlib.sha256(data).digest()
+
+
+def file_bytes(path: Path) -> bytes:
+    """Return the bytes of a file."""
+    return path.read_bytes()
 
 
 def picture_bytes(path: Path) -> bytes:

@@ -24,6 +24,7 @@ _OTHERS = ("de", "es", "fr", "it", "nl", "pt")  # their words are right, but non
 SHORTEST = 4  # shorter words have too many neighbours
 _LONG = 7  # letters from which two edits are looked for, where one finds nothing
 _LETTERS = "abcdefghijklmnopqrstuvwxyzàáâäçèéêëíîïñóôöùúûüß"
+_ACCENTED, _BARE = "àáâãäåçèéêëìíîïñòóôõöùúûü", "aaaaaaceeeeiiiinooooouuuu"
 _PART = 3  # letters of each half of a compound
 _TRIED = 12  # candidates that are searched for, the more frequent first
 _RARE = 50.0  # how often the English list has its rarest words
@@ -95,13 +96,13 @@ class Speller:
         lower = word.lower()
         if len(lower) < SHORTEST or (word.isupper() and len(word) <= 6):
             return True
-        if any(map(self._listed, {lower, _ENDING.sub("", lower)})):
+        if any(map(self._listed, {lower, _ENDING.sub("", lower), lower.replace("our", "or")})):
             return True
         halves = ((lower[:at], lower[at:]) for at in range(_PART, len(lower) - _PART + 1))
         return any(self._listed(first) and self._listed(second) for first, second in halves) or _foreign(lower)
 
     def _listed(self, word: str) -> bool:
-        return word in self._model or word in _english() or word in self._names
+        return word in self._model or word in _english() or word in _unmarked() or word in self._names
 
     @cached_property
     def _names(self) -> frozenset[str]:
@@ -151,16 +152,29 @@ def _english() -> Mapping[str, int]:
 
 
 @cache
+def _unmarked() -> frozenset[str]:
+    """Return what people write for words with an apostrophe: oclock, dont."""
+    return frozenset(word.replace("'", "") for word in _english() if "'" in word)
+
+
+@cache
 def _foreign(word: str) -> bool:
-    """Say whether another language has the word; its list is not taken apart, which would take seconds."""
-    key = f'"{word}":'.encode()
+    """Say whether another language has the word, with or without its accents."""
+    key = _plain(f'"{word}":'.encode())
     return any(key in words for words in _lists())
 
 
 @cache
 def _lists() -> list[bytes]:
+    """Return the other languages' lists as they are stored: taking them apart would take seconds."""
     folder = files("spellchecker") / "resources"
-    return [gzip.decompress((folder / f"{name}.json.gz").read_bytes()) for name in _OTHERS]
+    return [_plain(gzip.decompress((folder / f"{name}.json.gz").read_bytes())) for name in _OTHERS]
+
+
+def _plain(text: bytes) -> bytes:
+    for accented, letter in zip(_ACCENTED, _BARE, strict=True):
+        text = text.replace(accented.encode(), letter.encode())
+    return text
 
 
 def _distance(one: str, other: str, limit: int) -> int:

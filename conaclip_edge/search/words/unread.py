@@ -27,10 +27,10 @@ class Reader:
         self._encode = self._tokenizer.encode
         whole = self._tokenizer.to_str()
         model = json.loads(whole)["model"]
-        unknown = model.get("unk_token")
-        if model.get("unk_id") is not None:
-            unknown = model["vocab"][model["unk_id"]][0]
-        self._silent = {unknown, *(self._encode("").tokens)}
+        unknown = model.get("unk_id")  # of Unigram, whose unknown tokens are the text itself
+        if unknown is None and model.get("unk_token"):
+            unknown = self._tokenizer.token_to_id(model["unk_token"])
+        self._silent = {unknown, *(self._encode("").ids)}
         self._bytes = '"ByteLevel"' in whole
 
     def unread(self, text: str) -> list[str]:
@@ -50,14 +50,14 @@ class Reader:
     def silent_ids(self) -> list[int]:
         """Return the ids of all tokens that stand for nothing, for a page that knows ids alone."""
         vocabulary = self._tokenizer.get_vocab()
-        return sorted(number for token, number in vocabulary.items() if not self._token_says(token))
+        return sorted(number for token, number in vocabulary.items() if not self._token_says(token, number))
 
-    def _token_says(self, token: str) -> bool:
-        return token not in self._silent and _says(token, self._bytes)
+    def _token_says(self, token: str, number: int) -> bool:
+        return number not in self._silent and _says(token, self._bytes)
 
     def _read(self, word: str) -> bool:
-        tokens = self._encode(whole_text(word)).tokens
-        return any(map(self._token_says, tokens))
+        found = self._encode(whole_text(word))
+        return any(map(self._token_says, found.tokens, found.ids))
 
 
 @cache

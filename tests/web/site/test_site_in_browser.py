@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import base64
+import io
 import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from conaclip_edge.benchmarks.schema.row import ReportRow
 from conaclip_edge.bundle.open import open_bundle
@@ -166,3 +169,45 @@ def test_a_report_of_another_bundle_is_refused(site, tmp_path):
     other = PageFindings.model_validate(page_values() | {"bundle": "1" * 64})
     with pytest.raises(UserError, match="of another bundle"):
         measure.add_to_report(other, site, tmp_path / "report.json")
+
+
+ANSWER = """import("./backend.js").then(({{search}}) => search({{text: {text}, picture: null, like: null, k: 10}}))
+    .then(({{hits, notes}}) => ({{hits: hits.length, low: hits.filter((hit) => hit.low).length, notes}}))"""
+
+
+def test_a_query_of_which_the_model_reads_nothing_says_so_in_the_browser_too(tab, address, searched):
+    tab.open(f"{address}/")
+    nothing = tab.run(ANSWER.format(text=json.dumps("\N{CJK UNIFIED IDEOGRAPH-72D7}")))
+    assert nothing["hits"] == 0
+    assert nothing["notes"][0].startswith("the model reads nothing of this query")
+    some = tab.run(ANSWER.format(text=json.dumps(searched.queries()[0])))
+    assert (some["hits"], some["notes"]) == (10, [])
+
+
+def test_hits_below_the_cut_off_are_marked_in_the_browser_too(tab, site, tmp_path, searched):
+    shutil.copytree(site, tmp_path / "site")
+    about = json.loads((tmp_path / "site" / "site.json").read_text("utf-8"))
+    about["cut_off"] = [1.5, [0.0] * about["dim"]]
+    (tmp_path / "site" / "site.json").write_text(json.dumps(about), "utf-8")
+    with serve_folder(tmp_path / "site") as address:
+        tab.open(f"{address}/")
+        found = tab.run(ANSWER.format(text=json.dumps(searched.queries()[0])))
+    assert (found["hits"], found["low"]) == (10, 10)
+    assert found["notes"][0].startswith("nothing like it")
+
+
+def test_a_picture_with_a_colour_profile_is_decoded_as_the_bundle_does(tab, address):
+    from conaclip_edge.data.preprocess import decode
+    from tests.helpers.colour_profiles import display_p3, stored_in
+
+    file = io.BytesIO()
+    red = stored_in(display_p3(), Image.new("RGB", (40, 30), (250, 60, 30)))
+    red.save(file, "PNG", icc_profile=red.info["icc_profile"])
+    data = file.getvalue()
+    script = f"""import("./preprocess.js").then(async ({{decode}}) => {{
+        const bytes = Uint8Array.from(atob("{base64.b64encode(data).decode()}"), (one) => one.charCodeAt(0));
+        const {{data}} = await decode(new Blob([bytes]), 1e6);
+        return [...data.slice(0, 3)];
+    }})"""
+    tab.open(f"{address}/")
+    assert tab.run(script) == pytest.approx(decode(data).getpixel((0, 0)), abs=4)
