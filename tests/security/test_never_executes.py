@@ -293,7 +293,8 @@ def test_html_in_file_names_stays_text_in_what_the_pages_are_given(tmp_path):
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     for number, name in enumerate(each.replace("/", "_") for each in names()):
-        Image.new("RGB", (9, 9), (number + 1, 0, 0)).save(pictures / name)
+        noise = np.random.default_rng(number).integers(0, 256, (32, 32, 3), np.uint8)  # no two alike, so none is folded
+        Image.fromarray(noise).save(pictures / name)
     index_pictures(bundle, pictures, tmp_path / "index")
     app = make_app(open_searcher(tmp_path / "index"), bundle, "127.0.0.1")
     client = TestClient(app, base_url="http://127.0.0.1:8000")
