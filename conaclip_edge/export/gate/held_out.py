@@ -11,7 +11,7 @@ from PIL import Image
 
 from conaclip_edge.config.data import DataConfig
 from conaclip_edge.data.pairs import Pairs
-from conaclip_edge.data.preprocess import to_pixels
+from conaclip_edge.data.preprocess import Preprocess, to_pixels
 from conaclip_edge.data.usable import reasons, usable_pictures
 from conaclip_edge.errors import UserError
 from conaclip_edge.evaluation.recall import Ranks, ranks
@@ -73,7 +73,7 @@ def held_out(
     if not captioned:
         raise UserError(f"split '{split}' of data set '{pairs.name}' has no captions to gate an export with.")
     chosen = sorted(np.random.default_rng(_SEED).permutation(captioned)[:count].tolist())
-    size = student.model.config.image.size
+    preprocess = Preprocess.of(student.model.config.image)
     pixels: list[np.ndarray] = []
     ids: list[np.ndarray] = []
     caption_to_image: list[int] = []
@@ -84,7 +84,7 @@ def held_out(
         if len(kept) < examples:
             kept.append((f"held-out-{len(kept)}.{_suffix(encoded)}", encoded))
         caption_to_image += [len(pixels)] * len(pairs.captions[row])
-        pixels.append(to_pixels(picture, size))
+        pixels.append(to_pixels(picture, preprocess))
         ids += [np.asarray(student.tokenizer.ids(text), dtype=np.int32) for text in pairs.captions[row]]
     stacked = np.stack(pixels)
     pictures, texts = _embed_pixels(student, stacked), _embed_unpadded(student, ids)

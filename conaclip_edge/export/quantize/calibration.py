@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from conaclip_edge.data.pairs import Pairs
-from conaclip_edge.data.preprocess import to_pixels
+from conaclip_edge.data.preprocess import Preprocess, to_pixels
 from conaclip_edge.data.usable import usable_pictures
 from conaclip_edge.errors import UserError
 from conaclip_edge.models.tokenizer import TextTokenizer
@@ -63,13 +63,15 @@ def make_calibration(pixels: np.ndarray, ids: list[np.ndarray]) -> Calibration:
     return Calibration(pixels, tuple(row.astype(np.int32) for row in ids), digest.hexdigest())
 
 
-def calibrate(pairs: Pairs, tokenizer: TextTokenizer, size: int, count: int, max_pixels: int) -> Calibration:
+def calibrate(
+    pairs: Pairs, tokenizer: TextTokenizer, preprocess: Preprocess, count: int, max_pixels: int
+) -> Calibration:
     """Draw captioned pictures of the train split: the same ones every time; no other split is read.
 
     Args:
         pairs: the data that the student was distilled on.
         tokenizer: the student's.
-        size: picture size of the student in pixels.
+        preprocess: what the student's image tower wants done to a picture.
         count: pairs to draw.
         max_pixels: larger pictures are passed over.
 
@@ -83,7 +85,7 @@ def calibrate(pairs: Pairs, tokenizer: TextTokenizer, size: int, count: int, max
     shuffled = (rows[position] for position in random.permutation(len(rows)))
     for row, _, picture in islice(usable_pictures(pairs, shuffled, max_pixels, left_out={}), count):
         captions = pairs.captions[row]
-        pixels.append(to_pixels(picture, size))
+        pixels.append(to_pixels(picture, preprocess))
         ids.append(np.asarray(tokenizer.ids(captions[int(random.integers(len(captions)))]), dtype=np.int32))
     if len(ids) < count:
         raise UserError(

@@ -9,7 +9,7 @@ from typing import Any
 
 from conaclip_edge.config.model import ImageTowerConfig, ModelConfig, TextTowerConfig
 from conaclip_edge.config.parse import parse
-from conaclip_edge.data.preprocess import describe
+from conaclip_edge.data.preprocess import Preprocess, describe
 from conaclip_edge.errors import ConaclipError, UserError
 from conaclip_edge.models.image_towers.vit import vision_config
 from conaclip_edge.models.student.dual_encoder import DualEncoder, text_config
@@ -57,7 +57,7 @@ def write_student(model: DualEncoder, tokenizer_json: dict[str, Any], training: 
         _write_json(target / "preprocessor_config.json", _clip_processor(config.image))
     _write_json(target / "config.json", content | {"conaclip_edge": config.model_dump(mode="json")})
     _write_json(target / "tokenizer.json", for_context(tokenizer_json, config.text.context))
-    _write_json(target / "preprocess.json", describe(config.image.size))
+    _write_json(target / "preprocess.json", describe(Preprocess.of(config.image)))
     _write_json(target / "training.json", training)
 
 
@@ -186,13 +186,14 @@ def _loaded_name(name: str) -> str:
 
 
 def _clip_processor(image: ImageTowerConfig) -> dict[str, Any]:
+    square = {"height": image.size, "width": image.size}
     return {
         "image_processor_type": "CLIPImageProcessor",
         "do_resize": True,
-        "size": {"shortest_edge": image.size},
-        "resample": 3,
-        "do_center_crop": True,
-        "crop_size": {"height": image.size, "width": image.size},
+        "size": square if image.resize == "squash" else {"shortest_edge": image.size},
+        "resample": 2 if image.resample == "bilinear" else 3,
+        "do_center_crop": image.resize == "crop",
+        "crop_size": square,
         "do_rescale": True,
         "rescale_factor": 1 / 255,
         "do_normalize": True,
