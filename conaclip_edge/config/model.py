@@ -30,9 +30,9 @@ class _Later(Config):
 class ImageTowerConfig(_Later):
     """A student's (or the joined teacher's) image tower.
 
-    `vit` is transformers' CLIP vision tower. `mobile` is a chain of inverted residual blocks with batch norm and ReLU6
-    (no squeeze-excite), whose stages are (expand, channels, repeats, kernel, stride). `models/image_towers/kinds.py`
-    lists all kinds.
+    `vit` is transformers' CLIP vision tower, `siglip` its SigLIP vision tower. `mobile` is a chain of inverted residual
+    blocks with batch norm and ReLU6 (no squeeze-excite), whose stages are (expand, channels, repeats, kernel, stride).
+    `models/image_towers/kinds.py` lists all kinds.
     """
 
     later: ClassVar[frozenset[str]] = frozenset({"resize", "resample"})
@@ -56,9 +56,16 @@ class ImageTowerConfig(_Later):
     head_width: int = Field(0, description="mobile: channels of the last 1x1 convolution; 0 leaves it out")
 
 
-class TextTowerConfig(Config):
-    """A student's text tower: transformers' CLIP text tower, causal, pooled at the first EOS."""
+class TextTowerConfig(_Later):
+    """A text tower: transformers' CLIP text tower, causal, pooled at the first EOS; or SigLIP's.
 
+    SigLIP's was trained on texts padded to the context, sees all of them without a mask, and is pooled at the last
+    position: a text always has `context` ids.
+    """
+
+    later: ClassVar[frozenset[str]] = frozenset({"kind"})
+
+    kind: Literal["clip", "siglip"] = "clip"
     width: int = 512
     layers: int = 4
     heads: int = 8

@@ -45,7 +45,7 @@ def write_student(model: DualEncoder, tokenizer_json: dict[str, Any], training: 
     weights = {_saved_name(name): value.contiguous() for name, value in model.state_dict().items()}
     save_file(weights, target / "model.safetensors", metadata={"format": "pt"})
     content: dict[str, Any] = {"model_type": "conaclip-edge"}
-    if config.image.kind == "vit":
+    if config.image.kind == "vit" and config.text.kind == "clip":
         from transformers import CLIPConfig
 
         clip = CLIPConfig(
@@ -211,5 +211,5 @@ def parameter_counts(model: DualEncoder) -> dict[str, int]:
     """Count a student's parameters: image tower, text tower, of which the token table, and all."""
     image = sum(parameter.numel() for parameter in model.image.parameters())
     text = sum(parameter.numel() for parameter in model.text.parameters())
-    table = model.text.clip.text_model.embeddings.token_embedding.weight.numel()
+    table = model.text.token_table.numel()
     return {"image": image, "text": text, "token_table": table, "all": image + text + 1}
