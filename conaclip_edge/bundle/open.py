@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from conaclip_edge.bundle.held_out_pairs import FILE, HeldOutPairs, read_pairs_of
 from conaclip_edge.bundle.integrity import check_members
 from conaclip_edge.data.preprocess import BadPicture, Preprocess, pixel_values, read_preprocess, to_pixels, upright_rgb
 from conaclip_edge.errors import UserError
@@ -33,6 +34,7 @@ class Bundle:
     Attributes:
         manifest: content of manifest.json.
         preprocess: what is done to a picture before the image tower sees it.
+        held_out_pairs: embeddings of pairs that the student was not trained on; None where the bundle has none.
     """
 
     manifest: dict[str, Any]
@@ -40,6 +42,7 @@ class Bundle:
     text: Tower
     tokenizer: TextTokenizer
     preprocess: Preprocess
+    held_out_pairs: HeldOutPairs | None = None
 
     @property
     def image_size(self) -> int:
@@ -163,11 +166,13 @@ def open_bundle(
     except (KeyError, TypeError, ValueError):
         raise UserError(f"manifest of bundle {folder} lacks image_size or context. Run: conaclip-edge verify") from None
     beside = [folder / "tokenizer.json", folder / "preprocess.json"]
-    check_members(folder, manifest, [*files.values(), *beside])
+    pairs = [folder / FILE] if (folder / FILE).exists() else []
+    check_members(folder, manifest, [*files.values(), *beside, *pairs])
     return Bundle(
         manifest,
         open_tower(files["image"], threads),
         open_tower(files["text"], threads),
         TextTokenizer(folder / "tokenizer.json", context),
         read_preprocess(folder / "preprocess.json", image_size),
+        read_pairs_of(folder, int(manifest["embed_dim"])),
     )
