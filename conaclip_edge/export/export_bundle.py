@@ -96,7 +96,8 @@ def export_bundle(
         manifest, base = extended, out
         if manifest is None:
             base = staging / "base"
-            drawn = draw_pairs(held.texts, held.pictures, held.caption_to_image)
+            fit = held.targets is None and "train" not in held.split  # pairs that the student was not trained on
+            drawn = draw_pairs(held.texts, held.pictures, held.caption_to_image) if fit else None
             manifest = start_bundle(base, student, name, space, pairs.licence, golden, drawn)
         if passed:
             manifest = write_bundle(out, manifest, base, passed)
