@@ -51,7 +51,7 @@ def embedding_space(student: Student) -> str:
 
     config = student.model.config
     add(json.dumps([config.model_dump(mode="json"), describe(config.image.size)], sort_keys=True).encode())
-    add((student.folder / "tokenizer.json").read_bytes())
+    add(student.tokenizer.content.encode())
     for name, value in sorted(student.model.state_dict().items()):
         add(f"{name} {value.dtype} {list(value.shape)}".encode())
         add(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
@@ -104,7 +104,7 @@ def start_bundle(folder: Path, student: Student, name: str, space: str, licence:
         The manifest of a bundle without files.
     """
     folder.mkdir()
-    shutil.copyfile(student.folder / "tokenizer.json", folder / "tokenizer.json")
+    (folder / "tokenizer.json").write_bytes(student.tokenizer.content.encode())
     write_json(folder / "preprocess.json", describe(student.model.config.image.size))
     write_golden(golden, folder / FOLDER)
     model = student.model.config
