@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from conaclip_edge.bundle.held_out_pairs import FILE, HeldOutPairs, read_pairs_of
 from conaclip_edge.bundle.integrity import check_members
 from conaclip_edge.data.preprocess import BadPicture, pixel_values, to_pixels, upright_rgb
 from conaclip_edge.errors import UserError
@@ -33,6 +34,7 @@ class Bundle:
     Attributes:
         manifest: content of manifest.json.
         image_size: side of the pixels that the image tower takes.
+        held_out_pairs: embeddings of pairs that the student was not trained on; None where the bundle has none.
     """
 
     manifest: dict[str, Any]
@@ -40,6 +42,7 @@ class Bundle:
     text: Tower
     tokenizer: TextTokenizer
     image_size: int
+    held_out_pairs: HeldOutPairs | None = None
 
     @property
     def executed(self) -> Executed:
@@ -157,11 +160,13 @@ def open_bundle(
         image_size, context = int(manifest["image_size"]), int(manifest["context"])
     except (KeyError, TypeError, ValueError):
         raise UserError(f"manifest of bundle {folder} lacks image_size or context. Run: conaclip-edge verify") from None
-    check_members(folder, manifest, [*files.values(), folder / "tokenizer.json"])
+    pairs = [folder / FILE] if (folder / FILE).exists() else []
+    check_members(folder, manifest, [*files.values(), folder / "tokenizer.json", *pairs])
     return Bundle(
         manifest,
         open_tower(files["image"], threads),
         open_tower(files["text"], threads),
         TextTokenizer(folder / "tokenizer.json", context),
         image_size,
+        read_pairs_of(folder, int(manifest["embed_dim"])),
     )

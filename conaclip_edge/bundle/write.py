@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from conaclip_edge.bundle.golden import FOLDER, Golden, write_golden
+from conaclip_edge.bundle.held_out_pairs import HeldOutPairs, write_pairs
 from conaclip_edge.bundle.manifest import SCHEMA, ExportedFile, Manifest, digest_of, manifest_text, read_manifest
 from conaclip_edge.bundle.members import MANIFEST, SIGNATURE, hashed, member_problems
 from conaclip_edge.bundle.model_card import model_card
@@ -89,8 +90,16 @@ def extendable(out: Path, space: str, replace: bool) -> Manifest | None:
     return manifest
 
 
-def start_bundle(folder: Path, student: Student, name: str, space: str, licence: str, golden: Golden) -> Manifest:
-    """Write what a bundle holds beside the exported files: tokenizer.json, preprocess.json and golden/.
+def start_bundle(
+    folder: Path,
+    student: Student,
+    name: str,
+    space: str,
+    licence: str,
+    golden: Golden,
+    pairs: HeldOutPairs | None = None,
+) -> Manifest:
+    """Write what a bundle holds beside the exported files: tokenizer.json, preprocess.json, golden/, held-out pairs.
 
     Args:
         folder: is made.
@@ -99,6 +108,7 @@ def start_bundle(folder: Path, student: Student, name: str, space: str, licence:
         space: its embedding space.
         licence: of the data, where the student's record names none.
         golden: golden vectors.
+        pairs: embeddings of held-out pairs, where there are captions.
 
     Returns:
         The manifest of a bundle without files.
@@ -107,6 +117,8 @@ def start_bundle(folder: Path, student: Student, name: str, space: str, licence:
     (folder / "tokenizer.json").write_bytes(student.tokenizer.content.encode())
     write_json(folder / "preprocess.json", describe(student.model.config.image.size))
     write_golden(golden, folder / FOLDER)
+    if pairs and len(pairs.texts):
+        write_pairs(pairs, folder)
     model = student.model.config
     return Manifest(
         schema=SCHEMA,

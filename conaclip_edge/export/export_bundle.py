@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from conaclip_edge.bundle.golden import FOLDER, make_golden, read_golden
+from conaclip_edge.bundle.held_out_pairs import draw_pairs
 from conaclip_edge.bundle.write import embedding_space, extendable, start_bundle, write_bundle
 from conaclip_edge.config.data import DataConfig
 from conaclip_edge.config.export import ExportConfig
@@ -93,7 +94,8 @@ def export_bundle(
         manifest, base = extended, out
         if manifest is None:
             base = staging / "base"
-            manifest = start_bundle(base, student, name, space, pairs.licence, golden)
+            drawn = draw_pairs(held.texts, held.pictures, held.caption_to_image)
+            manifest = start_bundle(base, student, name, space, pairs.licence, golden, drawn)
         if passed:
             manifest = write_bundle(out, manifest, base, passed)
         for export, result in zip(exports, results, strict=True):
