@@ -16,11 +16,9 @@ from conaclip_edge.models.student.adopted.read import read_shape
 from conaclip_edge.models.student.adopted.weights import read_weights, weight_files
 from conaclip_edge.models.student.clip_names import loaded_name, saved_name
 from conaclip_edge.models.student.dual_encoder import DualEncoder, text_config
-from conaclip_edge.models.student.folder import OWN, check_checkpoint
+from conaclip_edge.models.student.folder import OWN, RECORD, check_checkpoint
 from conaclip_edge.models.tokenizer import TextTokenizer, for_context
 from conaclip_edge.system.files import atomic_folder, read_json
-
-RECORD = "training.json"
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from conaclip_edge.models.student.adopted.weights import weight_files
 from conaclip_edge.models.transformers_folder import check_tokenizer
 from conaclip_edge.system.files import read_json
 
+RECORD = "training.json"  # what distill says of a student
 OWN = "conaclip_edge"  # key of config.json with the shape of a student that distill made
 
 
