@@ -15,13 +15,14 @@ from conaclip_edge.data.pairs import Pairs
 from conaclip_edge.data.pixel_cache import Reader, pixel_reader
 from conaclip_edge.data.split_sizes import split_sizes
 from conaclip_edge.data.synthetic import synthetic_pictures, synthetic_texts
-from conaclip_edge.distill.build_student import build_student, surface, tokenizer_of, whole_words
+from conaclip_edge.distill.build_student import build_student, tokenizer_of
 from conaclip_edge.distill.graph import expand, uses_teacher, without_pairs
 from conaclip_edge.errors import UserError
 from conaclip_edge.models.student.dual_encoder import DualEncoder
 from conaclip_edge.models.student.presets import student_shape
 from conaclip_edge.models.teacher.base import Teacher
 from conaclip_edge.models.teacher.load import load_teacher
+from conaclip_edge.models.vocabulary_words import whole_words, words_or_letters
 from conaclip_edge.system.progress import say
 from conaclip_edge.teacher_cache.store import TeacherCache, teacher_cache, text_embeddings
 
@@ -116,9 +117,7 @@ def training_data(config: DistillConfig) -> TrainingData:
     count = config.synthetic.texts or (0 if sizes.has_captions else PHRASES)
     if learns_from_teacher and count:
         tokenizer = tokenizer_of(tokenizer_json, student.config.text.context)
-        words = whole_words(tokenizer)
-        if not words and not corpus:  # a tokenizer of bytes or letters
-            words = [piece for piece in dict.fromkeys(surface(tokenizer)) if piece.isalpha()]
+        words = whole_words(tokenizer) if corpus else words_or_letters(tokenizer)
         phrases = synthetic_texts(corpus, words, count)
         texts = SyntheticTexts(phrases, text_embeddings(teacher, phrases, config.cache, "synthetic texts"))
     return TrainingData(
