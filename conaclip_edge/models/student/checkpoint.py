@@ -97,9 +97,6 @@ def _filled(config: ModelConfig, weights: dict[str, Any]) -> DualEncoder:
     """
     import torch
 
-    whole = next((name for name, value in weights.items() if not value.is_floating_point()), None)
-    if whole:
-        raise RuntimeError(f"{whole} holds {weights[whole].dtype}, no floats")
     image = config.image
     layers = config.text.layers + max(image.layers, sum(stage[2] for stage in image.stages))
     if layers > len(weights):
@@ -109,7 +106,11 @@ def _filled(config: ModelConfig, weights: dict[str, Any]) -> DualEncoder:
             shape = DualEncoder(config)
     except Exception as error:  # torch and transformers raise almost anything
         raise RuntimeError(f"no model can be built by it: {error}") from error
+    floats = {name for name, value in shape.state_dict().items() if value.is_floating_point()}
     shape.load_state_dict(weights, assign=True)
+    for name in sorted(floats):  # whole numbers would be taken for weights without a word
+        if not weights[name].is_floating_point():
+            raise RuntimeError(f"{name} holds {weights[name].dtype}, no floats")
     model = DualEncoder(config)
     model.load_state_dict(weights)
     return model
