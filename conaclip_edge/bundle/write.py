@@ -52,7 +52,7 @@ def embedding_space(student: Student) -> str:
 
     config = student.model.config
     add(json.dumps([config.model_dump(mode="json"), describe(Preprocess.of(config.image))], sort_keys=True).encode())
-    add((student.folder / "tokenizer.json").read_bytes())
+    add(student.tokenizer.content.encode())
     for name, value in sorted(student.model.state_dict().items()):
         add(f"{name} {value.dtype} {list(value.shape)}".encode())
         add(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
@@ -114,7 +114,7 @@ def start_bundle(
         The manifest of a bundle without files.
     """
     folder.mkdir()
-    shutil.copyfile(student.folder / "tokenizer.json", folder / "tokenizer.json")
+    (folder / "tokenizer.json").write_bytes(student.tokenizer.content.encode())
     write_json(folder / "preprocess.json", describe(Preprocess.of(student.model.config.image)))
     write_golden(golden, folder / FOLDER)
     if pairs and len(pairs.texts):

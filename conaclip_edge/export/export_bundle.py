@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import glob
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace as replace_fields
 from pathlib import Path
 
 import numpy as np
@@ -28,10 +30,11 @@ from conaclip_edge.export.quantize.calibration import calibrate, make_calibratio
 from conaclip_edge.export.report import ExportReport, GateData, RejectedTarget
 from conaclip_edge.export.run_targets import run_targets, targets_at_a_time
 from conaclip_edge.export.targets import find_target
-from conaclip_edge.models.student.checkpoint import load_student, parameter_counts
+from conaclip_edge.models.student.checkpoint import Student, load_student, parameter_counts
 from conaclip_edge.system.files import atomic_folder, not_written, write_json
 from conaclip_edge.system.locks import only_run
 from conaclip_edge.system.processes import available_cores
+from conaclip_edge.system.progress import say
 
 
 @only_run
@@ -39,7 +42,7 @@ def export_bundle(
     checkpoint: Path,
     configs: Sequence[ExportConfig],
     out: Path,
-    data: Path | None = None,
+    data: Path | DataConfig | None = None,
     replace: bool = False,
     list_sensitivity: bool = False,
     jobs: int | None = None,
@@ -64,8 +67,10 @@ def export_bundle(
     for target in targets:
         target.exporter()  # a missing package is reported before any work
 
-    student = load_student(checkpoint)
+    student = _with_place(load_student(checkpoint), out)
     name = str(student.training.get("recipe", {}).get("name") or checkpoint.resolve().name)
+    if "adopted" in student.training:
+        say(f"exporting {name} as it is (no distillation record)")
     space = embedding_space(student)
     extended = extendable(out, space, replace)
 
@@ -124,10 +129,19 @@ def rejected_folder(out: Path) -> Path:
     return out.with_name(f"{out.name}.rejected")
 
 
-def _read_data(checkpoint: Path, data: Path | None) -> tuple[DataConfig, Pairs]:
+def _with_place(student: Student, out: Path) -> Student:
+    """Let the record of a model that was not distilled here say where it lies, as seen from the bundle."""
+    adopted = student.training.get("adopted")
+    if not adopted:
+        return student
+    place = os.path.relpath(student.folder.resolve(), out.resolve().parent)
+    return replace_fields(student, training=student.training | {"adopted": adopted | {"checkpoint": place}})
+
+
+def _read_data(checkpoint: Path, data: Path | DataConfig | None) -> tuple[DataConfig, Pairs]:
     """Read the data that calibrate and gate an export: those given, or those that the student was distilled on."""
     if data:
-        source = data_config(data)
+        source = data if isinstance(data, DataConfig) else data_config(data)
         return source, read_pairs(source, captions_needed=False)
     source = recorded_data(checkpoint)
     try:
