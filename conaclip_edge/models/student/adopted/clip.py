@@ -42,6 +42,8 @@ def shape(content: dict[str, Any], picture: PictureInput) -> ModelConfig:
         image=ImageTowerConfig(
             kind="vit",
             size=vision.image_size,
+            resize=picture.resize,
+            resample=picture.resample,
             mean=picture.mean,
             std=picture.std,
             width=vision.hidden_size,
