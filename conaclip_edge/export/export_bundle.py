@@ -21,6 +21,7 @@ from conaclip_edge.config.export import ExportConfig
 from conaclip_edge.config.load import data_config
 from conaclip_edge.data.load import read_pairs
 from conaclip_edge.data.pairs import Pairs
+from conaclip_edge.data.preprocess import Preprocess
 from conaclip_edge.errors import GateFailed, UserError
 from conaclip_edge.evaluation.evaluate import recorded_data
 from conaclip_edge.export.export_target import TargetExport, TargetResult
@@ -74,10 +75,12 @@ def export_bundle(
     extended = extendable(out, space, replace)
 
     source, pairs = _read_data(checkpoint, data)
-    size = student.model.config.image.size
-    nothing = make_calibration(np.zeros((0, 3, size, size), np.uint8), [])
+    preprocess = Preprocess.of(student.model.config.image)
+    nothing = make_calibration(np.zeros((0, 3, preprocess.size, preprocess.size), np.uint8), [])
     counts = {config.calibration_pairs for config in configs if config.precision == "int8"}
-    calibrations = {count: calibrate(pairs, student.tokenizer, size, count, source.max_pixels) for count in counts}
+    calibrations = {
+        count: calibrate(pairs, student.tokenizer, preprocess, count, source.max_pixels) for count in counts
+    }
     calibrated = {row for calibration in calibrations.values() for row in calibration.rows}
     most = max(config.gate_pairs for config in configs)
     held = held_out(student, pairs, most, source, calibrated=calibrated)

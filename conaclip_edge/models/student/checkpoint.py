@@ -9,7 +9,7 @@ from typing import Any
 
 from conaclip_edge.config.model import ImageTowerConfig, ModelConfig
 from conaclip_edge.config.parse import parse
-from conaclip_edge.data.preprocess import describe
+from conaclip_edge.data.preprocess import Preprocess, describe
 from conaclip_edge.errors import UserError
 from conaclip_edge.models.image_towers.vit import vision_config
 from conaclip_edge.models.student.adopted.read import read_shape
@@ -48,7 +48,7 @@ def write_student(model: DualEncoder, tokenizer_json: dict[str, Any], training: 
     weights = {saved_name(name): value.contiguous() for name, value in model.state_dict().items()}
     save_file(weights, target / "model.safetensors", metadata={"format": "pt"})
     content: dict[str, Any] = {"model_type": "conaclip-edge"}
-    if config.image.kind == "vit":
+    if config.image.kind == "vit" and config.text.kind == "clip":
         from transformers import CLIPConfig
 
         clip = CLIPConfig(
@@ -60,7 +60,7 @@ def write_student(model: DualEncoder, tokenizer_json: dict[str, Any], training: 
         _write_json(target / "preprocessor_config.json", _clip_processor(config.image))
     _write_json(target / "config.json", content | {"conaclip_edge": config.model_dump(mode="json")})
     _write_json(target / "tokenizer.json", for_context(tokenizer_json, config.text.context))
-    _write_json(target / "preprocess.json", describe(config.image.size))
+    _write_json(target / "preprocess.json", describe(Preprocess.of(config.image)))
     _write_json(target / RECORD, training)
 
 
@@ -117,13 +117,14 @@ def _filled(config: ModelConfig, weights: dict[str, Any]) -> DualEncoder:
 
 
 def _clip_processor(image: ImageTowerConfig) -> dict[str, Any]:
+    square = {"height": image.size, "width": image.size}
     return {
         "image_processor_type": "CLIPImageProcessor",
         "do_resize": True,
-        "size": {"shortest_edge": image.size},
-        "resample": 3,
-        "do_center_crop": True,
-        "crop_size": {"height": image.size, "width": image.size},
+        "size": square if image.resize == "squash" else {"shortest_edge": image.size},
+        "resample": 2 if image.resample == "bilinear" else 3,
+        "do_center_crop": image.resize == "crop",
+        "crop_size": square,
         "do_rescale": True,
         "rescale_factor": 1 / 255,
         "do_normalize": True,
@@ -141,5 +142,5 @@ def parameter_counts(model: DualEncoder) -> dict[str, int]:
     """Count a student's parameters: image tower, text tower, of which the token table, and all."""
     image = sum(parameter.numel() for parameter in model.image.parameters())
     text = sum(parameter.numel() for parameter in model.text.parameters())
-    table = model.text.clip.text_model.embeddings.token_embedding.weight.numel()
+    table = model.text.token_table.numel()
     return {"image": image, "text": text, "token_table": table, "all": image + text + 1}
