@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from conaclip_edge.config.model import Resample, Resize
 from conaclip_edge.errors import UserError
 from conaclip_edge.models.transformers_folder import IMAGE_PROCESSOR, check_image_processor
 from conaclip_edge.system.files import read_json
@@ -26,7 +27,7 @@ _CLIP = {
     "image_mean": [0.48145466, 0.4578275, 0.40821073],
     "image_std": [0.26862954, 0.26130258, 0.27577711],
 }
-_FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
+_RESAMPLES: dict[int, Resample] = {2: "bilinear", 3: "bicubic"}
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,15 @@ class PictureInput:
         size: side of the input in pixels.
         mean: taken from pixels in [0, 1], by channel.
         std: what they are divided by then.
+        resize: whether the middle is cut out, or the whole picture squashed.
+        resample: the filter of it.
     """
 
     size: int
     mean: Channels
     std: Channels
+    resize: Resize = "crop"
+    resample: Resample = "bicubic"
 
 
 def picture_input(folder: Path) -> PictureInput:
@@ -66,32 +71,44 @@ def picture_input(folder: Path) -> PictureInput:
         _refuse(path, f"it is a {kind}, and leaves out {', '.join(lacking)}")
     if not steps["do_resize"]:
         _refuse(path, "do_resize is false: pictures of any size cannot go in")
-    size = _crop_size(steps, path)
-    if steps["resample"] != 3:
-        _refuse(
-            path, f"resample is {steps['resample']} ({_FILTERS.get(steps['resample'], 'unknown')}), not 3 (bicubic)"
-        )
+    resize: Resize = "crop" if steps["do_center_crop"] else "squash"
+    size = _crop_size(steps, path) if resize == "crop" else _squashed_size(steps, path)
+    resample = steps["resample"]
+    if not isinstance(resample, int) or resample not in _RESAMPLES:
+        _refuse(path, f"resample is {resample}, not 2 (bilinear) or 3 (bicubic)")
     scale = 255 * _number(steps["rescale_factor"], path, "rescale_factor") if steps["do_rescale"] else 255.0
-    if not steps["do_normalize"]:
-        return PictureInput(size, (0.0,) * 3, (1 / scale,) * 3)
-    mean, std = (_channels(steps[key], path, key) for key in ("image_mean", "image_std"))
-    if min(std) <= 0:
-        _refuse(path, f"image_std is {list(std)}")
-    if math.isclose(scale, 1.0, rel_tol=1e-6):
-        return PictureInput(size, mean, std)
-    return PictureInput(size, _divided(mean, scale), _divided(std, scale))
+    mean, std = (0.0,) * 3, (1.0,) * 3
+    if steps["do_normalize"]:
+        mean, std = (_channels(steps[key], path, key) for key in ("image_mean", "image_std"))
+    if min(std) * scale <= 0:
+        _refuse(path, f"image_std is {list(std)}, rescale_factor {steps['rescale_factor']}")
+    if not math.isclose(scale, 1.0, rel_tol=1e-6):
+        mean, std = _divided(mean, scale), _divided(std, scale)
+    return PictureInput(size, mean, std, resize, _RESAMPLES[resample])
 
 
 def _crop_size(steps: dict[str, Any], path: Path) -> int:
     """Return the side of the square that is cut out of the middle."""
     size, crop = steps["size"], steps["crop_size"]
-    shorter = size.get("shortest_edge") if isinstance(size, dict) else size
-    if shorter is None or not steps["do_center_crop"]:
-        _refuse(path, f"pictures are not cut to a square (size {size}, do_center_crop {steps['do_center_crop']})")
-    sides = {crop.get("height"), crop.get("width")} if isinstance(crop, dict) else {crop}
-    if sides != {shorter} or not isinstance(shorter, int) or isinstance(shorter, bool) or shorter <= 0:
-        _refuse(path, f"the shorter side becomes {shorter}, and the crop is {crop}")
-    return shorter
+    side = _side(size.get("shortest_edge") if isinstance(size, dict) else size)
+    sides = (crop.get("height"), crop.get("width")) if isinstance(crop, dict) else (crop, crop)
+    if side is None or sides != (side, side):
+        _refuse(path, f"pictures are resized to {size}, and cropped to {crop}")
+    return side
+
+
+def _squashed_size(steps: dict[str, Any], path: Path) -> int:
+    """Return the side of the square that the whole picture is squashed to."""
+    size = steps["size"]
+    height, width = (size.get("height"), size.get("width")) if isinstance(size, dict) else (None, None)
+    side = _side(height)
+    if side is None or side != width:
+        _refuse(path, f"pictures are resized to {size}, and not cropped to a square")
+    return side
+
+
+def _side(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
 def _divided(channels: Channels, scale: float) -> Channels:
@@ -115,7 +132,7 @@ def _number(value: Any, path: Path, key: str) -> float:
 
 def _refuse(path: Path, reason: str) -> NoReturn:
     raise UserError(
-        f"{path} asks for a preprocessing that a bundle does not have: {reason}. A bundle resizes the shorter side by "
-        "bicubic and cuts out the middle. Distil a student instead: "
+        f"{path} asks for a preprocessing that a bundle does not have: {reason}. A bundle cuts a square out of the "
+        "middle or squashes the picture, by bicubic or bilinear. Distil a student instead: "
         f"conaclip-edge init PICTURES --teacher {path.parent}"
     )
