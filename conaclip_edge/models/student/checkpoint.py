@@ -109,11 +109,10 @@ def _filled(config: ModelConfig, weights: dict[str, Any]) -> DualEncoder:
             shape = DualEncoder(config)
     except Exception as error:  # torch and transformers raise almost anything
         raise RuntimeError(f"no model can be built by it: {error}") from error
-    floats = {name for name, value in shape.state_dict().items() if value.is_floating_point()}
-    shape.load_state_dict(weights, assign=True)
-    for name in sorted(floats):  # whole numbers would be taken for weights without a word
-        if not weights[name].is_floating_point():
+    for name, value in shape.state_dict().items():
+        if name in weights and value.is_floating_point() and not weights[name].is_floating_point():
             raise RuntimeError(f"{name} holds {weights[name].dtype}, no floats")
+    shape.load_state_dict(weights, assign=True)
     model = DualEncoder(config)
     model.load_state_dict(weights)
     return model

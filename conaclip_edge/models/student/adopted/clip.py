@@ -11,7 +11,7 @@ from conaclip_edge.models.student.clip_names import loaded_name
 from conaclip_edge.models.tokenizer import TextTokenizer
 
 student_name = loaded_name
-_ACTIVATIONS = ("gelu", "quick_gelu")
+_ACTIVATIONS = ("gelu", "quick_gelu", "gelu_pytorch_tanh")
 _LARGEST_ID = 2  # an eos_token_id of old configs, which means: pool at the largest id of the text
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, TypeGuard
+from typing import Any, NoReturn
 
 from conaclip_edge.config.model import Resample, Resize
 from conaclip_edge.errors import UserError
@@ -30,12 +30,10 @@ _CLIP = {
 _SIGLIP = _CLIP | {
     "size": {"height": 224, "width": 224},
     "do_center_crop": False,
-    "crop_size": None,
     "image_mean": [0.5, 0.5, 0.5],
     "image_std": [0.5, 0.5, 0.5],
 }
-_RESAMPLES: dict[object, Resample] = {2: "bilinear", 3: "bicubic"}
-_FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
+_RESAMPLES: dict[int, Resample] = {2: "bilinear", 3: "bicubic"}
 
 
 @dataclass(frozen=True)
@@ -46,8 +44,8 @@ class PictureInput:
         size: side of the input in pixels.
         mean: taken from pixels in [0, 1], by channel.
         std: what they are divided by then.
-        resize: to a square by cutting out the middle, or by squashing.
-        resample: the filter.
+        resize: whether the middle is cut out, or the whole picture squashed.
+        resample: the filter of it.
     """
 
     size: int
@@ -74,48 +72,51 @@ def picture_input(folder: Path) -> PictureInput:
     if not isinstance(content, dict):
         raise UserError(f"{path} must hold keys and values, not {type(content).__name__}.")
     kind = str(content.get("image_processor_type") or content.get("feature_extractor_type") or "CLIP")
-    defaults = _SIGLIP if kind.startswith("SiglipImageProcessor") else _CLIP
-    steps = defaults | {key: value for key, value in content.items() if value is not None}
-    known = kind.startswith(("CLIP", "ChineseCLIP", "SiglipImageProcessor"))
+    siglip = kind.startswith("SiglipImageProcessor")
+    steps = (_SIGLIP if siglip else _CLIP) | {key: value for key, value in content.items() if value is not None}
+    known = siglip or kind.startswith(("CLIP", "ChineseCLIP"))
     if not known and (lacking := sorted(_CLIP.keys() - content.keys())):
         _refuse(path, f"it is a {kind}, and leaves out {', '.join(lacking)}")
     if not steps["do_resize"]:
         _refuse(path, "do_resize is false: pictures of any size cannot go in")
-    size, resize = _square(steps, path)
-    if steps["resample"] not in _RESAMPLES:
-        name = _FILTERS.get(steps["resample"], "unknown")
-        _refuse(path, f"resample is {steps['resample']} ({name}), not 3 (bicubic) or 2 (bilinear)")
-    how: tuple[Resize, Resample] = (resize, _RESAMPLES[steps["resample"]])
+    resize: Resize = "crop" if steps["do_center_crop"] else "squash"
+    size = _crop_size(steps, path) if resize == "crop" else _squashed_size(steps, path)
+    resample = steps["resample"]
+    if not isinstance(resample, int) or resample not in _RESAMPLES:
+        _refuse(path, f"resample is {resample}, not 2 (bilinear) or 3 (bicubic)")
     scale = 255 * _number(steps["rescale_factor"], path, "rescale_factor") if steps["do_rescale"] else 255.0
-    if not steps["do_normalize"]:
-        return PictureInput(size, (0.0,) * 3, (1 / scale,) * 3, *how)
-    mean, std = (_channels(steps[key], path, key) for key in ("image_mean", "image_std"))
-    if min(std) <= 0:
-        _refuse(path, f"image_std is {list(std)}")
-    if math.isclose(scale, 1.0, rel_tol=1e-6):
-        return PictureInput(size, mean, std, *how)
-    return PictureInput(size, _divided(mean, scale), _divided(std, scale), *how)
+    mean, std = (0.0,) * 3, (1.0,) * 3
+    if steps["do_normalize"]:
+        mean, std = (_channels(steps[key], path, key) for key in ("image_mean", "image_std"))
+    if min(std) * scale <= 0:
+        _refuse(path, f"image_std is {list(std)}, rescale_factor {steps['rescale_factor']}")
+    if not math.isclose(scale, 1.0, rel_tol=1e-6):
+        mean, std = _divided(mean, scale), _divided(std, scale)
+    return PictureInput(size, mean, std, resize, _RESAMPLES[resample])
 
 
-def _square(steps: dict[str, Any], path: Path) -> tuple[int, Resize]:
-    """Return the side of the square that a picture becomes, and how."""
+def _crop_size(steps: dict[str, Any], path: Path) -> int:
+    """Return the side of the square that is cut out of the middle."""
     size, crop = steps["size"], steps["crop_size"]
-    side = size.get("height") if isinstance(size, dict) else None
-    if isinstance(size, dict) and _is_side(side) and size.get("width") == side:
-        cut = {crop.get("height"), crop.get("width")} if isinstance(crop, dict) else {crop}
-        if not steps["do_center_crop"] or cut == {side}:
-            return side, "squash"
-    shorter = size.get("shortest_edge") if isinstance(size, dict) else size
-    if shorter is None or not steps["do_center_crop"]:
-        _refuse(path, f"pictures are not cut to a square (size {size}, do_center_crop {steps['do_center_crop']})")
-    sides = {crop.get("height"), crop.get("width")} if isinstance(crop, dict) else {crop}
-    if sides != {shorter} or not _is_side(shorter):
-        _refuse(path, f"the shorter side becomes {shorter}, and the crop is {crop}")
-    return shorter, "crop"
+    side = _side(size.get("shortest_edge") if isinstance(size, dict) else size)
+    sides = (crop.get("height"), crop.get("width")) if isinstance(crop, dict) else (crop, crop)
+    if side is None or sides != (side, side):
+        _refuse(path, f"pictures are resized to {size}, and cropped to {crop}")
+    return side
 
 
-def _is_side(value: Any) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+def _squashed_size(steps: dict[str, Any], path: Path) -> int:
+    """Return the side of the square that the whole picture is squashed to."""
+    size = steps["size"]
+    height, width = (size.get("height"), size.get("width")) if isinstance(size, dict) else (None, None)
+    side = _side(height)
+    if side is None or side != width:
+        _refuse(path, f"pictures are resized to {size}, and not cropped to a square")
+    return side
+
+
+def _side(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
 def _divided(channels: Channels, scale: float) -> Channels:
@@ -139,7 +140,7 @@ def _number(value: Any, path: Path, key: str) -> float:
 
 def _refuse(path: Path, reason: str) -> NoReturn:
     raise UserError(
-        f"{path} asks for a preprocessing that a bundle does not have: {reason}. A bundle resizes by bicubic or "
-        "bilinear, and cuts out the middle or squashes to a square. Distil a student instead: "
+        f"{path} asks for a preprocessing that a bundle does not have: {reason}. A bundle cuts a square out of the "
+        "middle or squashes the picture, by bicubic or bilinear. Distil a student instead: "
         f"conaclip-edge init PICTURES --teacher {path.parent}"
     )

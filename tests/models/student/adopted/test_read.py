@@ -107,12 +107,22 @@ def test_pictures_that_are_not_normalised_and_another_scale_are_read(copy: Copy)
     assert load_student(folder).model.config.image.std == (0.5, 0.25, 0.125)
 
 
+def test_pictures_that_are_squashed_or_resized_by_bilinear_are_read(copy: Copy) -> None:
+    folder = copy()
+    change_json(folder / "preprocessor_config.json", do_center_crop=False, size={"height": 32, "width": 32})
+    assert load_student(folder).model.config.image.resize == "squash"
+    change_json(folder / "preprocessor_config.json", do_center_crop=True, size=32, crop_size=32, resample=2)
+    image = load_student(folder).model.config.image
+    assert (image.resize, image.resample) == ("crop", "bilinear")
+
+
 @pytest.mark.parametrize(
     ("values", "reason"),
     [
-        ({"do_center_crop": False}, r"pictures are not cut to a square"),
-        ({"size": {"shortest_edge": 40}}, r"the shorter side becomes 40, and the crop is \{"),
-        ({"resample": 1}, r"resample is 1 \(lanczos\)"),
+        ({"do_center_crop": False}, r"pictures are resized to \{'shortest_edge': 32\}, and not cropped to a square"),
+        ({"size": {"shortest_edge": 40}}, r"pictures are resized to \{'shortest_edge': 40\}, and cropped to \{"),
+        ({"resample": 1}, r"resample is 1, not 2 \(bilinear\) or 3 \(bicubic\)"),
+        ({"resample": ["x"]}, r"resample is "),
         ({"do_resize": False}, r"do_resize is false"),
         ({"image_std": [0, 1, 1]}, r"image_std is \[0\.0, 1\.0, 1\.0\]"),
         ({"image_mean": ["x"] * 3}, r"image_mean is x"),
