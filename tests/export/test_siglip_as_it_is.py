@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from conaclip_edge.bundle.manifest import read_manifest
 from conaclip_edge.bundle.open import open_bundle
@@ -16,10 +17,18 @@ from tests.helpers.models.tiny_teachers import CONTEXT, siglip, siglip2, siglip2
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SigLIP, which no test may change."""
+    """A SigLIP of one layer, which no test may change; its attention is soft, so that int8 does not turn it."""
     folder = tmp_path_factory.mktemp("models") / "siglip"
     torch.manual_seed(0)
     siglip(folder)
+    weights = load_file(folder / "model.safetensors")
+    kept = {name: value for name, value in weights.items() if ".layers.1." not in name}
+    soft = {name: value / 4 if value.ndim > 1 and ".mlp." not in name else value for name, value in kept.items()}
+    save_file(soft, folder / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    for part in ("text_config", "vision_config"):
+        config[part]["num_hidden_layers"] = 1
+    (folder / "config.json").write_text(json.dumps(config), "utf-8")
     return folder
 
 
