@@ -166,7 +166,7 @@ def test_another_precision_of_a_target_stands_beside_the_first(bundle, tmp_path)
 def test_a_failure_while_writing_leaves_the_old_bundle_alone(bundle):
     before = {path: path.read_bytes() for path in bundle.rglob("*") if path.is_file()}
 
-    def fails(_: Manifest) -> str:
+    def fails(_: Manifest, __: object) -> str:
         raise RuntimeError("the disk is on fire")
 
     with pytest.raises(RuntimeError, match="on fire"):
