@@ -10,16 +10,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from conaclip_edge.bundle.card.platforms import SYSTEMS
 from conaclip_edge.bundle.card.python_code import python_code
 from conaclip_edge.bundle.golden import Golden, read_golden
 from conaclip_edge.bundle.manifest import read_manifest
 from conaclip_edge.bundle.open import open_bundle
 from conaclip_edge.config.export import ExportConfig
 from conaclip_edge.export.export_bundle import export_bundle
+from conaclip_edge.runtime.mil.package import read_package
 from conaclip_edge.system.files import read_json
 
 PRECISIONS = {"onnx": "fp32", "executorch": "fp32", "coreml": "fp16"}
-LEAST = {"onnx": 0.99999, "executorch": 0.99999, "coreml": 0.999}  # cosine; in float16 a student of 16 numbers is coarse
+LEAST = {
+    "onnx": 0.99999,
+    "executorch": 0.99999,
+    "coreml": 0.999,
+}  # float16 is coarse for 16 numbers
 _THEN = """
 import sys
 import numpy as np
@@ -68,6 +74,14 @@ def test_the_code_of_the_card_gives_the_golden_embeddings(bundle, golden, target
     found = load_file(tmp_path / "found.safetensors")
     assert cosines(found["texts"], golden.text_embeddings) > LEAST[target]
     assert cosines(found["pictures"], golden.picture_embeddings) > LEAST[target]
+
+
+def test_the_packages_need_the_systems_that_the_card_names(bundle):
+    for file in read_manifest(bundle).files:
+        if file.target == "coreml":
+            version, systems = SYSTEMS[file.settings["deployment"]]
+            assert read_package(bundle / file.path)[0].specificationVersion == version
+            assert systems == "iOS 17, macOS 14"
 
 
 def oddly(values: np.ndarray, kind: str) -> np.ndarray:
