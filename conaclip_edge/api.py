@@ -125,12 +125,12 @@ def export_bundle(
     """Export a student, run the files on held-out pairs, and keep what passes as a bundle, as `conaclip-edge export`.
 
     Args:
-        checkpoint: its folder; None takes `runs/latest`.
+        checkpoint: its folder, or that of a CLIP, which is exported as it is; None takes `runs/latest`.
         target: coreml, executorch, onnx, "all" of them, or a target file (.yaml).
         precision: int8, fp16 or fp32; None takes the target's, int8.
         settings: `key=value` of the target.
         out: the bundle; None takes `bundle/` beside the checkpoint. One of the same student is extended.
-        data: recipe or picture folder; None takes the data that the student was distilled on.
+        data: recipe or picture folder; None takes the data that the student was distilled on, if it was.
         replace: start a new bundle even if one is there.
         sensitivity: list the quantisation error of each layer in int8.
 
@@ -149,35 +149,37 @@ def export_bundle(
 
     configs = export_configs(target, list(settings), precision)
     source = _path(checkpoint) or latest_run()
+    from conaclip_edge.export.request import check_request
+
+    given = check_request(source, _path(data))
     from conaclip_edge.export import export_bundle as export
 
-    return export.export_bundle(
-        source, configs, _path(out) or default_bundle(source), _path(data), replace, sensitivity
-    )
+    return export.export_bundle(source, configs, _path(out) or default_bundle(source), given, replace, sensitivity)
 
 
 @extras_needed()
-def verify(bundle: Pathlike, trusted: Sequence[Pathlike] = ()) -> VerifyReport:
+def verify(bundle: Pathlike, trusted: Sequence[Pathlike] = (), device: str | None = None) -> VerifyReport:
     """Check a bundle: signature, hashes, golden vectors and every file that runs here, as `conaclip-edge verify`.
 
     Args:
         bundle: its folder.
         trusted: files of public keys; where there are any, the bundle has to be signed by one of them.
+        device: "arm64" runs the files there; None runs them on this machine.
 
     Returns:
         What was found; its `ok` says whether all is as it has to be.
 
     Raises:
-        UserError: there is no bundle, or a key cannot be read.
+        UserError: there is no bundle, a key cannot be read, or there is no such device.
 
     Example:
         >>> import conaclip_edge
         >>> conaclip_edge.verify("bundle").ok
         True
     """
-    from conaclip_edge.bundle.verify import verify_bundle
+    from conaclip_edge.bundle.verify_device import verify_on
 
-    return verify_bundle(Path(bundle), trusted=[Path(key) for key in trusted])
+    return verify_on(Path(bundle), [Path(key) for key in trusted], device)
 
 
 @extras_needed()

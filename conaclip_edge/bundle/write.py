@@ -17,9 +17,10 @@ from conaclip_edge.bundle.card.licence import LICENCE, licence_text
 from conaclip_edge.bundle.card.model_card import model_card
 from conaclip_edge.bundle.card.platforms import EXAMPLES, example_files
 from conaclip_edge.bundle.golden import FOLDER, Golden, write_golden
+from conaclip_edge.bundle.held_out_pairs import HeldOutPairs, write_pairs
 from conaclip_edge.bundle.manifest import SCHEMA, ExportedFile, Manifest, digest_of, manifest_text, read_manifest
 from conaclip_edge.bundle.members import MANIFEST, SIGNATURE, hashed, member_problems
-from conaclip_edge.data.preprocess import describe
+from conaclip_edge.data.preprocess import Preprocess, describe
 from conaclip_edge.errors import UserError
 from conaclip_edge.models.student.checkpoint import Student
 from conaclip_edge.system.files import atomic_folder, read_json, write_json
@@ -53,8 +54,8 @@ def embedding_space(student: Student) -> str:
         digest.update(part)
 
     config = student.model.config
-    add(json.dumps([config.model_dump(mode="json"), describe(config.image.size)], sort_keys=True).encode())
-    add((student.folder / "tokenizer.json").read_bytes())
+    add(json.dumps([config.model_dump(mode="json"), describe(Preprocess.of(config.image))], sort_keys=True).encode())
+    add(student.tokenizer.content.encode())
     for name, value in sorted(student.model.state_dict().items()):
         add(f"{name} {value.dtype} {list(value.shape)}".encode())
         add(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
@@ -92,8 +93,16 @@ def extendable(out: Path, space: str, replace: bool) -> Manifest | None:
     return manifest
 
 
-def start_bundle(folder: Path, student: Student, name: str, space: str, licence: str, golden: Golden) -> Manifest:
-    """Write what a bundle holds beside the exported files: tokenizer.json, preprocess.json and golden/.
+def start_bundle(
+    folder: Path,
+    student: Student,
+    name: str,
+    space: str,
+    licence: str,
+    golden: Golden,
+    pairs: HeldOutPairs | None = None,
+) -> Manifest:
+    """Write what a bundle holds beside the exported files: tokenizer.json, preprocess.json, golden/, held-out pairs.
 
     Args:
         folder: is made.
@@ -102,14 +111,17 @@ def start_bundle(folder: Path, student: Student, name: str, space: str, licence:
         space: its embedding space.
         licence: of the data, where the student's record names none.
         golden: golden vectors.
+        pairs: embeddings of held-out pairs, where there are captions.
 
     Returns:
         The manifest of a bundle without files.
     """
     folder.mkdir()
-    shutil.copyfile(student.folder / "tokenizer.json", folder / "tokenizer.json")
-    write_json(folder / "preprocess.json", describe(student.model.config.image.size))
+    (folder / "tokenizer.json").write_bytes(student.tokenizer.content.encode())
+    write_json(folder / "preprocess.json", describe(Preprocess.of(student.model.config.image)))
     write_golden(golden, folder / FOLDER)
+    if pairs and len(pairs.texts):
+        write_pairs(pairs, folder)
     model = student.model.config
     return Manifest(
         schema=SCHEMA,

@@ -23,6 +23,8 @@ def calibrate(sidecar: Sidecar, bundle: Bundle) -> None:
         sidecar.unset_meta(*NAMES)
         return
     words = whole_words(read_json(bundle.tokenizer.file, "tokenizer"))
-    found = calibrated(words, bundle.embed_texts, lambda: (vectors for _, vectors in sidecar.chunks()))
+    found = calibrated(
+        words, bundle.embed_texts, lambda: (vectors for _, vectors in sidecar.chunks()), bundle.held_out_pairs
+    )
     if found:
         sidecar.set_meta(**found.meta(pictures))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from conaclip_edge.bundle.held_out_pairs import HeldOutPairs
 from conaclip_edge.search.hits.cut_off import LEAST_PICTURES, CutOff, calibrated, outdated, random_queries, recorded
 from conaclip_edge.search.hits.folding import folded, look_of
 from conaclip_edge.search.hits.hit import Hit
@@ -120,6 +121,32 @@ def test_the_cut_off_is_above_what_most_random_queries_find() -> None:
     below = [float((vectors @ query).max()) < found.of(query) for query in queries]
     assert 0.55 < np.mean(below) < 0.65
     assert float((vectors @ vectors[7]).max()) > found.of(vectors[7])
+
+
+def test_held_out_pairs_of_the_bundle_lower_a_cut_off_that_would_hide_right_pictures() -> None:
+    vectors, words = unit(500, 0), [f"w{number}" for number in range(300)]
+    nonsense = unit(len(random_queries(words)), 1)
+    best = np.sort((vectors @ nonsense.T).max(axis=0))
+    pictures = vectors[:100]  # found first by texts that lean to them no more than nonsense does to its best
+    texts = np.stack([_leaning(picture, float(np.median(best))) for picture in pictures])
+    parts = lambda: iter((vectors,))  # noqa: E731
+    without = calibrated(words, lambda _: nonsense, parts)
+    capped = calibrated(words, lambda _: nonsense, parts, HeldOutPairs(texts, pictures))
+    few = calibrated(words, lambda _: nonsense, parts, HeldOutPairs(texts[:10], pictures[:10]))
+    assert without is not None
+    assert capped is not None
+    assert few is not None
+    harmed = [float((vectors @ text).max()) < capped.of(text) for text in texts]
+    assert np.mean(harmed) <= 0.05 < np.mean([float((vectors @ text).max()) < without.of(text) for text in texts])
+    assert capped.margin < without.margin == few.margin
+
+
+def _leaning(picture: np.ndarray, cosine: float) -> np.ndarray:
+    """Return a unit vector of a cosine to a picture."""
+    other = unit(1, int(abs(picture[0]) * 1e6))[0]
+    other -= (other @ picture) * picture
+    other /= np.linalg.norm(other)
+    return np.float32(cosine) * picture + np.float32(np.sqrt(1 - cosine**2)) * other
 
 
 def test_a_small_vocabulary_or_index_has_no_cut_off() -> None:

@@ -18,7 +18,7 @@ from conaclip_edge.bundle.card.licence import licence_text
 from conaclip_edge.bundle.card.model_card import model_card
 from conaclip_edge.bundle.card.platforms import example_files
 from conaclip_edge.bundle.manifest import Manifest, read_manifest
-from conaclip_edge.data.preprocess import describe
+from conaclip_edge.data.preprocess import Preprocess, describe
 
 TARGETS = ("onnx", "coreml", "executorch")
 
@@ -42,7 +42,7 @@ def only(manifest: Manifest, *targets: str, notes=None, settings=None) -> Manife
 
 
 def card_of(manifest: Manifest) -> str:
-    return model_card(manifest, describe(manifest.image_size))
+    return model_card(manifest, describe(Preprocess(manifest.image_size)))
 
 
 def snippet(card: str, language: str) -> str:
@@ -154,7 +154,7 @@ def test_the_card_says_which_systems_a_core_ml_file_needs(manifest, deployment, 
 
 
 def test_a_picture_that_is_squashed_is_not_cropped(manifest):
-    squash = describe(manifest.image_size) | {"crop": None}
+    squash = describe(Preprocess(manifest.image_size)) | {"crop": None}
     squash["resize"] = {"width": 32, "height": 32, "filter": "bilinear", "antialias": True}
     card = model_card(only(manifest, "onnx"), squash)
     assert "resize((32, 32), Image.Resampling.BILINEAR)" in snippet(card, "python")
