@@ -127,7 +127,7 @@ def export_bundle(
     Args:
         checkpoint: its folder; None takes `runs/latest`.
         target: coreml, executorch, onnx, "all" of them, or a target file (.yaml).
-        precision: int8, fp16 or fp32; None takes the target's, int8.
+        precision: int8, fp16 or fp32; None takes the target's, int8. Of "all", targets that lack it are skipped.
         settings: `key=value` of the target.
         out: the bundle; None takes `bundle/` beside the checkpoint. One of the same student is extended.
         data: recipe or picture folder; None takes the data that the student was distilled on.
@@ -144,15 +144,21 @@ def export_bundle(
         >>> conaclip_edge.open_bundle("runs/new").executed
         'native'
     """
-    from conaclip_edge.export.targets import default_bundle, export_configs
+    from conaclip_edge.export.targets import default_bundle, export_configs, skipped_targets
     from conaclip_edge.system.latest_run import latest_run
+    from conaclip_edge.system.progress import say
 
     configs = export_configs(target, list(settings), precision)
+    skipped = [str(each) for each in skipped_targets(target, list(settings), precision)]
     source = _path(checkpoint) or latest_run()
+    if checkpoint is None:
+        say(f"export: no checkpoint was named, so the newest run is taken: {source}")
+    for each in skipped:
+        say(f"export: {each}")
     from conaclip_edge.export import export_bundle as export
 
     return export.export_bundle(
-        source, configs, _path(out) or default_bundle(source), _path(data), replace, sensitivity
+        source, configs, _path(out) or default_bundle(source), _path(data), replace, sensitivity, skipped=skipped
     )
 
 

@@ -22,7 +22,7 @@ from conaclip_edge.benchmarks.report.write import write_report
 from conaclip_edge.benchmarks.schema.report import BenchmarkReport, Dataset
 from conaclip_edge.benchmarks.schema.row import Tower
 from conaclip_edge.benchmarks.schema.row_ids import TEACHER
-from conaclip_edge.benchmarks.suite.build_rows import Measurements, choose_row, make_row, training_rows
+from conaclip_edge.benchmarks.suite.build_rows import Measurements, can_tell, choose_row, make_row, training_rows
 from conaclip_edge.benchmarks.suite.gallery import Side, make_gallery
 from conaclip_edge.bundle.manifest import Manifest, read_manifest
 from conaclip_edge.config.benchmark import BenchmarkConfig
@@ -31,6 +31,7 @@ from conaclip_edge.data.load import read_pairs
 from conaclip_edge.data.pairs import Pairs
 from conaclip_edge.evaluation.encoder import Encoder
 from conaclip_edge.evaluation.evaluate import recorded_data
+from conaclip_edge.evaluation.mean_interval import chance
 from conaclip_edge.models.tokenizer import TextTokenizer
 from conaclip_edge.system.files import read_json
 from conaclip_edge.system.locks import only_run
@@ -79,8 +80,10 @@ def run_benchmark(bundle: Path, suite: BenchmarkConfig, out: Path) -> BenchmarkR
     comparison = bundle.parent / "comparison.json"
     if comparison.is_file():
         rows += training_rows(read_json(comparison, "comparison"), machine.label)
-    ship = choose_row(rows, suite.min_relative_recall)
-    dataset = _dataset(pairs, suite, split, lengths)
+    by_chance = next((chance(one) for one in ranked.values() if one), None)
+    dataset = _dataset(pairs, suite, split, lengths, by_chance)
+    told = by_chance is not None and can_tell(rows, len(split.rows), by_chance)
+    ship = choose_row(rows, suite.min_relative_recall) if told else None
     report = new_report(bundle, manifest, suite, machine, rows, dataset, ship)
     report = _with_gallery(report, pairs, split, embedded, encoders, data)
     write_report(report, out)
@@ -137,7 +140,9 @@ def _cold_starts(
     return cold_starts
 
 
-def _dataset(pairs: Pairs, suite: BenchmarkConfig, split: Split, lengths: list[int]) -> Dataset:
+def _dataset(
+    pairs: Pairs, suite: BenchmarkConfig, split: Split, lengths: list[int], by_chance: float | None
+) -> Dataset:
     return Dataset(
         name=pairs.name,
         split=suite.split,
@@ -147,6 +152,7 @@ def _dataset(pairs: Pairs, suite: BenchmarkConfig, split: Split, lengths: list[i
         licence=pairs.licence,
         lengths=quantiles(lengths),
         left_out=split.left_out,
+        chance=by_chance,
     )
 
 
