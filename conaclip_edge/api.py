@@ -146,15 +146,10 @@ def export_bundle(
     """
     from conaclip_edge.export.targets import default_bundle, export_configs, skipped_targets
     from conaclip_edge.system.latest_run import latest_run
-    from conaclip_edge.system.progress import say
 
     configs = export_configs(target, list(settings), precision)
     skipped = [str(each) for each in skipped_targets(target, list(settings), precision)]
     source = _path(checkpoint) or latest_run()
-    if checkpoint is None:
-        say(f"export: no checkpoint was named, so the newest run is taken: {source}")
-    for each in skipped:
-        say(f"export: {each}")
     from conaclip_edge.export import export_bundle as export
 
     return export.export_bundle(

@@ -31,6 +31,7 @@ from conaclip_edge.models.student.checkpoint import load_student, parameter_coun
 from conaclip_edge.system.files import atomic_folder, not_written, write_json
 from conaclip_edge.system.locks import only_run
 from conaclip_edge.system.processes import available_cores
+from conaclip_edge.system.progress import say
 
 
 @only_run
@@ -61,6 +62,8 @@ def export_bundle(
         GateFailed: a target missed a bar; its files are in `<out>.rejected/<target>`, the others in the bundle.
         UserError: bad input, a missing toolchain, or data that are not there.
     """
+    for each in skipped:
+        say(each)
     targets = [find_target(config) for config in configs]
     for target in targets:
         target.exporter()  # a missing package is reported before any work

@@ -47,8 +47,9 @@ def answer(report: BenchmarkReport) -> str:
         return f"{found.headline}: {found.known[0].lower()}{found.known[1:]} {found.next}"
     row = report.row(report.ship)
     assert row.recall is not None
-    text = f"{found.headline} **{row.label}**: the right picture is among the first ten for "
-    text += f"{percent(row.recall['t2i']['10'])} of {report.dataset.captions} captions over {report.dataset.pictures} held-out pictures"
+    data, among = report.dataset, percent(row.recall["t2i"]["10"])
+    text = f"{found.headline} **{row.label}**: the right picture is among the first ten for {among} of"
+    text += f" {data.captions} captions over {data.pictures} held-out pictures"
     if "student" in row.relative_recall:
         least = report.suite.min_relative_recall
         parts = []
