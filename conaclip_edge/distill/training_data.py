@@ -13,6 +13,7 @@ from conaclip_edge.config.graph import Term
 from conaclip_edge.data.load import read_pairs
 from conaclip_edge.data.pairs import Pairs
 from conaclip_edge.data.pixel_cache import Reader, pixel_reader
+from conaclip_edge.data.preprocess import Preprocess
 from conaclip_edge.data.split_sizes import split_sizes
 from conaclip_edge.data.synthetic import synthetic_pictures, synthetic_texts
 from conaclip_edge.distill.build_student import build_student, tokenizer_of
@@ -109,13 +110,13 @@ def training_data(config: DistillConfig) -> TrainingData:
     # building a teacher or filling a cache draws random numbers too: a first run must begin like the second
     torch.manual_seed(config.seed)
     student, tokenizer_json, pretrained = build_student(config.student, teacher, corpus, config.cache, embedded)
-    size = student.config.image.size
     if larger := larger_than_teacher(config.student.preset, number_of(student), number_of(teacher)):
         say(f"warning: {larger}")
-    pixels = pixel_reader(pairs, np.flatnonzero(cache.usable), size, views, config.cache, max_pixels)
+    preprocess = Preprocess.of(student.config.image)
+    pixels = pixel_reader(pairs, np.flatnonzero(cache.usable), preprocess, views, config.cache, max_pixels)
     pictures, texts = None, None
     if learns_from_teacher and config.synthetic.pictures:
-        pictures = _compose_pictures(config, teacher, pairs, cache, size)
+        pictures = _compose_pictures(config, teacher, pairs, cache, preprocess)
     count = config.synthetic.texts or (0 if sizes.has_captions else PHRASES)
     if learns_from_teacher and count:
         tokenizer = tokenizer_of(tokenizer_json, student.config.text.context)
@@ -186,10 +187,10 @@ def corpus_embeddings(pairs: Pairs, cache: TeacherCache) -> np.ndarray:
 
 
 def _compose_pictures(
-    config: DistillConfig, teacher: Teacher, pairs: Pairs, cache: TeacherCache, size: int
+    config: DistillConfig, teacher: Teacher, pairs: Pairs, cache: TeacherCache, preprocess: Preprocess
 ) -> SyntheticPictures:
     """Compose pictures of the usable train pictures and ask the teacher about them."""
     rows = pairs.rows("train")
     pictures = synthetic_pictures(pairs, rows[cache.usable[rows]], config.synthetic.pictures, config.data.max_pixels)
     known = teacher_cache(pictures, teacher, config.cache, 1, config.data.max_bad)
-    return SyntheticPictures(known, pixel_reader(pictures, np.flatnonzero(known.usable), size, 1, config.cache))
+    return SyntheticPictures(known, pixel_reader(pictures, np.flatnonzero(known.usable), preprocess, 1, config.cache))

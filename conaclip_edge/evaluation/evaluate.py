@@ -151,8 +151,8 @@ def require_captions(pairs: Pairs, split: str) -> None:
     if not any(len(pairs.captions[row]) for row in pairs.rows(split)):
         raise UserError(
             f"split '{split}' of data set '{pairs.name}' has no captions to evaluate with, so recall cannot be "
-            "measured. Name captioned pictures (--data FOLDER). What is known without: distill's figure on val (how "
-            "often a picture finds its teacher's), and export's gate (the files beside the student)."
+            "measured: name captioned pictures (data.path of a recipe, --data of evaluate). What is known without: "
+            "distill's figure on val (how often a picture finds its teacher's), and export's gate."
         )
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import glob
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace as replace_fields
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ from conaclip_edge.config.export import ExportConfig
 from conaclip_edge.config.load import data_config
 from conaclip_edge.data.load import read_pairs
 from conaclip_edge.data.pairs import Pairs
+from conaclip_edge.data.preprocess import Preprocess
 from conaclip_edge.errors import GateFailed, UserError
 from conaclip_edge.evaluation.evaluate import recorded_data
 from conaclip_edge.export.export_target import TargetExport, TargetResult
@@ -27,7 +30,7 @@ from conaclip_edge.export.quantize.calibration import calibrate, make_calibratio
 from conaclip_edge.export.report import ExportReport, GateData, RejectedTarget
 from conaclip_edge.export.run_targets import run_targets, targets_at_a_time
 from conaclip_edge.export.targets import find_target
-from conaclip_edge.models.student.checkpoint import load_student, parameter_counts
+from conaclip_edge.models.student.checkpoint import Student, load_student, parameter_counts
 from conaclip_edge.system.files import atomic_folder, not_written, write_json
 from conaclip_edge.system.locks import only_run
 from conaclip_edge.system.processes import available_cores
@@ -39,7 +42,7 @@ def export_bundle(
     checkpoint: Path,
     configs: Sequence[ExportConfig],
     out: Path,
-    data: Path | None = None,
+    data: Path | DataConfig | None = None,
     replace: bool = False,
     list_sensitivity: bool = False,
     jobs: int | None = None,
@@ -68,16 +71,20 @@ def export_bundle(
     for target in targets:
         target.exporter()  # a missing package is reported before any work
 
-    student = load_student(checkpoint)
+    student = _with_place(load_student(checkpoint), out)
     name = str(student.training.get("recipe", {}).get("name") or checkpoint.resolve().name)
+    if "adopted" in student.training:
+        say(f"exporting {name} as it is (no distillation record)")
     space = embedding_space(student)
     extended = extendable(out, space, replace)
 
     source, pairs = _read_data(checkpoint, data)
-    size = student.model.config.image.size
-    nothing = make_calibration(np.zeros((0, 3, size, size), np.uint8), [])
+    preprocess = Preprocess.of(student.model.config.image)
+    nothing = make_calibration(np.zeros((0, 3, preprocess.size, preprocess.size), np.uint8), [])
     counts = {config.calibration_pairs for config in configs if config.precision == "int8"}
-    calibrations = {count: calibrate(pairs, student.tokenizer, size, count, source.max_pixels) for count in counts}
+    calibrations = {
+        count: calibrate(pairs, student.tokenizer, preprocess, count, source.max_pixels) for count in counts
+    }
     calibrated = {row for calibration in calibrations.values() for row in calibration.rows}
     most = max(config.gate_pairs for config in configs)
     held = held_out(student, pairs, most, source, calibrated=calibrated)
@@ -128,10 +135,19 @@ def rejected_folder(out: Path) -> Path:
     return out.with_name(f"{out.name}.rejected")
 
 
-def _read_data(checkpoint: Path, data: Path | None) -> tuple[DataConfig, Pairs]:
+def _with_place(student: Student, out: Path) -> Student:
+    """Let the record of a model that was not distilled here say where it lies, as seen from the bundle."""
+    adopted = student.training.get("adopted")
+    if not adopted:
+        return student
+    place = os.path.relpath(student.folder.resolve(), out.resolve().parent)
+    return replace_fields(student, training=student.training | {"adopted": adopted | {"checkpoint": place}})
+
+
+def _read_data(checkpoint: Path, data: Path | DataConfig | None) -> tuple[DataConfig, Pairs]:
     """Read the data that calibrate and gate an export: those given, or those that the student was distilled on."""
     if data:
-        source = data_config(data)
+        source = data if isinstance(data, DataConfig) else data_config(data)
         return source, read_pairs(source, captions_needed=False)
     source = recorded_data(checkpoint)
     try:

@@ -204,5 +204,6 @@ def _defaults(name: str, settings: list[str]) -> ExportConfig:
 
 def default_bundle(checkpoint: Path) -> Path:
     """Return where the bundle of a checkpoint goes without --out: `bundle` beside `student`, else `<name>.bundle`."""
-    folder = checkpoint.resolve() if checkpoint.is_symlink() else checkpoint
+    # "." and the like have no name of their own
+    folder = checkpoint.resolve() if checkpoint.is_symlink() or checkpoint.name in ("", "..") else checkpoint
     return folder.with_name("bundle" if folder.name == "student" else f"{folder.name}.bundle")

@@ -13,7 +13,7 @@ from PIL import Image
 from conaclip_edge.bundle.manifest import GateSplit
 from conaclip_edge.config.data import DataConfig
 from conaclip_edge.data.pairs import Pairs
-from conaclip_edge.data.preprocess import to_pixels
+from conaclip_edge.data.preprocess import Preprocess, to_pixels
 from conaclip_edge.data.usable import reasons, usable_pictures
 from conaclip_edge.errors import UserError
 from conaclip_edge.evaluation.encoder import Encoder
@@ -109,7 +109,7 @@ def held_out(
     if split == SPLIT and len(fit) < min(count, LEAST_PICTURES):
         chosen, splits = _more(pairs, fit, min(count, ENOUGH), labelled, calibrated)
         say(f"gate: {len(fit)} pictures of val are few; it runs on {len(chosen)} of {splits}.")
-    size = student.model.config.image.size
+    preprocess = Preprocess.of(student.model.config.image)
     pixels: list[np.ndarray] = []
     ids: list[np.ndarray] = []
     caption_to_image: list[int] = []
@@ -124,7 +124,7 @@ def held_out(
         if len(kept) < examples:
             kept.append((f"held-out-{len(kept)}.{_suffix(encoded)}", encoded))
         caption_to_image += [len(pixels)] * len(pairs.captions[row])
-        pixels.append(to_pixels(picture, size))
+        pixels.append(to_pixels(picture, preprocess))
         ids += [np.asarray(student.tokenizer.ids(text), dtype=np.int32) for text in pairs.captions[row]]
     stacked = np.stack(pixels)
     pictures = _embed_pixels(student, stacked)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from conaclip_edge.data.pairs import Pairs
-from conaclip_edge.data.preprocess import augment, to_pixels
+from conaclip_edge.data.preprocess import Preprocess, augment, to_pixels
 from conaclip_edge.data.usable import usable_pictures
 from conaclip_edge.errors import UserError
 from conaclip_edge.models.tokenizer import TextTokenizer
@@ -75,7 +75,9 @@ def make_calibration(pixels: np.ndarray, ids: list[np.ndarray]) -> Calibration:
     return Calibration(pixels, tuple(row.astype(np.int32) for row in ids), digest.hexdigest())
 
 
-def calibrate(pairs: Pairs, tokenizer: TextTokenizer, size: int, count: int, max_pixels: int) -> Calibration:
+def calibrate(
+    pairs: Pairs, tokenizer: TextTokenizer, preprocess: Preprocess, count: int, max_pixels: int
+) -> Calibration:
     """Draw captioned pictures of the train split: the same ones every time; no picture of another split is read.
 
     Of fewer than `count`, all train pictures are taken with at most `VIEWS` views each, the first as it is. Of data
@@ -84,7 +86,7 @@ def calibrate(pairs: Pairs, tokenizer: TextTokenizer, size: int, count: int, max
     Args:
         pairs: the data that the student was distilled on.
         tokenizer: the student's.
-        size: picture size of the student in pixels.
+        preprocess: what the student's image tower wants done to a picture.
         count: pairs to draw.
         max_pixels: larger pictures are passed over.
 
@@ -100,14 +102,16 @@ def calibrate(pairs: Pairs, tokenizer: TextTokenizer, size: int, count: int, max
     for row, _, picture in islice(usable_pictures(pairs, shuffled, max_pixels, left_out={}), count):
         captions = pairs.captions[row]
         drawn.append(row)
-        pixels.append(to_pixels(picture, size))
+        pixels.append(to_pixels(picture, preprocess))
         ids.append(np.asarray(tokenizer.ids(captions[int(random.integers(len(captions)))]), dtype=np.int32))
     if len(ids) < count:
-        return _all_there_is(pairs, tokenizer, size, count, max_pixels)
+        return _all_there_is(pairs, tokenizer, preprocess, count, max_pixels)
     return replace(make_calibration(np.stack(pixels), ids), rows=frozenset(drawn))
 
 
-def _all_there_is(pairs: Pairs, tokenizer: TextTokenizer, size: int, count: int, max_pixels: int) -> Calibration:
+def _all_there_is(
+    pairs: Pairs, tokenizer: TextTokenizer, preprocess: Preprocess, count: int, max_pixels: int
+) -> Calibration:
     """Take every train picture, captioned or not, with augmented views, and every caption of them; see `calibrate`."""
     rows = [int(row) for row in pairs.rows("train")]
     share = min(VIEWS, math.ceil(count / len(rows)))
@@ -117,7 +121,7 @@ def _all_there_is(pairs: Pairs, tokenizer: TextTokenizer, size: int, count: int,
         taken.append(row)
         for number, view in enumerate(views):
             seen = picture if number == 0 else augment(picture, (_SEED, row, number))
-            view.append(to_pixels(seen, size))
+            view.append(to_pixels(seen, preprocess))
     if not taken:
         raise UserError(
             f"no train picture of '{pairs.name}' can be used to calibrate int8. Mend the data, or export with "

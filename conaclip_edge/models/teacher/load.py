@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from conaclip_edge.errors import UserError
 from conaclip_edge.models.teacher.base import Teacher
 from conaclip_edge.models.teacher.joined import TEACHER_TYPE, JoinedTeacher
+from conaclip_edge.models.transformers_folder import is_easynlp
 from conaclip_edge.system.files import read_json
 
 
@@ -18,7 +18,7 @@ def load_teacher(source: str) -> Teacher:
         config = read_json(folder / "config.json", "teacher config")
         if isinstance(config, dict) and config.get("model_type") == TEACHER_TYPE:
             return JoinedTeacher.load(folder)
-        if isinstance(config, dict) and _is_easynlp(config):
+        if isinstance(config, dict) and is_easynlp(config):
             raise UserError(
                 f"teacher {source} is a checkpoint of EasyNLP. Convert it once: conaclip-edge convert {source} "
                 "--out teacher"
@@ -32,10 +32,3 @@ def load_teacher(source: str) -> Teacher:
     from conaclip_edge.models.teacher.huggingface import TransformersTeacher
 
     return TransformersTeacher(source)
-
-
-def _is_easynlp(config: dict[str, Any]) -> bool:
-    """Tell the config.json of an EasyNLP checkpoint from one of transformers, which shares two of the types' names."""
-    text = config.get("text_config")
-    roberta = config.get("model_type") == "clip" and isinstance(text, dict) and "type_vocab_size" in text
-    return roberta or (config.get("model_type") in ("open_clip", "chinese_clip", "clip") and "vision_layers" in config)

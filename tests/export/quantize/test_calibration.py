@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from conaclip_edge.data.pairs import Pairs
+from conaclip_edge.data.preprocess import Preprocess
 from conaclip_edge.errors import UserError
 from conaclip_edge.export.quantize.calibration import calibrate, make_calibration
 from conaclip_edge.export.quantize.int8_grid import round_weight
@@ -46,7 +47,7 @@ def pairs(splits: list[str], broken: tuple[int, ...] = ()) -> Pairs:
 
 
 def draw(source: Pairs, count: int = 6):
-    return calibrate(source, Words(), 16, count, 10_000)
+    return calibrate(source, Words(), Preprocess(16), count, 10_000)
 
 
 SPLITS = ["train", "val", "test"] * 10
