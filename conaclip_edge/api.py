@@ -159,27 +159,28 @@ def export_bundle(
 
 
 @extras_needed()
-def verify(bundle: Pathlike, trusted: Sequence[Pathlike] = ()) -> VerifyReport:
+def verify(bundle: Pathlike, trusted: Sequence[Pathlike] = (), device: str | None = None) -> VerifyReport:
     """Check a bundle: signature, hashes, golden vectors and every file that runs here, as `conaclip-edge verify`.
 
     Args:
         bundle: its folder.
         trusted: files of public keys; where there are any, the bundle has to be signed by one of them.
+        device: "arm64" runs the files there; None runs them on this machine.
 
     Returns:
         What was found, with `ok`.
 
     Raises:
-        UserError: there is no bundle, or a key cannot be read.
+        UserError: there is no bundle, a key cannot be read, or there is no such device.
 
     Example:
         >>> import conaclip_edge
         >>> conaclip_edge.verify("bundle").ok
         True
     """
-    from conaclip_edge.bundle.verify import verify_bundle
+    from conaclip_edge.bundle.verify_device import verify_on
 
-    return verify_bundle(Path(bundle), trusted=[Path(key) for key in trusted])
+    return verify_on(Path(bundle), [Path(key) for key in trusted], device)
 
 
 @extras_needed()

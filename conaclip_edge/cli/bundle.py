@@ -47,6 +47,7 @@ def verify(
     trusted: Annotated[
         list[Path] | None, typer.Option(metavar="KEY.pub", help="It has to be signed with this key; repeatable.")
     ] = None,
+    device: Annotated[str | None, typer.Option(help="arm64: run the files there; left out: on this machine.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check a bundle: signature, hashes, golden vectors, and every file that this host can run.
@@ -54,9 +55,10 @@ def verify(
     Example: conaclip-edge verify runs/demo/bundle --trusted release.pub
     """
     with results(as_json) as show:
-        from conaclip_edge.bundle.verify import require_ok, verify_bundle, verify_table
+        from conaclip_edge.bundle.verify import require_ok, verify_table
+        from conaclip_edge.bundle.verify_device import verify_on
 
-        report = verify_bundle(bundle, trusted=trusted or ())
+        report = verify_on(bundle, trusted or (), device)
         show(report, verify_table(report))
         require_ok(report)
 

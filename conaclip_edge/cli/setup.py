@@ -73,12 +73,23 @@ def info(
         show(found, description_text(found))
 
 
-def doctor(as_json: JsonOption = False) -> None:
+def doctor(
+    prepare: Annotated[
+        str | None, typer.Option(metavar="DEVICE", help="arm64, or arm64-onnx without ExecuTorch: make it, emulated.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
     """Say which targets, runtimes, picture formats and devices work on this machine, and how to get the rest.
 
-    Example: conaclip-edge doctor
+    Example: conaclip-edge doctor --prepare arm64
     """
     with results(as_json) as show:
+        if prepare:
+            from conaclip_edge.setup.prepare import prepare_device, prepared_text
+
+            made = prepare_device(prepare)
+            show(made, prepared_text(made))
+            return
         from conaclip_edge.setup.doctor import diagnose, doctor_text
 
         report = diagnose()
