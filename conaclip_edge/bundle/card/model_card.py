@@ -8,7 +8,13 @@ from typing import Any
 from conaclip_edge.bundle.card.fields import FILE, GOLDEN, MANIFEST, preprocess_table, table
 from conaclip_edge.bundle.card.licence import LICENCE
 from conaclip_edge.bundle.card.platforms import platform_sections
-from conaclip_edge.bundle.gate_words import measured_text, passed_below, relative_recall_text, tolerance_text
+from conaclip_edge.bundle.gate_words import (
+    measured_text,
+    passed_below,
+    relative_recall_text,
+    together_text,
+    tolerance_text,
+)
 from conaclip_edge.bundle.manifest import ExportedFile, Manifest
 
 
@@ -63,7 +69,7 @@ def _files(files: tuple[ExportedFile, ...]) -> str:
     first = files[0].gate
     student = " | ".join(_recall(first.recall_student[way]) for way in ("t2i", "i2t"))
     rows = "\n".join([f"| float32 student | | 1 | 1 | {student} | 100 % / 100 % | |", *map(_row, files)])
-    pairs = "; ".join(_pair(file) for file in files if file.tower == "image")
+    pairs = together_text(files) or "not measured"
     figures = "text to picture R@1/5/10 | picture to text R@1/5/10 | relative recall"
     below = "".join(f"\n- {line}" for line in passed_below(files))
     return f"""\
@@ -93,10 +99,6 @@ def _row(file: ExportedFile) -> str:
         f"| `{file.path}` | {file.size / 1e6:.2f} | {file.size / file.float_size:.3f} "
         f"| {gate.cosine.mean:.5f} / {gate.cosine.p1:.5f} | {recall} | {relative_recall} | {gate.executed} |"
     )
-
-
-def _pair(file: ExportedFile) -> str:
-    return f"{file.path.replace('image.', '')} {relative_recall_text(file.gate.pair)}"
 
 
 def _recall(values: dict[str, float]) -> str:
