@@ -13,7 +13,6 @@ from pydantic_core import PydanticCustomError
 
 from conaclip_edge.bundle.members import MANIFEST, Member, Problem, Sha256
 from conaclip_edge.config.base import Config, Growing
-from conaclip_edge.config.model import Resample, Resize
 from conaclip_edge.errors import UserError
 from conaclip_edge.models.certainty import LEAST_PICTURES, WIDEST
 from conaclip_edge.runtime.open_tower import RUNTIMES
@@ -188,9 +187,7 @@ class Manifest(Strict, Growing):
         vocab_size: ids are below it.
         eos_id: ends every text.
         pad_id: may follow it.
-        fixed_length: every text has `context` ids, padded.
-        resize: whether a picture is cropped or squashed to a square.
-        resample: by which filter.
+        fixed_length: every text has `context` ids, padded as tokenizer.json says; else left out of the file.
         licence: what the data may be used for; "" if the data set does not say.
         training: recipe, teacher, data and figures of the distillation.
         versions: of what made the golden vectors.
@@ -199,7 +196,7 @@ class Manifest(Strict, Growing):
         digest: sha256 of this document without the digest.
     """
 
-    later: ClassVar[frozenset[str]] = frozenset({"fixed_length", "resize", "resample"})
+    later: ClassVar[frozenset[str]] = frozenset({"fixed_length"})
 
     schema_: Literal["conaclip-edge/bundle/1"] = Field(alias="schema")
     name: str
@@ -211,8 +208,6 @@ class Manifest(Strict, Growing):
     eos_id: int
     pad_id: int
     fixed_length: bool = False
-    resize: Resize = "crop"
-    resample: Resample = "bicubic"
     licence: str
     training: dict[str, Any]
     versions: dict[str, str]

@@ -134,8 +134,6 @@ def start_bundle(
         eos_id=student.tokenizer.eos_id,
         pad_id=student.tokenizer.pad_id,
         fixed_length=student.tokenizer.fixed_length,
-        resize=model.image.resize,
-        resample=model.image.resample,
         licence=student.training.get("data", {}).get("licence") or licence,
         training=student.training,
         versions={package: version(package) for package in ("torch", "transformers", "numpy", "pillow", "tokenizers")}
