@@ -54,6 +54,7 @@ files and the least cosine of each precision; `golden/golden.safetensors` gives,
 
 
 def _summary(manifest: Manifest) -> str:
+    length = f"{'padded to' if manifest.fixed_length else 'up to'} {manifest.context}"
     return f"""\
 Two towers into one space: a picture and a text that fit together get embeddings with a high cosine. Exported and
 measured by conaclip-edge.
@@ -61,7 +62,7 @@ measured by conaclip-edge.
 - embedding: {manifest.embed_dim} float32 values, length 1
 - embedding space: `{manifest.embedding_space}`. Embeddings compare only where this id is the same: an index made with
   another id has to be made again.
-- pictures: {manifest.image_size} x {manifest.image_size} pixels; texts: {"" if manifest.fixed_length else "up to "}{manifest.context} ids"""
+- pictures: {manifest.image_size} x {manifest.image_size} pixels; texts: {length} ids"""
 
 
 def _files(files: tuple[ExportedFile, ...]) -> str:
