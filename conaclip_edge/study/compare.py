@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from conaclip_edge.config.distill import DistillConfig
-from conaclip_edge.config.graph import GraphConfig
+from conaclip_edge.config.graph import GraphConfig, check_preset
 from conaclip_edge.config.parse import parse
-from conaclip_edge.distill.graph import PRESETS
 from conaclip_edge.distill.training_data import training_data
-from conaclip_edge.errors import unknown
 from conaclip_edge.evaluation.evaluate import EvaluationReport
 from conaclip_edge.models.student.record import TrainingRecord
 from conaclip_edge.study.report import ComparisonMachine, ComparisonReport, ModelRecall, SeedsRecall
@@ -50,8 +48,7 @@ def compare(
         UserError: an unknown graph, or whatever a training or an evaluation refuses.
     """
     for graph in graphs:
-        if graph not in PRESETS:
-            raise unknown("graph preset", graph, PRESETS, where="--graphs")
+        check_preset(graph, "--graphs")
     recipes = {
         (graph, seed): config.model_copy(
             update={

@@ -15,6 +15,7 @@ from conaclip_edge.models.image_towers.vit import vision_config
 from conaclip_edge.models.student.dual_encoder import DualEncoder, text_config
 from conaclip_edge.models.tokenizer import TextTokenizer, for_context
 from conaclip_edge.system.files import atomic_folder, read_json, sha256_file
+from conaclip_edge.system.products import STUDENT
 
 # our module names -> transformers' CLIPModel names
 _CLIP_NAMES = {"image.vit.": ("vision_model.", "visual_projection."), "text.clip.": ("text_model.", "text_projection.")}
@@ -33,7 +34,7 @@ class Student:
 
 def save_student(model: DualEncoder, tokenizer_json: dict[str, Any], training: dict[str, Any], folder: Path) -> None:
     """Write a checkpoint folder, whole or not at all; with a ViT image tower it is a transformers CLIPModel folder."""
-    with atomic_folder(folder) as target:
+    with atomic_folder(folder, STUDENT) as target:
         write_student(model, tokenizer_json, training, target)
 
 

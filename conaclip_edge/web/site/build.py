@@ -16,6 +16,7 @@ from conaclip_edge.search.folder.picture_folder import picture_bytes
 from conaclip_edge.search.index import PictureIndex, open_index
 from conaclip_edge.search.words.unread import silent_ids
 from conaclip_edge.system.files import atomic_folder, read_json
+from conaclip_edge.system.products import SITE, check_out
 from conaclip_edge.system.progress import track
 from conaclip_edge.system.result import Result
 from conaclip_edge.web.names import shown_name
@@ -91,6 +92,7 @@ def build_site(bundle: Path, index: Path, out: Path, credit: str = "") -> SiteRe
     Raises:
         UserError: no bundle, no index, no ONNX files, changed ones, another embedding space, or npm is missing.
     """
+    check_out(out, SITE)
     manifest = read_manifest(bundle)
     towers = {name: bundle / "onnx" / f"{name}.int8.onnx" for name in _TOWERS}
     if not all(path.is_file() for path in towers.values()):
@@ -116,7 +118,7 @@ def build_site(bundle: Path, index: Path, out: Path, credit: str = "") -> SiteRe
         raise UserError(f"--out {out} would replace the bundle or the index. Choose another folder.")
     check_members(bundle, manifest.model_dump(), [*copied, bundle / "golden"])
     modules = site_modules()
-    with atomic_folder(out) as folder:
+    with atomic_folder(out, SITE) as folder:
         for name in PAGE:
             (folder / name).write_bytes(page_file(name))
         engine = files("conaclip_edge.web") / "model"
