@@ -21,7 +21,7 @@ from conaclip_edge.bundle.golden_pictures import made_pictures
 from conaclip_edge.bundle.members import unsafe
 from conaclip_edge.config.base import Config
 from conaclip_edge.config.parse import parse
-from conaclip_edge.data.preprocess import decode, to_pixels
+from conaclip_edge.data.preprocess import Preprocess, decode, to_pixels
 from conaclip_edge.errors import UserError
 from conaclip_edge.system.files import read_json, write_json
 
@@ -124,7 +124,8 @@ def make_golden(student: Student, held_out: Sequence[tuple[str, bytes]], max_pix
     import torch
 
     named = [*made_pictures(), *held_out]
-    pixels = np.stack([to_pixels(decode(data, max_pixels), student.model.config.image.size) for _, data in named])
+    preprocess = Preprocess.of(student.model.config.image)
+    pixels = np.stack([to_pixels(decode(data, max_pixels), preprocess) for _, data in named])
     ids = tuple(np.asarray(student.tokenizer.ids(text), dtype=np.int32) for text in TEXTS)
     with torch.inference_mode():
         values = torch.from_numpy(pixels.astype(np.float32) / 255)

@@ -8,15 +8,17 @@ import stat
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 from pydantic_core import PydanticCustomError
 
 from conaclip_edge.bundle.members import MANIFEST, Member, Problem, Sha256
 from conaclip_edge.config.base import Config
 from conaclip_edge.errors import UserError
+from conaclip_edge.models.certainty import LEAST_PICTURES, WIDEST
 from conaclip_edge.runtime.open_tower import RUNTIMES
 
 SCHEMA: Literal["conaclip-edge/bundle/1"] = "conaclip-edge/bundle/1"
+GateSplit = Literal["val", "val + test", "val + train", "val + test + train"]
 RecallTable = dict[str, dict[str, float]]  # {"t2i": {"1": %, "5": %, "10": %}, "i2t": {..}}
 
 
@@ -34,7 +36,16 @@ class Cosines(Strict):
     min: float
 
 
-class Retrieval(Strict):
+class Later(Strict):
+    """Base of parts that got more keys: one that is None is not written, so that older manifests read as they are."""
+
+    @model_serializer(mode="wrap")
+    def _without_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = handler(self)
+        return {key: value for key, value in content.items() if value is not None}
+
+
+class Retrieval(Later):
     """Recall with exported files in place of the float32 student's towers.
 
     Attributes:
@@ -42,37 +53,42 @@ class Retrieval(Strict):
         relative_recall: share of the student's mean recall that is left, in each direction.
         worse: queries of each direction that lost one of the hits at 1, 5 and 10.
         better: queries that gained one.
+        interval_95: of the relative recall, pictures resampled; an older bundle has none.
     """
 
     recall: RecallTable
     relative_recall: dict[str, float]
     worse: dict[str, int]
     better: dict[str, int]
+    interval_95: dict[str, tuple[float, float]] | None = None
 
 
-class Gate(Strict):
+class Gate(Later):
     """What one exported file gave on held-out pairs, run by itself.
 
     Attributes:
         dataset: name of the data set.
         fingerprint: of the data set.
-        split: never train or test.
+        split: "val", or where val is small "val + test", or with "+ train" pictures that calibration did not see.
         pictures: how many.
-        captions: how many.
+        captions: how many; of data without captions, phrases of the tokenizer's words.
         executed: "native" by the platform's own runtime, or "reference" by our interpreter.
         host: machine and instruction sets that the file was run on; int8 kernels differ between them.
         cosine: to the float32 student.
         norm_error: largest distance of an embedding's length from 1.
         not_finite: embeddings that hold NaN or infinity.
         recall_student: recall in percent of the float32 student.
-        alone: with this file, the other tower in float32.
-        pair: with both files of the target.
+        alone: with this file, the other tower in float32; None of a text tower where there are no captions.
+        pair: with both files of the target; None where there are no captions.
         golden: cosines on the bundle's golden vectors.
+        found: what pictures were to find where there are no captions: embeddings of the same pictures, the teacher's
+            or the float32 student's.
+        chance: mean recall in percent of a random order; an older bundle has none.
     """
 
     dataset: str
     fingerprint: str
-    split: Literal["val"]
+    split: GateSplit
     pictures: int
     captions: int
     executed: Literal["native", "reference"]
@@ -81,16 +97,34 @@ class Gate(Strict):
     norm_error: float
     not_finite: int
     recall_student: RecallTable
-    alone: Retrieval
-    pair: Retrieval
+    alone: Retrieval | None
+    pair: Retrieval | None
     golden: Cosines
+    found: Literal["teacher pictures", "student pictures"] | None = None
+    chance: float | None = None
+
+    @property
+    def too_few(self) -> bool:
+        """Whether the pictures are too few to tell a loss of recall."""
+        measured = [one for one in (self.alone, self.pair) if one and one.interval_95]
+        ends = [end for one in measured for end in (one.interval_95 or {}).values()]
+        return self.pictures < LEAST_PICTURES or any(100 * (high - low) > WIDEST for low, high in ends)
 
 
-class CalibrationSet(Strict):
-    """The train pairs that int8 scales were taken from."""
+class CalibrationSet(Later):
+    """The train pairs that int8 scales were taken from.
+
+    Attributes:
+        sha256: of pictures and texts.
+        pairs: inputs of each tower.
+        pictures: of which `pairs` are views, where the data were few.
+        texts_from: "phrases" where there are no captions.
+    """
 
     sha256: Sha256
     pairs: int
+    pictures: int | None = None
+    texts_from: Literal["phrases"] | None = None
 
 
 def _known_target(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from conaclip_edge.bundle.gate_words import measured_text, passed_below, relative_recall_text, tolerance_text
 from conaclip_edge.bundle.manifest import ExportedFile, Manifest
 from conaclip_edge.bundle.model_card_code import snippets
 
@@ -53,6 +54,7 @@ def _files(files: tuple[ExportedFile, ...]) -> str:
     rows = "\n".join([f"| float32 student | | 1 | 1 | {student} | 100 % / 100 % | |", *map(_row, files)])
     pairs = "; ".join(_pair(file) for file in files if file.tower == "image")
     figures = "text to picture R@1/5/10 | picture to text R@1/5/10 | relative recall"
+    below = "".join(f"\n- {line}" for line in passed_below(files))
     return f"""\
 | file | MB | of float32 | cosine mean / 1 % | {figures} | run |
 |---|---|---|---|---|---|---|---|
@@ -62,13 +64,20 @@ Measured by running each file on {first.pictures} held-out pictures and {first.c
 split {first.split}), with the other tower in float32. Recall in percent; relative recall: the share of the float32
 student's mean over the three, text to picture / picture to text. "native" is the platform's own runtime, "reference" an
 interpreter of the same program: it shows recall, not speed. Relative recall with both files of a target together:
-{pairs}."""
+{pairs}.
+
+{measured_text(first)}
+
+{tolerance_text(files)}{below and chr(10) + below}"""
 
 
 def _row(file: ExportedFile) -> str:
     gate = file.gate
-    recall = " | ".join(_recall(gate.alone.recall[way]) for way in ("t2i", "i2t"))
-    relative_recall = _relative_recall(gate.alone.relative_recall)
+    alone = gate.alone
+    recall = (
+        " | ".join(_recall(alone.recall[way]) for way in ("t2i", "i2t")) if alone else "not measured | not measured"
+    )
+    relative_recall = relative_recall_text(alone)
     return (
         f"| `{file.path}` | {file.size / 1e6:.2f} | {file.size / file.float_size:.3f} "
         f"| {gate.cosine.mean:.5f} / {gate.cosine.p1:.5f} | {recall} | {relative_recall} | {gate.executed} |"
@@ -76,11 +85,7 @@ def _row(file: ExportedFile) -> str:
 
 
 def _pair(file: ExportedFile) -> str:
-    return f"{file.path.replace('image.', '')} {_relative_recall(file.gate.pair.relative_recall)}"
-
-
-def _relative_recall(shares: dict[str, float]) -> str:
-    return f"{100 * shares['t2i']:.1f} % / {100 * shares['i2t']:.1f} %"
+    return f"{file.path.replace('image.', '')} {relative_recall_text(file.gate.pair)}"
 
 
 def _recall(values: dict[str, float]) -> str:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from conaclip_edge.bundle.held_out_pairs import FILE, HeldOutPairs, read_pairs_of
 from conaclip_edge.bundle.integrity import check_members
-from conaclip_edge.data.preprocess import BadPicture, pixel_values, to_pixels, upright_rgb
+from conaclip_edge.data.preprocess import BadPicture, Preprocess, pixel_values, read_preprocess, to_pixels, upright_rgb
 from conaclip_edge.errors import UserError
 from conaclip_edge.models.tokenizer import TextTokenizer
 from conaclip_edge.runtime.open_tower import RUNTIMES, open_tower, suffixes_of
@@ -34,7 +34,7 @@ class Bundle:
 
     Attributes:
         manifest: content of manifest.json.
-        image_size: side of the pixels that the image tower takes.
+        preprocess: what is done to a picture before the image tower sees it.
         held_out_pairs: embeddings of pairs that the student was not trained on; None where the bundle has none.
     """
 
@@ -42,8 +42,13 @@ class Bundle:
     image: Tower
     text: Tower
     tokenizer: TextTokenizer
-    image_size: int
+    preprocess: Preprocess
     held_out_pairs: HeldOutPairs | None = None
+
+    @property
+    def image_size(self) -> int:
+        """Side of the pixels that the image tower takes."""
+        return self.preprocess.size
 
     @property
     def executed(self) -> Executed:
@@ -110,10 +115,10 @@ class Bundle:
 
     def _pixels(self, picture: Picture) -> np.ndarray:
         if isinstance(picture, Image.Image):
-            return to_pixels(upright_rgb(picture), self.image_size).astype(np.float32) / 255
+            return to_pixels(upright_rgb(picture), self.preprocess).astype(np.float32) / 255
         name = "a picture" if isinstance(picture, bytes) else f"picture {fspath(picture)}"
         try:
-            return pixel_values(picture if isinstance(picture, bytes) else Path(picture).read_bytes(), self.image_size)
+            return pixel_values(picture if isinstance(picture, bytes) else Path(picture).read_bytes(), self.preprocess)
         except OSError as error:
             raise UserError(f"{name} cannot be read: {error.strerror}.") from error
         except BadPicture as error:
@@ -161,13 +166,14 @@ def open_bundle(
         image_size, context = int(manifest["image_size"]), int(manifest["context"])
     except (KeyError, TypeError, ValueError):
         raise UserError(f"manifest of bundle {folder} lacks image_size or context. Run: conaclip-edge verify") from None
+    beside = [folder / "tokenizer.json", folder / "preprocess.json"]
     pairs = [folder / FILE] if (folder / FILE).exists() else []
-    check_members(folder, manifest, [*files.values(), folder / "tokenizer.json", *pairs])
+    check_members(folder, manifest, [*files.values(), *beside, *pairs])
     return Bundle(
         manifest,
         open_tower(files["image"], threads),
         open_tower(files["text"], threads),
         TextTokenizer(folder / "tokenizer.json", context),
-        image_size,
+        read_preprocess(folder / "preprocess.json", image_size),
         read_pairs_of(folder, int(manifest["embed_dim"])),
     )

@@ -13,7 +13,7 @@ from conaclip_edge.bundle.golden import FOLDER, PIXEL_LEVELS, Golden, read_golde
 from conaclip_edge.bundle.manifest import ExportedFile, Manifest, manifest_bytes, parse_manifest, unlisted_files
 from conaclip_edge.bundle.members import MANIFEST, Problem, member_problems
 from conaclip_edge.bundle.signing import SignatureStatus, check_signature
-from conaclip_edge.data.preprocess import BadPicture, decode, describe, to_pixels
+from conaclip_edge.data.preprocess import BadPicture, decode, describe, read_preprocess, to_pixels
 from conaclip_edge.errors import ConaclipError, GateFailed, NotInstalled, UserError
 from conaclip_edge.models.tokenizer import TextTokenizer
 from conaclip_edge.runtime.open_tower import open_tower, runtime_of
@@ -149,7 +149,8 @@ def _report(
 def _input_problems(bundle: Path, manifest: Manifest, golden: Golden) -> list[Problem]:
     """Compare what this host makes of the golden texts and pictures with what the export made of them."""
     problems = []
-    if read_json(bundle / "preprocess.json", "preprocessing") != describe(manifest.image_size):
+    preprocess = read_preprocess(bundle / "preprocess.json", manifest.image_size)
+    if read_json(bundle / "preprocess.json", "preprocessing") != describe(preprocess):
         problems.append(
             Problem("preprocess", "preprocess.json", "does not describe what this version does to pictures")
         )
@@ -163,7 +164,7 @@ def _input_problems(bundle: Path, manifest: Manifest, golden: Golden) -> list[Pr
     for name, data, pixels in zip(golden.names, golden.pictures, golden.pixels, strict=True):
         member = f"{FOLDER}/pictures/{name}"
         try:
-            made = to_pixels(decode(data), manifest.image_size).astype(np.float32)
+            made = to_pixels(decode(data), preprocess).astype(np.float32)
         except BadPicture as error:
             problems.append(Problem("pixels", member, str(error)))
             continue

@@ -17,7 +17,7 @@ from conaclip_edge.bundle.held_out_pairs import HeldOutPairs, write_pairs
 from conaclip_edge.bundle.manifest import SCHEMA, ExportedFile, Manifest, digest_of, manifest_text, read_manifest
 from conaclip_edge.bundle.members import MANIFEST, SIGNATURE, hashed, member_problems
 from conaclip_edge.bundle.model_card import model_card
-from conaclip_edge.data.preprocess import describe
+from conaclip_edge.data.preprocess import Preprocess, describe
 from conaclip_edge.errors import UserError
 from conaclip_edge.models.student.checkpoint import Student
 from conaclip_edge.system.files import atomic_folder, write_json
@@ -52,7 +52,7 @@ def embedding_space(student: Student) -> str:
         digest.update(part)
 
     config = student.model.config
-    add(json.dumps([config.model_dump(mode="json"), describe(config.image.size)], sort_keys=True).encode())
+    add(json.dumps([config.model_dump(mode="json"), describe(Preprocess.of(config.image))], sort_keys=True).encode())
     add((student.folder / "tokenizer.json").read_bytes())
     for name, value in sorted(student.model.state_dict().items()):
         add(f"{name} {value.dtype} {list(value.shape)}".encode())
@@ -116,7 +116,7 @@ def start_bundle(
     """
     folder.mkdir()
     shutil.copyfile(student.folder / "tokenizer.json", folder / "tokenizer.json")
-    write_json(folder / "preprocess.json", describe(student.model.config.image.size))
+    write_json(folder / "preprocess.json", describe(Preprocess.of(student.model.config.image)))
     write_golden(golden, folder / FOLDER)
     if pairs and len(pairs.texts):
         write_pairs(pairs, folder)

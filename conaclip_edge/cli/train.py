@@ -44,9 +44,13 @@ def distill(
 
 def _measured(val: ValRecall) -> str:
     """Say how well a student does on val, in words that fit what was measured."""
+    from conaclip_edge.models.certainty import recall_text
+
+    figure = recall_text(val.mean_recall, val.certainty)
     if val.of == "captions":
-        return f"mean recall on val {val.mean_recall:.1f} %"
-    return f"its pictures of val find their teacher's first in {val.recall['i2t']['1']:.1f} %, no caption measured"
+        return f"mean recall on val {figure}"
+    first = val.recall["i2t"]["1"]
+    return f"its pictures of val find their teacher's first in {first:.1f} %, mean recall {figure}; no caption measured"
 
 
 def train_teacher(
@@ -64,7 +68,9 @@ def train_teacher(
 
         teacher = api.train_teacher(recipe, settings or (), out)
         val = teacher.record.val
-        measured = f": mean recall on val {val.mean_recall:.1f} %" if val else ""
+        from conaclip_edge.models.certainty import recall_text
+
+        measured = f": mean recall on val {recall_text(val.mean_recall, val.certainty)}" if val else ""
         record = teacher.record.model_dump(mode="json")
         show({"teacher": str(teacher.folder), **record}, f"teacher in {teacher.folder}{measured}")
 

@@ -28,7 +28,7 @@ class ExportConfig(Config):
     image_input: Literal["tensor", "image"] = Field("tensor", description="coreml only: float tensor or image type")
     smoothing: float = Field(0.5, ge=0, le=1, description="SmoothQuant's alpha for int8; 0 turns it off")
     float_layers: int = Field(0, ge=0, description="keep so many of the most sensitive layers in float")
-    calibration_pairs: int = Field(320, ge=300, description="train pairs that calibration sees")
+    calibration_pairs: int = Field(320, ge=300, description="train pairs that calibration sees, at most")
     gate_pairs: int = Field(1000, gt=0, description="held-out pictures that the gate runs the file on, at most")
     min_cosine: float = Field(0.999, description="gate: mean cosine to the float student, each tower")
     min_relative_recall: float = Field(

@@ -2,23 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from conaclip_edge.config.base import Config
 
+Resize = Literal["crop", "squash"]
+Resample = Literal["bicubic", "bilinear"]
 
-class ImageTowerConfig(Config):
+
+class _Later(Config):
+    """A config with keys that are newer than some checkpoints and are written only where they say something.
+
+    An embedding space is a hash of the shape, among others: a key that changes nothing must not change it.
+    """
+
+    later: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = handler(self)
+        fields = type(self).model_fields
+        return {key: value for key, value in content.items() if key not in self.later or value != fields[key].default}
+
+
+class ImageTowerConfig(_Later):
     """A student's (or the joined teacher's) image tower.
 
-    `vit` is transformers' CLIP vision tower. `mobile` is a chain of inverted residual blocks with batch norm and ReLU6
-    (no squeeze-excite), whose stages are (expand, channels, repeats, kernel, stride). `models/image_towers/kinds.py`
-    lists all kinds.
+    `vit` is transformers' CLIP vision tower, `siglip` its SigLIP vision tower. `mobile` is a chain of inverted residual
+    blocks with batch norm and ReLU6 (no squeeze-excite), whose stages are (expand, channels, repeats, kernel, stride).
+    `models/image_towers/kinds.py` lists all kinds.
     """
+
+    later: ClassVar[frozenset[str]] = frozenset({"resize", "resample"})
 
     kind: str = "vit"
     size: int = 224
+    resize: Resize = Field(
+        "crop", description="crop: shorter side to size, then the centre; squash: both sides to size"
+    )
+    resample: Resample = "bicubic"
     mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
     std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
     width: int = Field(384, description="vit: hidden width; mobile: channels of the stem")
@@ -32,9 +56,16 @@ class ImageTowerConfig(Config):
     head_width: int = Field(0, description="mobile: channels of the last 1x1 convolution; 0 leaves it out")
 
 
-class TextTowerConfig(Config):
-    """A student's text tower: transformers' CLIP text tower, causal, pooled at the first EOS."""
+class TextTowerConfig(_Later):
+    """A text tower: transformers' CLIP text tower, causal, pooled at the first EOS; or SigLIP's.
 
+    SigLIP's was trained on texts padded to the context, sees all of them without a mask, and is pooled at the last
+    position: a text always has `context` ids.
+    """
+
+    later: ClassVar[frozenset[str]] = frozenset({"kind"})
+
+    kind: Literal["clip", "siglip"] = "clip"
     width: int = 512
     layers: int = 4
     heads: int = 8

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from conaclip_edge.data.pairs import Pairs
-from conaclip_edge.data.preprocess import AUGMENTATION, BadPicture, augment, decode, to_pixels
+from conaclip_edge.data.preprocess import AUGMENTATION, BadPicture, Preprocess, augment, decode, to_pixels
 from conaclip_edge.errors import UserError
 from conaclip_edge.system.files import atomic_file, sha256_text
 from conaclip_edge.system.processes import available_cores
@@ -23,7 +23,7 @@ Reader = Callable[[np.ndarray, np.ndarray], np.ndarray]
 def pixel_reader(
     pairs: Pairs,
     rows: np.ndarray,
-    size: int,
+    preprocess: Preprocess,
     views: int,
     folder: Path,
     max_pixels: int = 64_000_000,
@@ -34,7 +34,7 @@ def pixel_reader(
     Args:
         pairs: the data set.
         rows: the pictures that will ever be asked for; all of them decode.
-        size: of the student's input.
+        preprocess: what the student's image tower wants done to a picture.
         views: augmentations per picture, the same seeds as the teacher cache's.
         folder: where the resized pictures are kept, if they are.
         max_pixels: a larger picture is refused before decoding.
@@ -48,21 +48,28 @@ def pixel_reader(
             raise UserError(
                 f"picture {pairs.keys[row]} changed since the teacher saw it: {error}. Restore it."
             ) from error
-        return to_pixels(augment(picture, (view, row)) if view else picture, size)
+        return to_pixels(augment(picture, (view, row)) if view else picture, preprocess)
 
-    if len(rows) * views * 3 * size * size > limit_bytes:
+    if len(rows) * views * 3 * preprocess.size**2 > limit_bytes:
         pool = ThreadPoolExecutor(available_cores())
         return lambda some, of: np.stack(list(pool.map(load, some.tolist(), of.tolist())))
     position = np.full(len(pairs), -1)
     position[rows] = np.arange(len(rows))
-    table = _table(pairs, rows, size, views, folder, load)
+    table = _table(pairs, rows, preprocess, views, folder, load)
     return lambda some, of: table[of, position[some]]
 
 
 def _table(
-    pairs: Pairs, rows: np.ndarray, size: int, views: int, folder: Path, load: Callable[[int, int], np.ndarray]
+    pairs: Pairs,
+    rows: np.ndarray,
+    preprocess: Preprocess,
+    views: int,
+    folder: Path,
+    load: Callable[[int, int], np.ndarray],
 ) -> np.ndarray:
-    key = sha256_text(pairs.fingerprint, str(size), str(views), AUGMENTATION, rows.astype(np.int64).tobytes().hex())
+    size = preprocess.size
+    steps = str(size) if preprocess == Preprocess(size) else repr(preprocess)
+    key = sha256_text(pairs.fingerprint, steps, str(views), AUGMENTATION, rows.astype(np.int64).tobytes().hex())
     path = folder / f"pixels-{key[:24]}.npy"
     if not path.exists():
         with atomic_file(path) as temporary:

@@ -3,8 +3,9 @@
 1. Decode, apply the EXIF orientation, bring the colours of an embedded profile to sRGB, convert to RGB (16 bits are
    scaled to 8); transparent pixels are laid over white.
 2. Resize so that the shorter side is `size` (the other side rounded to the nearest pixel), bicubic with antialiasing
-   (Pillow's BICUBIC, a = -0.5, support scaled by the shrink factor).
+   (Pillow's BICUBIC, a = -0.5, support scaled by the shrink factor); or bilinear, for towers trained so.
 3. Crop the centre `size` x `size`; an odd remainder leaves one more pixel on the right / bottom.
+   Towers that were trained on squashed pictures have both sides resized to `size` instead, and nothing is cropped.
 4. Divide by 255. Mean and standard deviation are inside the exported graph.
 
 A JPEG of a megapixel or more may be decoded at an eighth, a quarter or a half of its size (scaled inverse DCT), at the
@@ -15,15 +16,21 @@ smallest of these that divides both sides and leaves the shorter one at least `K
 from __future__ import annotations
 
 import io
+import itertools
 import math
 import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from conaclip_edge.config.model import ImageTowerConfig, Resample, Resize
 from conaclip_edge.data.colour import to_srgb
 from conaclip_edge.data.decoders import available, decoder_of
 from conaclip_edge.errors import one_line
+from conaclip_edge.system.files import read_json
 
 PREPROCESS_SCHEMA = "conaclip-edge/preprocess/1"
 MAX_PIXELS = 210_000_000  # a phone's 200 megapixels: 630 MB while a picture that is no JPEG is decoded
@@ -32,11 +39,35 @@ MAX_ASPECT = 100  # the shorter side is scaled to the input's size, so a thinner
 REDUCTIONS = [8, 4, 2]  # of the sides of a JPEG
 REDUCED_FROM = 1_000_000  # pixels; a smaller picture is quick to decode as it is
 KEPT = 2.5  # pixels left of each target pixel: the least cosine measured between embeddings is 0.9991 (at 2: 0.998)
+_FILTERS: dict[Resample, Image.Resampling] = {
+    "bicubic": Image.Resampling.BICUBIC,
+    "bilinear": Image.Resampling.BILINEAR,
+}
 AUGMENTATION = "crop-turn-light/1"  # names what `augment` does; caches of augmented views depend on it
 
 
 # Pillow refuses pictures above 179 million pixels by itself; `max_pixels` is the limit here
 Image.MAX_IMAGE_PIXELS = None
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """What is done to a picture before an image tower sees it.
+
+    Attributes:
+        size: side of the tower's input in pixels.
+        resize: crop: the shorter side becomes `size`, then the centre is cut out; squash: both sides become `size`.
+        resample: the filter of the resize.
+    """
+
+    size: int
+    resize: Resize = "crop"
+    resample: Resample = "bicubic"
+
+    @classmethod
+    def of(cls, tower: ImageTowerConfig) -> Preprocess:
+        """Return what an image tower wants done to a picture."""
+        return cls(tower.size, tower.resize, tower.resample)
 
 
 class BadPicture(Exception):
@@ -144,25 +175,31 @@ def reduction(width: int, height: int, size: int, must: bool = False) -> int:
     )
 
 
-def resize_crop(picture: Image.Image, size: int) -> Image.Image:
+def resize_crop(picture: Image.Image, size: int, resample: Resample = "bicubic") -> Image.Image:
     """Bring an RGB picture to `size` x `size` by steps 2 and 3."""
     width, height = picture.size
     scale = size / min(width, height)
     target = (max(size, round(width * scale)), max(size, round(height * scale)))
     if target != picture.size:
-        picture = picture.resize(target, Image.Resampling.BICUBIC)
+        picture = picture.resize(target, _FILTERS[resample])
     left, top = (target[0] - size) // 2, (target[1] - size) // 2
     return picture.crop((left, top, left + size, top + size))
 
 
-def to_pixels(picture: Image.Image, size: int) -> np.ndarray:
-    """Turn an RGB picture into uint8 pixels [3, size, size] by steps 2 and 3."""
-    return np.ascontiguousarray(np.asarray(resize_crop(picture, size)).transpose(2, 0, 1))
+def to_pixels(picture: Image.Image, preprocess: Preprocess | int) -> np.ndarray:
+    """Turn an RGB picture into uint8 pixels [3, size, size] by steps 2 and 3; a bare size: cropped, bicubic."""
+    how = Preprocess(preprocess) if isinstance(preprocess, int) else preprocess
+    if how.resize == "squash":
+        made = picture.resize((how.size, how.size), _FILTERS[how.resample])
+    else:
+        made = resize_crop(picture, how.size, how.resample)
+    return np.ascontiguousarray(np.asarray(made).transpose(2, 0, 1))
 
 
-def pixel_values(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Turn encoded bytes into a tower's input: float32 [3, size, size] in [0, 1]."""
-    return to_pixels(decode(data, max_pixels, size), size).astype(np.float32) / 255.0
+def pixel_values(data: bytes, preprocess: Preprocess | int, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Turn encoded bytes into a tower's input: float32 [3, size, size] in [0, 1]; a bare size: cropped, bicubic."""
+    size = preprocess if isinstance(preprocess, int) else preprocess.size
+    return to_pixels(decode(data, max_pixels, size), preprocess).astype(np.float32) / 255.0
 
 
 def augment(picture: Image.Image, seed: tuple[int, ...]) -> Image.Image:
@@ -187,16 +224,40 @@ def augment(picture: Image.Image, seed: tuple[int, ...]) -> Image.Image:
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 
 
-def describe(size: int) -> dict[str, object]:
+def describe(preprocess: Preprocess) -> dict[str, object]:
     """The algorithm as data, for `preprocess.json`."""
+    size = preprocess.size
+    squash = preprocess.resize == "squash"
+    sides: dict[str, object] = {"width": size, "height": size} if squash else {"shorter_side": size}
+    bicubic: dict[str, object] = {"a": -0.5} if preprocess.resample == "bicubic" else {}
     return {
         "schema": PREPROCESS_SCHEMA,
         "size": size,
         "color": "RGB, EXIF orientation applied, embedded colour profile to sRGB, transparency over white",
         "jpeg": {"may_reduce_by": REDUCTIONS, "from_pixels": REDUCED_FROM, "keep_shorter_side": KEPT * size},
-        "resize": {"shorter_side": size, "filter": "bicubic", "a": -0.5, "antialias": True},
-        "crop": "center",
+        "resize": sides | {"filter": preprocess.resample} | bicubic | {"antialias": True},
+        "crop": None if squash else "center",
         "scale": 1 / 255,
         "layout": "NCHW float32",
         "normalisation": "inside the graph",
     }
+
+
+def read_preprocess(file: Path, size: int) -> Preprocess:
+    """Return the steps that a `preprocess.json` asks for: cropped and bicubic where it says nothing that is known.
+
+    Args:
+        file: of a bundle.
+        size: of its image tower's input.
+
+    Raises:
+        UserError: there is no such file, or it is no JSON.
+    """
+    content = read_json(file, "preprocessing")
+    read = content if isinstance(content, dict) else {}
+    for resize, resample in itertools.product(get_args(Resize), get_args(Resample)):
+        steps = Preprocess(size, resize, resample)
+        wanted = describe(steps)
+        if all(key in read and read[key] == wanted[key] for key in ("resize", "crop")):
+            return steps
+    return Preprocess(size)

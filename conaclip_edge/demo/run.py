@@ -81,7 +81,9 @@ def train_students(config: DistillConfig, home: Path) -> ComparisonReport:
     point_latest(student)
     record = home / "teacher" / "training.json"
     test = parse(TeacherTraining, read_json(record, "teacher record"), str(record)).test
-    teacher = {"teacher": ModelRecall(recall=test.recall, mean=test.mean_recall)} if test else {}
+    teacher = (
+        {"teacher": ModelRecall(recall=test.recall, mean=test.mean_recall, certainty=test.certainty)} if test else {}
+    )
     comparison = students.model_copy(update={"rows": {**teacher, **students.rows}})
     write_json(home / "comparison.json", comparison.model_dump(mode="json"))
     return comparison

@@ -20,6 +20,7 @@ from conaclip_edge.models.student.presets import student_shape
 from conaclip_edge.models.student.prune_vocabulary import prune
 from conaclip_edge.models.teacher.base import Teacher
 from conaclip_edge.models.tokenizer import TextTokenizer
+from conaclip_edge.models.vocabulary_words import surface, whole_words
 from conaclip_edge.system.files import read_json
 from conaclip_edge.teacher_cache.store import text_embeddings
 
@@ -176,23 +177,6 @@ def nearest_words(known: dict[str, np.ndarray], said: np.ndarray, count: int) ->
         return []
     order = np.argsort(-np.concatenate(closeness).mean(axis=1), kind="stable")
     return [words[place] for place in order[:count]]
-
-
-def surface(tokenizer: TextTokenizer) -> list[str]:
-    """Return every vocabulary piece as the text it stands for, without the marks of its tokenizer."""
-    pieces = {index: piece for piece, index in tokenizer.tokenizer.get_vocab().items()}
-    texts = []
-    for index in range(tokenizer.vocab_size):
-        text = tokenizer.tokenizer.decode([index], skip_special_tokens=False)
-        texts.append((text or pieces.get(index, "")).removeprefix("##").strip())
-    return texts
-
-
-def whole_words(tokenizer: TextTokenizer) -> list[str]:
-    """Return the words of three letters and more that the tokenizer knows as one piece, in the order of their ids."""
-    frame = len(tokenizer.tokenizer.encode("").ids)
-    words = dict.fromkeys(text for text in surface(tokenizer) if len(text) > 2 and text.isalpha())
-    return [word for word in words if len(tokenizer.tokenizer.encode(word).ids) == frame + 1]
 
 
 @torch.no_grad()

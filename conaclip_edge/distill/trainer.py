@@ -27,13 +27,15 @@ from conaclip_edge.distill.negative_queue import TeacherQueue
 from conaclip_edge.distill.optimizer import lr_factor, make_optimizer
 from conaclip_edge.distill.run_folder import RunFolder
 from conaclip_edge.distill.sampler import BatchRows, Sampler
+from conaclip_edge.distill.teacher.split_ranks import teacher_ranks, teacher_record
 from conaclip_edge.distill.training_data import TrainingData, training_data, usable_rows
 from conaclip_edge.errors import Interrupted
+from conaclip_edge.evaluation.mean_interval import certainty_of
 from conaclip_edge.evaluation.recall import Ranks, ranks
 from conaclip_edge.evaluation.torch_encoders import embed_ids, embed_pixels
 from conaclip_edge.models.student.checkpoint import parameter_counts, write_student
 from conaclip_edge.models.student.dual_encoder import DualEncoder
-from conaclip_edge.models.student.record import TeacherRecord, TrainedOn, TrainingRecord, ValRecall
+from conaclip_edge.models.student.record import TrainedOn, TrainingRecord, ValRecall
 from conaclip_edge.models.tokenizer import TextTokenizer
 from conaclip_edge.system.files import atomic_folder
 from conaclip_edge.system.locks import only_run
@@ -255,10 +257,7 @@ class Trainer:
     def record(self, seconds: float) -> TrainingRecord:
         """Say what was trained on what, and how well it does on val."""
         data, found = self.data, self.evaluate("val")
-        sizes = {
-            "all": sum(parameter.numel() for parameter in data.teacher.parameters()),
-            "token_table": data.teacher.token_table().numel(),
-        }
+        of_teacher = teacher_ranks(data.pairs, data.cache)
         return TrainingRecord(
             recipe=self.config,
             graph=self.terms,
@@ -270,7 +269,7 @@ class Trainer:
                 labelled_pictures=len(data.captioned),
                 left_out=tuple(data.cache.bad),
             ),
-            teacher=TeacherRecord(name=data.teacher.name, fingerprint=data.teacher.fingerprint, parameters=sizes),
+            teacher=teacher_record(data.teacher, of_teacher),
             parameters=parameter_counts(data.student) | {"started_from_pretrained": data.pretrained},
             seconds=round(seconds, 1),
             versions={name: version(name) for name in ("torch", "transformers", "accelerate")}
@@ -280,11 +279,12 @@ class Trainer:
                 recall=found.recall(),
                 median_rank=found.median_rank(),
                 mean_recall=found.mean_recall(),
+                certainty=certainty_of(found, of_teacher.get("val")),
             ),
         )
 
     def write(self, record: TrainingRecord, out: Path) -> None:
-        """Write the checkpoint folder and forget what was kept on the way; of several processes the main one does."""
+        """Write the checkpoint folder and forget the run folder; of several processes the main one does."""
         if self.accelerator.is_main_process:
             with atomic_folder(out, STUDENT) as target:
                 write_student(self.student, self.data.tokenizer_json, record.model_dump(mode="json"), target)

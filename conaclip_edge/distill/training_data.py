@@ -13,15 +13,17 @@ from conaclip_edge.config.graph import Term
 from conaclip_edge.data.load import read_pairs
 from conaclip_edge.data.pairs import Pairs
 from conaclip_edge.data.pixel_cache import Reader, pixel_reader
+from conaclip_edge.data.preprocess import Preprocess
 from conaclip_edge.data.split_sizes import split_sizes
 from conaclip_edge.data.synthetic import synthetic_pictures, synthetic_texts
-from conaclip_edge.distill.build_student import build_student, surface, tokenizer_of, whole_words
+from conaclip_edge.distill.build_student import build_student, tokenizer_of
 from conaclip_edge.distill.graph import expand, uses_teacher, without_pairs
 from conaclip_edge.errors import UserError
 from conaclip_edge.models.student.dual_encoder import DualEncoder
 from conaclip_edge.models.student.presets import student_shape
 from conaclip_edge.models.teacher.base import Teacher
 from conaclip_edge.models.teacher.load import load_teacher
+from conaclip_edge.models.vocabulary_words import whole_words, words_or_letters
 from conaclip_edge.system.progress import say
 from conaclip_edge.teacher_cache.store import TeacherCache, teacher_cache, text_embeddings
 
@@ -108,17 +110,15 @@ def training_data(config: DistillConfig) -> TrainingData:
     # building a teacher or filling a cache draws random numbers too: a first run must begin like the second
     torch.manual_seed(config.seed)
     student, tokenizer_json, pretrained = build_student(config.student, teacher, corpus, config.cache, embedded)
-    size = student.config.image.size
-    pixels = pixel_reader(pairs, np.flatnonzero(cache.usable), size, views, config.cache, max_pixels)
+    preprocess = Preprocess.of(student.config.image)
+    pixels = pixel_reader(pairs, np.flatnonzero(cache.usable), preprocess, views, config.cache, max_pixels)
     pictures, texts = None, None
     if learns_from_teacher and config.synthetic.pictures:
-        pictures = _compose_pictures(config, teacher, pairs, cache, size)
+        pictures = _compose_pictures(config, teacher, pairs, cache, preprocess)
     count = config.synthetic.texts or (0 if sizes.has_captions else PHRASES)
     if learns_from_teacher and count:
         tokenizer = tokenizer_of(tokenizer_json, student.config.text.context)
-        words = whole_words(tokenizer)
-        if not words and not corpus:  # a tokenizer of bytes or letters
-            words = [piece for piece in dict.fromkeys(surface(tokenizer)) if piece.isalpha()]
+        words = whole_words(tokenizer) if corpus else words_or_letters(tokenizer)
         phrases = synthetic_texts(corpus, words, count)
         texts = SyntheticTexts(phrases, text_embeddings(teacher, phrases, config.cache, "synthetic texts"))
     return TrainingData(
@@ -180,10 +180,10 @@ def corpus_embeddings(pairs: Pairs, cache: TeacherCache) -> np.ndarray:
 
 
 def _compose_pictures(
-    config: DistillConfig, teacher: Teacher, pairs: Pairs, cache: TeacherCache, size: int
+    config: DistillConfig, teacher: Teacher, pairs: Pairs, cache: TeacherCache, preprocess: Preprocess
 ) -> SyntheticPictures:
     """Compose pictures of the usable train pictures and ask the teacher about them."""
     rows = pairs.rows("train")
     pictures = synthetic_pictures(pairs, rows[cache.usable[rows]], config.synthetic.pictures, config.data.max_pixels)
     known = teacher_cache(pictures, teacher, config.cache, 1, config.data.max_bad)
-    return SyntheticPictures(known, pixel_reader(pictures, np.flatnonzero(known.usable), size, 1, config.cache))
+    return SyntheticPictures(known, pixel_reader(pictures, np.flatnonzero(known.usable), preprocess, 1, config.cache))

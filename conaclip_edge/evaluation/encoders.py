@@ -8,7 +8,7 @@ import numpy as np
 from PIL.Image import Image
 
 from conaclip_edge.bundle.open import open_bundle
-from conaclip_edge.data.preprocess import to_pixels
+from conaclip_edge.data.preprocess import Preprocess, to_pixels
 from conaclip_edge.evaluation.encoder import Encoder
 from conaclip_edge.models.model_folder import check_model, read_config
 from conaclip_edge.models.tokenizer import TextTokenizer
@@ -56,11 +56,16 @@ def bundle_encoder(folder: Path, target: str) -> Encoder:
     """Open the exported files of one target of a bundle."""
     bundle = open_bundle(folder, target)
     name = f"bundle {folder.name} ({target})"
-    return files_encoder(name, bundle.image, bundle.text, bundle.tokenizer, bundle.image_size)
+    return files_encoder(name, bundle.image, bundle.text, bundle.tokenizer, bundle.preprocess)
 
 
 def files_encoder(
-    name: str, image: Tower | None, text: Tower | None, tokenizer: TextTokenizer, image_size: int, padded: bool = False
+    name: str,
+    image: Tower | None,
+    text: Tower | None,
+    tokenizer: TextTokenizer,
+    preprocess: Preprocess,
+    padded: bool = False,
 ) -> Encoder:
     """Make an encoder of exported files.
 
@@ -69,13 +74,13 @@ def files_encoder(
         image: the image tower; None if it cannot be run here.
         text: the text tower, likewise.
         tokenizer: of the files.
-        image_size: side of the pixels that the image tower takes.
+        preprocess: what is done to a picture before the image tower sees it.
         padded: texts always go in at the full context, as files without variable length need it.
     """
     lengths = text.lengths if text and text.lengths else None
 
     def pixels(pictures: list[Image]) -> np.ndarray:
-        return np.stack([to_pixels(picture, image_size) for picture in pictures]).astype(np.float32) / 255
+        return np.stack([to_pixels(picture, preprocess) for picture in pictures]).astype(np.float32) / 255
 
     def tokens(texts: list[str], full: bool) -> np.ndarray:
         ids = tokenizer(texts, full or padded)

@@ -18,7 +18,9 @@ from conaclip_edge.data.usable import reasons, usable_pictures
 from conaclip_edge.errors import UserError, unknown
 from conaclip_edge.evaluation.encoder import Encoder
 from conaclip_edge.evaluation.encoders import open_encoder
+from conaclip_edge.evaluation.mean_interval import certainty_of
 from conaclip_edge.evaluation.recall import Ranks, bootstrap, ranks
+from conaclip_edge.models.certainty import Certainty, recall_text, teacher_mean_recall
 from conaclip_edge.runtime.tower import Executed
 from conaclip_edge.system.files import read_json
 from conaclip_edge.system.progress import track
@@ -57,6 +59,7 @@ class EvaluationReport(Result):
         median_rank: by direction.
         mean_recall: mean of the six recalls, in percent.
         rules: how ties, several captions and intervals count.
+        certainty: what stands beside the mean: number of pictures, chance, the teacher's figure, interval, verdict.
     """
 
     model: str
@@ -67,6 +70,7 @@ class EvaluationReport(Result):
     median_rank: dict[str, float]
     mean_recall: float
     rules: str = "i2t: any caption counts; a tie counts against the query; interval: pictures resampled"
+    certainty: Certainty
 
 
 def evaluate(model: Path, data: Path | None, split: str, target: str) -> EvaluationReport:
@@ -103,6 +107,7 @@ def evaluate(model: Path, data: Path | None, split: str, target: str) -> Evaluat
         interval_95=bootstrap(result),
         median_rank=result.median_rank(),
         mean_recall=result.mean_recall(),
+        certainty=certainty_of(result, recorded_teacher(model, pairs.fingerprint, split, len(result.i2t))),
     )
 
 
@@ -149,6 +154,22 @@ def recorded_data(model: Path) -> DataConfig:
     raise UserError(f"{model} does not say which data it was trained on. Pass --data RECIPE_OR_FOLDER.")
 
 
+def recorded_teacher(model: Path, fingerprint: str, split: str, pictures: int) -> float | None:
+    """Return the mean recall of a student's teacher on the same pictures as its record has it; None where it has none.
+
+    Args:
+        model: folder of a checkpoint or a bundle.
+        fingerprint: of the data set.
+        split: of it.
+        pictures: that were ranked.
+    """
+    for name in ("training.json", "manifest.json"):
+        if (model / name).is_file():
+            record = read_json(model / name, "record")
+            return teacher_mean_recall(record.get("training", record), fingerprint, split, pictures)
+    return None
+
+
 def table(report: EvaluationReport) -> str:
     """Format a report for a terminal."""
     data = report.dataset
@@ -162,5 +183,8 @@ def table(report: EvaluationReport) -> str:
             low, high = report.interval_95[direction][k]
             cells += f"{f'{value:.1f} [{low:.0f}-{high:.0f}]':>16}"
         lines.append(f"{label:14}{cells}{report.median_rank[direction]:>14.1f}")
-    lines.append(f"mean of the six: {report.mean_recall:.1f} % (in brackets: 95 % bootstrap intervals)")
+    lines.append(f"mean of the six: {recall_text(report.mean_recall, report.certainty)}")
+    lines.append("in brackets: 95 % bootstrap intervals; chance: what a random order gives")
+    if report.certainty.teacher_mean_recall is None and report.model.startswith(("student ", "bundle ")):
+        lines.append("the teacher's figure on these pictures is not recorded: evaluate its folder with the same --data")
     return "\n".join(lines)

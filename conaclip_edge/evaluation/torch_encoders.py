@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL.Image import Image
 
-from conaclip_edge.data.preprocess import to_pixels
+from conaclip_edge.data.preprocess import Preprocess, to_pixels
 from conaclip_edge.evaluation.encoder import Encoder
 from conaclip_edge.models.tokenizer import TextTokenizer
 
@@ -36,10 +36,10 @@ def student_encoder(student: Student) -> Encoder:
     """Make an encoder of a loaded checkpoint, in float32."""
     import torch
 
-    model, size = student.model, student.model.config.image.size
+    model, preprocess = student.model, Preprocess.of(student.model.config.image)
 
     def pixels(pictures: list[Image]) -> Tensor:
-        return torch.from_numpy(np.stack([to_pixels(picture, size) for picture in pictures])).float() / 255
+        return torch.from_numpy(np.stack([to_pixels(picture, preprocess) for picture in pictures])).float() / 255
 
     def tokens(texts: list[str], full: bool) -> Tensor:
         return torch.from_numpy(student.tokenizer(texts, full))

@@ -19,10 +19,11 @@ from conaclip_edge.config.export import ExportConfig
 from conaclip_edge.config.load import data_config
 from conaclip_edge.data.load import read_pairs
 from conaclip_edge.data.pairs import Pairs
+from conaclip_edge.data.preprocess import Preprocess
 from conaclip_edge.errors import GateFailed, UserError
 from conaclip_edge.evaluation.evaluate import recorded_data
 from conaclip_edge.export.export_target import TargetExport, TargetResult
-from conaclip_edge.export.gate.held_out import SPLIT, held_out
+from conaclip_edge.export.gate.held_out import held_out
 from conaclip_edge.export.quantize.calibration import calibrate, make_calibration
 from conaclip_edge.export.report import ExportReport, GateData, RejectedTarget
 from conaclip_edge.export.run_targets import run_targets, targets_at_a_time
@@ -70,12 +71,16 @@ def export_bundle(
     extended = extendable(out, space, replace)
 
     source, pairs = _read_data(checkpoint, data)
-    held = held_out(student, pairs, max(config.gate_pairs for config in configs), source)
-    golden = read_golden(out / FOLDER) if extended else make_golden(student, held.examples, source.max_pixels)
-    size = student.model.config.image.size
-    nothing = make_calibration(np.zeros((0, 3, size, size), np.uint8), [])
+    preprocess = Preprocess.of(student.model.config.image)
+    nothing = make_calibration(np.zeros((0, 3, preprocess.size, preprocess.size), np.uint8), [])
     counts = {config.calibration_pairs for config in configs if config.precision == "int8"}
-    calibrations = {count: calibrate(pairs, student.tokenizer, size, count, source.max_pixels) for count in counts}
+    calibrations = {
+        count: calibrate(pairs, student.tokenizer, preprocess, count, source.max_pixels) for count in counts
+    }
+    calibrated = {row for calibration in calibrations.values() for row in calibration.rows}
+    most = max(config.gate_pairs for config in configs)
+    held = held_out(student, pairs, most, source, calibrated=calibrated)
+    golden = read_golden(out / FOLDER) if extended else make_golden(student, held.examples, source.max_pixels)
 
     workers = targets_at_a_time(len(configs), parameter_counts(student.model)["all"]) if jobs is None else jobs
     threads = max(1, available_cores() // max(1, workers))
@@ -95,7 +100,8 @@ def export_bundle(
         manifest, base = extended, out
         if manifest is None:
             base = staging / "base"
-            drawn = draw_pairs(held.texts, held.pictures, held.caption_to_image)
+            fit = held.targets is None and "train" not in held.split  # pairs that the student was not trained on
+            drawn = draw_pairs(held.texts, held.pictures, held.caption_to_image) if fit else None
             manifest = start_bundle(base, student, name, space, pairs.licence, golden, drawn)
         if passed:
             manifest = write_bundle(out, manifest, base, passed)
@@ -108,7 +114,7 @@ def export_bundle(
         bundle=out,
         embedding_space=space,
         digest=manifest.digest,
-        dataset=GateData(name=held.dataset, split=SPLIT, fingerprint=held.fingerprint, left_out=held.left_out),
+        dataset=GateData(name=held.dataset, split=held.split, fingerprint=held.fingerprint, left_out=held.left_out),
         files=tuple(file for files in passed for file in files.files),
         targets={result.title: result.costs for result in results},
     )
@@ -123,10 +129,10 @@ def _read_data(checkpoint: Path, data: Path | None) -> tuple[DataConfig, Pairs]:
     """Read the data that calibrate and gate an export: those given, or those that the student was distilled on."""
     if data:
         source = data_config(data)
-        return source, read_pairs(source)
+        return source, read_pairs(source, captions_needed=False)
     source = recorded_data(checkpoint)
     try:
-        return source, read_pairs(source)
+        return source, read_pairs(source, captions_needed=False)
     except UserError as error:
         raise UserError(
             f"the data that the student was distilled on cannot be read: {error} They calibrate and gate an export; "

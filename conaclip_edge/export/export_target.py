@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +30,7 @@ from conaclip_edge.export.targets import Target
 from conaclip_edge.export.towers.towers import build_towers
 from conaclip_edge.models.student.checkpoint import load_student, parameter_counts
 from conaclip_edge.runtime.open_tower import open_tower, suffixes_of
+from conaclip_edge.system.peak_memory import forget_peak_memory, peak_memory
 from conaclip_edge.system.progress import say
 
 TowerName = Literal["image", "text"]
@@ -90,6 +90,7 @@ class TargetResult:
 
 def export_target(export: TargetExport) -> TargetResult:
     """Export both towers, run the files over held-out and golden inputs, and compare them with the student."""
+    forget_peak_memory()  # of what ran in this process before
     torch.set_num_threads(export.threads)
     target, config, held = export.target, export.config, export.held
     student = load_student(export.checkpoint)
@@ -132,7 +133,7 @@ def export_target(export: TargetExport) -> TargetResult:
         export.title,
         TargetFiles(export.folder, target.folder_of(config), tuple(files)),
         tuple(failures),
-        TargetCosts(seconds=seconds, peak_rss_bytes=peak_rss(), sensitivity=errors),
+        TargetCosts(seconds=seconds, peak_rss_bytes=peak_memory(), sensitivity=errors),
     )
 
 
@@ -163,14 +164,18 @@ def _manifest_entry(
         float_size=4 * parameters,
         settings=config.model_dump(mode="json", exclude={"target", "precision", "backend"}),
         notes={key: value for key, value in of_tower.items() if key != "seconds"},  # which differ from run to run
-        calibration=CalibrationSet(sha256=calibration.sha256, pairs=len(calibration)) if len(calibration) else None,
+        calibration=_calibration_set(calibration),
         gate=gate,
     )
 
 
-def peak_rss() -> int:
-    """Return the largest resident memory of this process so far, in bytes."""
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+def _calibration_set(calibration: Calibration) -> CalibrationSet | None:
+    if not len(calibration):
+        return None
+    few = 0 < len(calibration.rows) < len(calibration) or calibration.texts_from == "phrases"
+    return CalibrationSet(
+        sha256=calibration.sha256,
+        pairs=len(calibration),
+        pictures=len(calibration.rows) if few else None,
+        texts_from="phrases" if calibration.texts_from == "phrases" else None,
+    )

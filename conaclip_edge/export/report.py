@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from conaclip_edge.bundle.gate_words import measured_text, passed_below, relative_recall_text, tolerance_text
 from conaclip_edge.bundle.manifest import ExportedFile
 from conaclip_edge.system.result import Result
 
@@ -75,11 +76,13 @@ def export_table(report: ExportReport) -> str:
     """Format a report for a terminal."""
     lines = [f"{'':36}{'MB':>8}{'of float':>10}{'cosine':>10}{'relative recall t2i / i2t':>27}  run"]
     for file in report.files:
-        recall = " / ".join(f"{100 * file.gate.alone.relative_recall[way]:.1f} %" for way in ("t2i", "i2t"))
+        recall = relative_recall_text(file.gate.alone)
         lines.append(
             f"{file.path:36}{file.size / 1e6:>8.2f}{file.size / file.float_size:>10.3f}"
             f"{file.gate.cosine.mean:>10.5f}{recall:>27}  {file.gate.executed}"
         )
+    if report.files:
+        lines += [measured_text(report.files[0].gate), tolerance_text(report.files), *passed_below(report.files)]
     for title, costs in report.targets.items():
         took = f"exported in {costs.seconds['export']} s, run in {costs.seconds['gate']} s"
         lines.append(f"{title}: {took}, at most {costs.peak_rss_bytes / 1e9:.1f} GB of memory")

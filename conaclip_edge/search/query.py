@@ -91,7 +91,7 @@ class Searcher:
         total = np.zeros(self.index.dim, dtype=np.float32)
         if query.picture is not None:
             try:
-                pixels = pixel_values(query.picture, self.bundle.image_size, self.index.max_pixels)
+                pixels = pixel_values(query.picture, self.bundle.preprocess, self.index.max_pixels)
             except BadPicture as error:
                 raise UserError(f"the query's picture {error}.") from error
             total += self.bundle.embed_pixels(pixels[None])[0]

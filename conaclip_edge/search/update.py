@@ -257,7 +257,7 @@ def open_writer(
 
         # one picture per call: the vector of a picture depends on nothing but the picture
         def encode(data: bytes) -> tuple[np.ndarray, bytes]:
-            given = pixels(data, towers.image_size, limit)
+            given = pixels(data, towers.preprocess, limit)
             vector: np.ndarray = towers.embed_pixels(given)[0]
             if not np.isfinite(vector).all():
                 raise BadPicture("gives no embedding: the image tower makes numbers that are not finite of it")

@@ -13,6 +13,7 @@ from conaclip_edge.config.graph import GraphConfig, check_preset
 from conaclip_edge.config.parse import parse
 from conaclip_edge.distill.training_data import training_data
 from conaclip_edge.evaluation.evaluate import EvaluationReport
+from conaclip_edge.models.certainty import Certainty, mean_certainty
 from conaclip_edge.models.student.record import TrainingRecord
 from conaclip_edge.study.report import ComparisonMachine, ComparisonReport, ModelRecall, SeedsRecall
 from conaclip_edge.study.statistics import mean_and_spread, mean_table
@@ -112,6 +113,7 @@ def _seeds_recall(runs: Sequence[ComparedRun]) -> SeedsRecall:
         mean=mean,
         spread=spread,
         recall=mean_table([run.evaluation.recall for run in runs]),
+        certainty=mean_certainty([run.evaluation.certainty for run in runs]),
         mean_recall=means,
         val_mean_recall=tuple(run.training.val.mean_recall for run in runs),
         seconds=tuple(run.training.seconds for run in runs),
@@ -133,5 +135,17 @@ def recall_table(rows: Mapping[str, ModelRecall], pictures: int, split: str) -> 
         t2i, i2t = (" / ".join(f"{value:.1f}" for value in row.recall[way].values()) for way in ("t2i", "i2t"))
         spread = "" if row.spread is None else f" +- {row.spread:.1f}"
         mean = f"{row.mean:.1f}{spread}"
-        lines.append(f"{name:12}{t2i:>26}{i2t:>26}{mean:>14}")
+        found = row.certainty
+        interval = f"   [{found.interval_95[0]:.1f} to {found.interval_95[1]:.1f}]" if found else ""
+        verdict = f" {found.verdict()}" if found and found.verdict() else ""
+        lines.append(f"{name:12}{t2i:>26}{i2t:>26}{mean:>14}{interval}{verdict}")
+    lines += _beside(next((row.certainty for row in rows.values() if row.certainty), None))
     return "\n".join(lines)
+
+
+def _beside(found: Certainty | None) -> list[str]:
+    """Say what all rows of a table are seen beside."""
+    if found is None:
+        return []
+    teacher = "" if found.teacher_mean_recall is None else f"; the teacher's mean: {found.teacher_mean_recall:.1f} %"
+    return [f"chance: {found.chance:.1f} %{teacher}; in brackets: 95 % intervals, pictures resampled"]

@@ -10,23 +10,28 @@ from conaclip_edge.benchmarks.schema.environment import Environment
 from conaclip_edge.config.graph import GraphConfig
 from conaclip_edge.config.study import StudyConfig
 from conaclip_edge.evaluation.evaluate import EvaluatedSplit
-from conaclip_edge.system.result import Result
+from conaclip_edge.models.certainty import Certainty
+from conaclip_edge.system.result import Extended, Result
 
 SCHEMA: Literal["conaclip-edge/study/1"] = "conaclip-edge/study/1"
 
 
-class ModelRecall(Result):
+class ModelRecall(Extended):
     """Recall on one split, in percent.
 
     Attributes:
         mean: of the six recalls; of several seeds, their mean.
         spread: standard deviation of `mean` over the seeds; None for a single model.
         recall: direction ("t2i", "i2t") -> k -> recall@k, the mean over the seeds.
+        certainty: what stands beside the mean; of several seeds, that of their mean. An older report has none.
     """
+
+    later = ("certainty",)
 
     mean: float
     spread: float | None = None
     recall: dict[str, dict[str, float]]
+    certainty: Certainty | None = None
 
 
 class SeedsRecall(ModelRecall):
@@ -165,11 +170,14 @@ class StudyData(Result):
     test: SplitSize
 
 
-class StudyTeacher(Result):
-    """The teacher of all runs."""
+class StudyTeacher(Extended):
+    """The teacher of all runs; `mean_recall` goes by split."""
+
+    later = ("mean_recall",)
 
     name: str
     fingerprint: str
+    mean_recall: dict[str, float] = Field(default_factory=dict)
 
 
 class RunCounts(Result):

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from conaclip_edge.evaluation.mean_interval import certainty_of
 from conaclip_edge.evaluation.paired_bootstrap import paired_bootstrap
 from conaclip_edge.evaluation.recall import mean_recall
+from conaclip_edge.models.certainty import mean_certainty
 from conaclip_edge.study.one_run import RunOutcome
 from conaclip_edge.study.report import GraphStatistics
 
@@ -38,6 +40,7 @@ def graph_statistics(
         mean=mean,
         spread=spread,
         recall=mean_table(recalls),
+        certainty=mean_certainty([certainty_of(one) for one in ranks]),
         mean_recall=means,
         difference=difference,
         interval_95=interval,

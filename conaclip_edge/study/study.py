@@ -17,6 +17,7 @@ from conaclip_edge.config.model import StudentConfig
 from conaclip_edge.config.parse import parse
 from conaclip_edge.config.study import SizeConfig, StudyConfig
 from conaclip_edge.distill.supervisions import SUPERVISIONS
+from conaclip_edge.distill.teacher.split_ranks import teacher_ranks
 from conaclip_edge.distill.training_data import TrainingData, training_data
 from conaclip_edge.errors import Interrupted, UserError
 from conaclip_edge.models.student.presets import student_shape
@@ -99,7 +100,7 @@ def study(
         run_seconds=round(runs.seconds, 1),
         runs=RunCounts(all=runs.finished, done_now=runs.done_now),
         dataset=_study_data(data),
-        teacher=StudyTeacher(name=data.teacher.name, fingerprint=data.teacher.fingerprint),
+        teacher=_study_teacher(data),
         added_with={
             name: AddedWith(weight=one.weight, temperature=one.temperature) for name, one in SUPERVISIONS.items()
         },
@@ -133,6 +134,12 @@ def _resized(recipe: DistillConfig, size: SizeConfig) -> StudentConfig:
     for key, change in size.student.items():
         values[key] = values[key] | change if isinstance(change, dict) and isinstance(values.get(key), dict) else change
     return parse(StudentConfig, values, f"the study (sizes, {size.name})")
+
+
+def _study_teacher(data: TrainingData) -> StudyTeacher:
+    found = teacher_ranks(data.pairs, data.cache)
+    recall = {split: ranks.mean_recall() for split, ranks in found.items()}
+    return StudyTeacher(name=data.teacher.name, fingerprint=data.teacher.fingerprint, mean_recall=recall)
 
 
 def _study_data(data: TrainingData) -> StudyData:

@@ -20,6 +20,7 @@ def study_table(report: StudyReport, out: Path) -> str:
         f"{data.name}: {sizes} pictures; {report.config.seeds} seeds; {report.runs.all} runs, "
         f"{report.run_seconds / 60:.0f} min of training",
         "mean of the six recalls on val, standard deviation over the seeds, difference to the baseline [95 %]",
+        *_beside(report, "val", report.baseline),
         _line("baseline", report.baseline),
         *(_line(f"+ {cell}", statistics) for cell, statistics in report.cells.items()),
     ]
@@ -30,9 +31,24 @@ def study_table(report: StudyReport, out: Path) -> str:
     lines += [_line(f"weight x {step.factor:g}", step.row) for step in report.sweeps.weight]
     lines += [_line(f"{size.name}, {size.parameters:,} p.", size.row) for size in report.sizes]
     lines.append("on test")
+    lines += _beside(report, "test", report.test["baseline"].test) if "baseline" in report.test else []
     lines += [_line(name, graph.test) for name, graph in report.test.items()]
     cells = " + ".join(report.final.cells) or "nothing"
     return "\n".join([*lines, f"final graph: baseline + {cells}. Page: {out / 'study.html'}"])
+
+
+def _beside(report: StudyReport, split: str, baseline: GraphStatistics) -> list[str]:
+    """Say what recall on a split is seen beside: chance, the teacher, and how little the pictures may tell."""
+    found = baseline.certainty
+    if found is None:
+        return []
+    low, high = found.interval_95
+    teacher = report.teacher.mean_recall.get(split)
+    parts = [f"{split}: {found.pictures} pictures, chance {found.chance:.1f} %"]
+    parts += [f"teacher {teacher:.1f} %"] if teacher is not None else []
+    parts.append(f"the baseline's own interval [{low:.1f} to {high:.1f}]")
+    parts += [verdict] if (verdict := found.verdict()) else []
+    return [", ".join(parts)]
 
 
 def _line(name: str, statistics: GraphStatistics) -> str:

@@ -204,7 +204,7 @@ def test_no_bundle_is_a_wrong_use_not_a_failed_gate(tmp_path):
 
 
 def test_a_squashed_resize_on_this_host_is_found_by_the_golden_pixels(sound, monkeypatch):
-    monkeypatch.setattr(preprocess, "resize_crop", lambda picture, size: picture.resize((size, size), 3))
+    monkeypatch.setattr(preprocess, "resize_crop", lambda picture, size, resample: picture.resize((size, size), 3))
     names = {member for kind, member in found(sound) if kind == "pixels"}
     assert {"golden/pictures/wide.png", "golden/pictures/tall.jpg", "golden/pictures/grey.png"} <= names
 

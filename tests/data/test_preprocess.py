@@ -11,13 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image, ImageFile
+from transformers import SiglipImageProcessorPil
 
 from conaclip_edge.data.preprocess import (
     BadPicture,
+    Preprocess,
     augment,
     decode,
     describe,
     pixel_values,
+    read_preprocess,
     reduction,
     resize_crop,
     to_pixels,
@@ -286,13 +289,40 @@ def test_a_reduced_cmyk_jpeg_has_its_colours() -> None:
 
 
 def test_the_description_for_the_apps_names_what_is_done() -> None:
-    written = json.loads(json.dumps(describe(96)))
+    written = json.loads(json.dumps(describe(Preprocess(96))))
     assert written["schema"] == "conaclip-edge/preprocess/1"
     assert written["size"] == written["resize"]["shorter_side"] == 96
     assert written["resize"]["a"] == -0.5
     assert written["resize"]["antialias"] is True
     assert written["scale"] == 1 / 255
     assert written["jpeg"] == {"may_reduce_by": [8, 4, 2], "from_pixels": 1_000_000, "keep_shorter_side": 240}
+
+
+@pytest.mark.parametrize("resample", ["bicubic", "bilinear"])
+@pytest.mark.parametrize("shape", [(70, 31), (16, 90), (24, 24), (300, 205)])
+def test_squashed_pixels_are_those_of_transformers(shape, resample) -> None:
+    processor = SiglipImageProcessorPil(size={"height": 24, "width": 24}, resample=3 if resample == "bicubic" else 2)
+    picture = noise(*shape)
+    given = processor(images=picture, return_tensors="np")["pixel_values"][0]
+    found = to_pixels(picture, Preprocess(24, "squash", resample)).astype(float)
+    assert np.abs(found - (given * 0.5 + 0.5) * 255).max() <= 1
+
+
+@pytest.mark.parametrize("resample", ["bicubic", "bilinear"])
+def test_a_large_jpeg_that_is_squashed_is_close_to_its_whole_decoding(resample) -> None:
+    ramp = np.linspace(0, 255, 1600)[:, None, None] * np.linspace(0.2, 1, 1200)[None, :, None] * np.ones(3)
+    data = encoded(Image.fromarray(ramp.astype(np.uint8)), "JPEG", quality=95)
+    steps = Preprocess(60, "squash", resample)
+    whole = to_pixels(decode(data), steps).astype(float)
+    assert np.abs(pixel_values(data, steps) * 255 - whole).max() <= 3
+
+
+@pytest.mark.parametrize("resize", ["crop", "squash"])
+@pytest.mark.parametrize("resample", ["bicubic", "bilinear"])
+def test_the_description_is_read_back(tmp_path, resize, resample) -> None:
+    steps = Preprocess(48, resize, resample)
+    (tmp_path / "preprocess.json").write_text(json.dumps(describe(steps)), "utf-8")
+    assert read_preprocess(tmp_path / "preprocess.json", 48) == steps
 
 
 def test_a_view_belongs_to_its_seed() -> None:

@@ -18,11 +18,10 @@ from conaclip_edge.distill.build_student import (
     nearest_words,
     resized_positions,
     start_static,
-    surface,
     tokenizer_of,
-    whole_words,
 )
 from conaclip_edge.models.student.dual_encoder import DualEncoder
+from conaclip_edge.models.vocabulary_words import surface, whole_words
 from tests.helpers.models.tiny_tokenizers import minilm_json
 
 DIM = 12

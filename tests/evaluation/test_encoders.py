@@ -19,7 +19,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch.nn import functional as F
 from transformers import AutoImageProcessor, AutoTokenizer, CLIPConfig, CLIPModel
 
-from conaclip_edge.data.preprocess import to_pixels
+from conaclip_edge.data.preprocess import Preprocess, to_pixels
 from conaclip_edge.evaluation.encoder import Encoder
 from conaclip_edge.evaluation.encoders import bundle_encoder, files_encoder, open_encoder
 from conaclip_edge.evaluation.torch_encoders import clip_b32_encoder, embed_ids, embed_pixels
@@ -139,11 +139,11 @@ class Lengths:
 def test_each_text_goes_into_a_file_alone_at_the_shortest_length_that_it_takes(tmp_path: Path) -> None:
     tokenizer = TextTokenizer(write_bundle(tmp_path / "bundle") / "tokenizer.json", 9)
     tower = Lengths()
-    encoder = files_encoder("of two lengths", None, tower, tokenizer, SIZE)
+    encoder = files_encoder("of two lengths", None, tower, tokenizer, Preprocess(SIZE))
     assert encoder.embed_texts(["red", "red red green", "red red red red"]).shape == (3, 2)
     assert tower.seen == [[3, 2, 0, 0], [3, 3, 4, 2], [3, 3, 3, 3, 2, 0, 0, 0, 0]]
     assert (encoder.executed, encoder.image) == ("reference", None)
-    padded = files_encoder("padded", None, tower, tokenizer, SIZE, padded=True)
+    padded = files_encoder("padded", None, tower, tokenizer, Preprocess(SIZE), padded=True)
     assert padded.tokens(["red"], False).tolist() == [[3, 2, 0, 0, 0, 0, 0, 0, 0]]
 
 

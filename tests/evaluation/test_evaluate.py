@@ -167,6 +167,7 @@ def test_the_report_s_dump_has_the_keys_that_scripts_read(student: Path) -> None
         "median_rank",
         "mean_recall",
         "rules",
+        "certainty",
     ]
     assert list(found["dataset"]) == ["name", "split", "pictures", "captions", "left_out", "fingerprint"]
     assert {way: list(values) for way, values in found["recall"].items()} == {
@@ -175,3 +176,14 @@ def test_the_report_s_dump_has_the_keys_that_scripts_read(student: Path) -> None
     }
     assert len(found["interval_95"]["i2t"]["10"]) == 2
     assert found["rules"].startswith("i2t: any caption counts")
+
+
+def test_recall_comes_with_number_of_pictures_chance_interval_and_the_teacher_s(world: Path, student: Path) -> None:
+    found = evaluate(student, None, "test", "onnx")
+    of_teacher = evaluate(world / "teacher", world / "data", "test", "onnx")
+    beside = found.certainty
+    assert beside.pictures == found.dataset.pictures
+    assert beside.teacher_mean_recall == pytest.approx(of_teacher.mean_recall, abs=5)  # the cache keeps float16
+    assert beside.interval_95[0] <= found.mean_recall <= beside.interval_95[1]
+    assert "too few to tell" in table(found)
+    assert f"chance {beside.chance:.1f} %" in table(found)

@@ -110,7 +110,7 @@ def bundle(folder: Path) -> Path:
     """Write a bundle of the target onnx that verifies."""
     from conaclip_edge.bundle.embeddings import embed_ids, embed_pixels
     from conaclip_edge.bundle.golden import MIN_COSINE, Golden, write_golden
-    from conaclip_edge.data.preprocess import decode, describe, to_pixels
+    from conaclip_edge.data.preprocess import Preprocess, decode, describe, to_pixels
     from conaclip_edge.models.tokenizer import TextTokenizer
     from conaclip_edge.runtime.open_tower import open_tower
     from conaclip_edge.system.files import write_json
@@ -125,7 +125,7 @@ def bundle(folder: Path) -> Path:
     vectors = embed_ids(text, ids, 0, "text"), embed_pixels(image, pixels, "image")
     golden = Golden(texts, ids, vectors[0], ("red.png", "blue.png"), shown, pixels, vectors[1], dict(MIN_COSINE))
     write_golden(golden, folder / "golden")
-    write_json(folder / "preprocess.json", describe(SIZE))
+    write_json(folder / "preprocess.json", describe(Preprocess(SIZE)))
     cosine, recall = {"mean": 1.0, "p1": 1.0, "min": 1.0}, {"t2i": {"1": 99.5}, "i2t": {"1": 98.5}}
     whole = {"recall": recall, "relative_recall": {"t2i": 1.0}, "worse": {"t2i": 0}, "better": {"t2i": 0}}
     gate = {"dataset": "colours", "fingerprint": "f", "split": "val", "pictures": 3, "captions": 3, "host": "any"}

@@ -78,9 +78,23 @@ def test_the_table_names_graphs_spread_and_size(outcome: tuple[Path, ComparisonR
     _, found = outcome
     lines = recall_table(found.rows, found.n, found.split).splitlines()
     assert "n = 9 (test)" in lines[0]
-    assert [line.split()[0] for line in lines[1:]] == ["infonce", "motis"]
-    for line, row in zip(lines[1:], found.rows.values(), strict=True):
+    assert [line.split()[0] for line in lines[1:3]] == ["infonce", "motis"]
+    for line, row in zip(lines[1:3], found.rows.values(), strict=True):
         assert f"{row.mean:.1f} +- {row.spread:.1f}" in line
+
+
+def test_the_table_names_chance_the_teacher_intervals_and_what_9_pictures_cannot_tell(
+    outcome: tuple[Path, ComparisonReport],
+) -> None:
+    _, found = outcome
+    lines = recall_table(found.rows, found.n, found.split).splitlines()
+    beside = found.rows["infonce"].certainty
+    assert beside is not None
+    assert beside.teacher_mean_recall is not None
+    assert lines[-1].startswith(
+        f"chance: {beside.chance:.1f} %; the teacher's mean: {beside.teacher_mean_recall:.1f} %"
+    )
+    assert all("9 pictures are too few to tell" in line for line in lines[1:3])
 
 
 def test_a_single_run_has_no_spread(outcome: tuple[Path, ComparisonReport]) -> None:

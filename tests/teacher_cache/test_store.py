@@ -14,7 +14,7 @@ from PIL import Image
 
 from conaclip_edge.data.pairs import Pairs
 from conaclip_edge.data.pixel_cache import pixel_reader
-from conaclip_edge.data.preprocess import augment, decode, to_pixels
+from conaclip_edge.data.preprocess import Preprocess, augment, decode, to_pixels
 from conaclip_edge.errors import UserError
 from conaclip_edge.models.teacher.load import load_teacher
 from conaclip_edge.teacher_cache import store
@@ -174,7 +174,7 @@ def test_the_student_sees_the_very_views_that_the_teacher_saw(tmp_path: Path) ->
     cache = teacher_cache(pairs, teacher, tmp_path, views=3, max_bad=0.1)
     rows = np.flatnonzero(cache.usable)
     assert BROKEN not in rows
-    read = pixel_reader(pairs, rows, 16, 3, tmp_path)
+    read = pixel_reader(pairs, rows, Preprocess(16), 3, tmp_path)
     seen = iter(teacher.seen)
     for view in range(3):
         for row in rows:
@@ -189,15 +189,15 @@ def test_the_student_sees_the_very_views_that_the_teacher_saw(tmp_path: Path) ->
 
 def test_pixels_are_the_same_kept_or_on_the_fly(tmp_path: Path) -> None:
     rows, views = np.array([3, 0, 15]), np.array([1, 0, 1])
-    kept = pixel_reader(made(), np.arange(16), 16, 2, tmp_path)(rows, views)
-    fresh = pixel_reader(made(), np.arange(16), 16, 2, tmp_path / "none", limit_bytes=0)(rows, views)
+    kept = pixel_reader(made(), np.arange(16), Preprocess(16), 2, tmp_path)(rows, views)
+    fresh = pixel_reader(made(), np.arange(16), Preprocess(16), 2, tmp_path / "none", limit_bytes=0)(rows, views)
     assert not (tmp_path / "none").exists()
     assert np.array_equal(kept, fresh)
 
 
 def test_a_picture_that_broke_since_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="picture red-box changed since the teacher saw it: cannot be decoded"):
-        pixel_reader(made(broken=[1]), np.arange(16), 16, 1, tmp_path)
+        pixel_reader(made(broken=[1]), np.arange(16), Preprocess(16), 1, tmp_path)
 
 
 def test_a_cache_that_was_written_by_hand_is_opened_without_the_teacher(tmp_path: Path) -> None:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
 
 from conaclip_edge.errors import UserError
+from conaclip_edge.system.peak_memory import peak_memory
 from conaclip_edge.system.processes import processes
 from conaclip_edge.system.progress import quiet_libraries
 
@@ -58,20 +57,7 @@ def _quiet() -> None:
 def resident() -> tuple[int, int]:
     """Return this process's resident memory in bytes: now, and at its peak."""
     now = int(psutil.Process().memory_info().rss)
-    return now, max(now, _peak())
-
-
-def _peak() -> int:
-    # Linux hands `ru_maxrss` on to a program that is started: it can be the parent's peak; VmHWM is the process's own,
-    # and psutil has neither
-    try:
-        status = Path("/proc/self/status").read_text("utf-8")
-    except OSError:
-        import resource
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    found = re.search(r"^VmHWM:\s+(\d+) kB$", status, re.M)
-    return 1024 * int(found[1]) if found else 0
+    return now, max(now, peak_memory())
 
 
 @contextmanager

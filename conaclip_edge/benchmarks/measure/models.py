@@ -8,6 +8,7 @@ from typing import Literal
 
 from conaclip_edge.benchmarks.schema.row import Tower
 from conaclip_edge.bundle.manifest import read_manifest
+from conaclip_edge.data.preprocess import read_preprocess
 from conaclip_edge.evaluation.encoder import Encoder
 from conaclip_edge.evaluation.encoders import files_encoder, open_student, open_teacher
 from conaclip_edge.models.tokenizer import TextTokenizer
@@ -69,6 +70,7 @@ def _open_files(spec: Spec, threads: int) -> Encoder:
     bundle = Path(spec.source)
     manifest = read_manifest(bundle)
     tokenizer = TextTokenizer(bundle / "tokenizer.json", manifest.context)
+    preprocess = read_preprocess(bundle / "preprocess.json", manifest.image_size)
     image = open_tower(spec.image, threads) if spec.image else None
     text = open_tower(spec.text, threads) if spec.text else None
-    return files_encoder(spec.row, image, text, tokenizer, manifest.image_size, spec.padded)
+    return files_encoder(spec.row, image, text, tokenizer, preprocess, spec.padded)

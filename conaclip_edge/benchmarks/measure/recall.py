@@ -14,7 +14,8 @@ from conaclip_edge.data.pairs import Pairs
 from conaclip_edge.data.usable import reasons, usable_pictures
 from conaclip_edge.errors import UserError
 from conaclip_edge.evaluation.encoder import Encoder
-from conaclip_edge.evaluation.recall import KS, Ranks, hits_by_picture, ranks
+from conaclip_edge.evaluation.recall import Ranks, ranks
+from conaclip_edge.evaluation.relative_recall import relative_recall as shares_of
 from conaclip_edge.system.progress import track
 
 _SEED = 5
@@ -99,38 +100,9 @@ def rank(embedded: Embedded, caption_to_image: np.ndarray) -> Ranks | None:
 
 
 def relative_recall(found: Ranks, base: Ranks, samples: int, seed: int = 0) -> dict[Direction, Interval]:
-    """Return a model's mean recall as a share of a base's, by direction, with 95 % bootstrap intervals.
-
-    Both sides are resampled together (the same pictures with their captions), so what makes a picture hard for both
-    does not widen the interval. A base that finds nothing has nothing to lose: its share is 1.
-
-    Args:
-        found: ranks of the model.
-        base: ranks of the student or teacher on the same pictures and captions.
-        samples: number of resamples.
-        seed: of the resampling.
-    """
-    count = len(found.i2t)
-    weights = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=samples)
-    shares = {}
-    for direction in DIRECTIONS:
-        left, whole = _hits(found, direction), _hits(base, direction)
-        value = _share(left.sum(), whole.sum())
-        # which queries are asked is the same on both sides, so their number cancels
-        drawn = [_share(*pair) for pair in zip(weights @ left, weights @ whole, strict=True)]
-        low, high = np.percentile(drawn, [2.5, 97.5])
-        shares[direction] = Interval(value=value, low=float(low), high=float(high))
-    return shares
-
-
-def _hits(found: Ranks, direction: Direction) -> np.ndarray:
-    """Sum each picture's hits at 1, 5 and 10 over its queries of a direction [P]."""
-    hits, _ = hits_by_picture(found)
-    return np.asarray(sum(hits[direction, k] for k in KS))
-
-
-def _share(left: float, whole: float) -> float:
-    return float(left / whole) if whole else 1.0
+    """Return `conaclip_edge.evaluation.relative_recall.relative_recall` as a report has it."""
+    shares = shares_of(found, base, samples, seed)
+    return {way: Interval(value=shares[way].value, low=shares[way].low, high=shares[way].high) for way in DIRECTIONS}
 
 
 def quantiles(values: Sequence[float]) -> tuple[float, ...]:

@@ -19,6 +19,7 @@ from conaclip_edge.distill.optimizer import lr_factor
 from conaclip_edge.distill.sampler import Sampler
 from conaclip_edge.errors import UserError
 from conaclip_edge.evaluation.evaluate import rank_split
+from conaclip_edge.evaluation.mean_interval import split_recall
 from conaclip_edge.evaluation.torch_encoders import teacher_encoder
 from conaclip_edge.models.teacher.huggingface import TransformersTeacher
 from conaclip_edge.models.teacher.load import load_teacher
@@ -134,5 +135,5 @@ def _recall(teacher: TransformersTeacher, pairs: Pairs, config: TeacherConfig) -
     for split in ("val", "test"):
         if len(pairs.rows(split)):
             result, _ = rank_split(teacher_encoder(teacher, "fitted"), pairs, split, config.data)
-            found[split] = SplitRecall(recall=result.recall(), mean_recall=result.mean_recall(), n=len(result.i2t))
+            found[split] = split_recall(result)
     return found

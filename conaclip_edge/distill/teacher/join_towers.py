@@ -15,7 +15,8 @@ from conaclip_edge.data.pairs import Pairs
 from conaclip_edge.distill.losses.infonce import infonce
 from conaclip_edge.distill.optimizer import lr_factor
 from conaclip_edge.distill.sampler import Sampler
-from conaclip_edge.evaluation.recall import Ranks, ranks
+from conaclip_edge.distill.teacher.split_ranks import split_ranks
+from conaclip_edge.evaluation.mean_interval import split_recall
 from conaclip_edge.models.teacher.joined import Head, JoinedConfig, JoinedTeacher
 from conaclip_edge.models.teacher.packaged_towers import PretrainedTowers
 from conaclip_edge.models.teacher.record import SplitRecall, TeacherData, TeacherTraining
@@ -47,8 +48,7 @@ def train_teacher(config: TeacherConfig, out: Path) -> TeacherTraining:
     texts = features.texts(np.arange(features.first_text[-1]))
 
     def recall(split: str) -> SplitRecall:
-        found = split_ranks(pairs, features, pictures, texts, split)
-        return SplitRecall(recall=found.recall(), mean_recall=found.mean_recall(), n=len(found.i2t))
+        return split_recall(split_ranks(pairs, features, pictures, texts, split))
 
     record = TeacherTraining(
         recipe=config,
@@ -60,15 +60,6 @@ def train_teacher(config: TeacherConfig, out: Path) -> TeacherTraining:
         _write(config, towers, head, target, record)
     write_cache(pairs, JoinedTeacher.load(out), config.cache, pictures, texts, features, config.data.max_pixels)
     return record
-
-
-def split_ranks(pairs: Pairs, cache: TeacherCache, pictures: np.ndarray, texts: np.ndarray, split: str) -> Ranks:
-    """Rank the usable pictures and captions of a split, given embeddings of the whole data set."""
-    rows = pairs.rows(split)
-    rows = rows[cache.usable[rows]]
-    columns = np.concatenate([np.arange(cache.first_text[row], cache.first_text[row + 1]) for row in rows])
-    caption_to_image = np.repeat(np.arange(len(rows)), np.diff(cache.first_text)[rows])
-    return ranks(pictures[rows], texts[columns], caption_to_image)
 
 
 def _fit(head: Head, config: TeacherConfig, pairs: Pairs, features: TeacherCache) -> None:

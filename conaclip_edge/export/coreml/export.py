@@ -80,14 +80,15 @@ def export(towers: Towers, calibration: Calibration, config: ExportConfig, folde
             "seconds": round(time.monotonic() - begun, 1),
             **about,
         }
-    if config.text_shape == "enumerated":
-        notes["text"]["lengths"] = text_lengths(config, towers.context)
+    if config.text_shape == "enumerated" or towers.fixed_length:
+        notes["text"]["lengths"] = text_lengths(config, towers)
     return notes | {"seconds": round(time.monotonic() - started, 1)}
 
 
-def text_lengths(config: ExportConfig, context: int) -> list[int]:
-    """Return the enumerated text lengths in rising order: those asked for that are under the context, and it."""
-    return sorted({length for length in config.text_lengths if 2 <= length < context} | {context})
+def text_lengths(config: ExportConfig, towers: Towers) -> list[int]:
+    """Return the text lengths in rising order: those asked for that are under the context, and it; or it alone."""
+    asked = () if towers.fixed_length else config.text_lengths
+    return sorted({length for length in asked if 2 <= length < towers.context} | {towers.context})
 
 
 def _convert(tower: str, towers: Towers, config: ExportConfig) -> Any:
@@ -118,11 +119,13 @@ def _input(ct: Any, tower: str, towers: Towers, config: ExportConfig) -> Any:
         if config.image_input == "image":
             return ct.ImageType(name=name, shape=shape, scale=1 / 255, color_layout=ct.colorlayout.RGB)
         return ct.TensorType(name=name, shape=shape, dtype=np.float32)
+    if towers.fixed_length:
+        return ct.TensorType(name=name, shape=(1, towers.context), dtype=np.int32)
     if config.text_shape == "range":
         return ct.TensorType(
             name=name, shape=(1, ct.RangeDim(2, towers.context, default=towers.context)), dtype=np.int32
         )
-    lengths = text_lengths(config, towers.context)
+    lengths = text_lengths(config, towers)
     shapes = ct.EnumeratedShapes([[1, length] for length in lengths], default=[1, towers.context])
     return ct.TensorType(name=name, shape=shapes, dtype=np.int32)
 
@@ -134,9 +137,11 @@ def _describe(model: Any, tower: str, towers: Towers, config: ExportConfig) -> N
     model.version = __version__
     model.short_description = f"{tower.capitalize()} tower of the text-image dual encoder '{towers.name}'."
     if tower == "text":
-        listed = ", ".join(str(length) for length in text_lengths(config, towers.context))
+        listed = ", ".join(str(length) for length in text_lengths(config, towers))
         lengths = f"from 2 to {towers.context}" if config.text_shape == "range" else f"one of {listed}"
         given = f"Token ids [1, L], L {lengths}. Fill a text up behind its end token (id {towers.eos_id})."
+        if towers.fixed_length:
+            given = f"Token ids [1, {towers.context}], padded as tokenizer.json does."
     elif config.image_input == "image":
         given = f"RGB picture of {towers.image_size} x {towers.image_size} pixels."
     else:

@@ -92,12 +92,15 @@ def _for_xnnpack(
 def _example(towers: Towers, name: str) -> Tensor:
     if name == "image":
         return torch.zeros(1, 3, towers.image_size, towers.image_size)
-    return torch.full((1, min(4, towers.context)), towers.eos_id, dtype=torch.int32)
+    length = towers.context if towers.fixed_length else min(4, towers.context)
+    return torch.full((1, length), towers.eos_id, dtype=torch.int32)
 
 
 def _lengths(towers: Towers, name: str) -> tuple[dict[int, Any], ...] | None:
-    """Return the dynamic dimensions: the length of a text."""
-    return ({1: torch.export.Dim("length", min=2, max=towers.context)},) if name == "text" else None
+    """Return the dynamic dimensions: the length of a text, unless it is always the same."""
+    if name == "image" or towers.fixed_length:
+        return None
+    return ({1: torch.export.Dim("length", min=2, max=towers.context)},)
 
 
 def xnnpack_partitioner() -> Any:

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from conaclip_edge.export.quantize.activation_budget import Activation
 from conaclip_edge.export.quantize.int8_grid import int8_values
 from conaclip_edge.export.towers.layers import Conv, TokenTable
+from conaclip_edge.export.towers.siglip import SiglipTower
 
 
 def fit_xnnpack(tower: nn.Module, int8: dict[str, Activation]) -> nn.Module:
@@ -26,9 +27,10 @@ def fit_xnnpack(tower: nn.Module, int8: dict[str, Activation]) -> nn.Module:
         int8: layer -> how its input is computed with, for each layer whose weights are int8; others stay float.
     """
     tower = copy.deepcopy(tower)
-    projection = tower.get_submodule("projection")
-    assert isinstance(projection, nn.Linear)
-    tower.unit = ProductUnit(projection.out_features)
+    # the layer that gives the embedding; a SigLIP image tower has no projection
+    last = tower.get_submodule("head.fc2" if isinstance(tower, SiglipTower) else "projection")
+    assert isinstance(last, nn.Linear)
+    tower.unit = ProductUnit(last.out_features)
     for name, module in list(tower.named_modules()):
         replaced = _replacement(module, name, int8)
         if replaced is not None:

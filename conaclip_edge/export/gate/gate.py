@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 
@@ -18,15 +17,17 @@ from conaclip_edge.bundle.embeddings import (
     norm_error,
     summary,
 )
+from conaclip_edge.bundle.gate_words import CHANCE, by_chance
 from conaclip_edge.bundle.golden import Golden
 from conaclip_edge.bundle.manifest import Gate, Retrieval
 from conaclip_edge.config.export import ExportConfig
+from conaclip_edge.evaluation.mean_interval import chance
 from conaclip_edge.evaluation.recall import KS, Ranks, ranks
-from conaclip_edge.export.gate.held_out import SPLIT, HeldOut
+from conaclip_edge.evaluation.relative_recall import relative_recall
+from conaclip_edge.export.gate.held_out import HeldOut
 from conaclip_edge.runtime.tower import Executed, Tower
 
-# With few pairs a rank or two flips either way in any file: a loss less likely than this by chance is the file's.
-CHANCE = 0.05
+SAMPLES = 1000  # of the bootstrap
 # A float file has no rounding to be excused by, so its bar does not come from the settings.
 FLOAT_COSINE = {"fp32": 0.99999, "fp16": 0.9999, "int8": 0.0}
 
@@ -75,17 +76,21 @@ def compare_with_student(outputs: dict[str, FileEmbeddings], held: HeldOut, gold
         golden: the golden vectors that they ran on.
     """
     found = {tower: finite(run.held_out) for tower, run in outputs.items()}
-    pair = compare_ranks(ranks(found["image"], found["text"], held.caption_to_image), held.ranks)
-    alone = {
-        "image": compare_ranks(ranks(found["image"], held.texts, held.caption_to_image), held.ranks),
-        "text": compare_ranks(ranks(held.pictures, found["text"], held.caption_to_image), held.ranks),
-    }
+    pair: Retrieval | None = None
+    alone: dict[str, Retrieval | None] = {}
+    if held.targets is None:
+        pair = compare_ranks(ranks(found["image"], found["text"], held.caption_to_image), held.ranks)
+        alone["image"] = compare_ranks(ranks(found["image"], held.texts, held.caption_to_image), held.ranks)
+        alone["text"] = compare_ranks(ranks(held.pictures, found["text"], held.caption_to_image), held.ranks)
+    else:
+        own = np.arange(len(held.pictures))
+        alone["image"] = compare_ranks(ranks(found["image"], held.targets.embeddings, own), held.ranks)
     expected = {"image": held.pictures, "text": held.texts}
     return {
         tower: Gate(
             dataset=held.dataset,
             fingerprint=held.fingerprint,
-            split=SPLIT,
+            split=held.split,
             pictures=len(held.pictures),
             captions=len(held.texts),
             executed=run.executed,
@@ -94,9 +99,11 @@ def compare_with_student(outputs: dict[str, FileEmbeddings], held: HeldOut, gold
             norm_error=max(norm_error(run.held_out), norm_error(run.golden)),
             not_finite=len(run.held_out) - int(np.isfinite(run.held_out).all(axis=1).sum()),
             recall_student=held.ranks.recall(),
-            alone=alone[tower],
+            alone=alone.get(tower),
             pair=pair,
             golden=summary(cosines(run.golden, golden.embeddings(tower))),
+            found=held.targets.of if held.targets else None,
+            chance=chance(held.ranks),
         )
         for tower, run in outputs.items()
     }
@@ -114,7 +121,9 @@ def compare_ranks(found: Ranks, student: Ranks) -> Retrieval:
         share[way] = left / mean if mean else 1.0
         change = _hits(getattr(found, way)) - _hits(getattr(student, way))
         worse[way], better[way] = int((change < 0).sum()), int((change > 0).sum())
-    return Retrieval(recall=recall, relative_recall=share, worse=worse, better=better)
+    shares = relative_recall(found, student, SAMPLES)
+    intervals = {way: (shares[way].low, shares[way].high) for way in before}
+    return Retrieval(recall=recall, relative_recall=share, worse=worse, better=better, interval_95=intervals)
 
 
 def _hits(best: np.ndarray) -> np.ndarray:
@@ -143,20 +152,16 @@ def pair_failures(gate: Gate, config: ExportConfig) -> list[str]:
     return _recall_failures(gate.pair, config)
 
 
-def _recall_failures(found: Retrieval, config: ExportConfig) -> list[str]:
+def _recall_failures(found: Retrieval | None, config: ExportConfig) -> list[str]:
     """Compare the relative recall with its bar, unless the queries that changed could as well have fallen by chance."""
+    if found is None:  # without captions no text can be ranked
+        return []
     return [
         f"{way} recall is {100 * share:.1f} % of the student's, below {100 * config.min_relative_recall:g} % "
         f"({found.worse[way]} queries worse, {found.better[way]} better)"
         for way, share in found.relative_recall.items()
         if share < config.min_relative_recall and by_chance(found.worse[way], found.better[way]) < CHANCE
     ]
-
-
-def by_chance(worse: int, better: int) -> float:
-    """Return how likely at least so many of the changed queries get worse where each might as well get better."""
-    changed = worse + better
-    return math.fsum(math.comb(changed, count) / 2**changed for count in range(worse, changed + 1))
 
 
 def worst_layers(quantisation_errors: dict[str, float], tower: str, lost: float) -> str:

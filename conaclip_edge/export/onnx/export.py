@@ -21,7 +21,7 @@ from conaclip_edge.export.quantize.calibration import Calibration
 from conaclip_edge.export.quantize.prepare import prepare
 from conaclip_edge.export.quantize.sensitivity import int8_layers
 from conaclip_edge.export.targets import find_target
-from conaclip_edge.export.towers.towers import TextTower, Towers, VitTower
+from conaclip_edge.export.towers.towers import TRANSFORMERS, Towers
 from conaclip_edge.system.progress import quiet
 
 OPSETS = range(20, 24)  # the first with Gelu, up to the last that was tested
@@ -64,7 +64,7 @@ def export(towers: Towers, calibration: Calibration, config: ExportConfig, folde
         path = folder / f"{name}.{config.precision}.onnx"
         path.write_bytes(model.SerializeToString(deterministic=True))
         # folding would turn a convolution's int8 weights into float ones before they are saved
-        folds = config.precision == "int8" and not isinstance(towers[name], VitTower | TextTower)
+        folds = config.precision == "int8" and not isinstance(towers[name], TRANSFORMERS)
         # the highest level that does not depend on the processor it runs on
         made.append(save_ort(path, "ORT_DISABLE_ALL" if folds else "ORT_ENABLE_EXTENDED"))
         notes[name] = {"mobile_usability": _usability(path), "seconds": round(time.monotonic() - started, 1)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import onnx
 import torch
 from onnx import TensorProto, helper
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 
 from conaclip_edge.export.onnx.graph_builder import Graph, convolution, exact_linear, layer_norm, linear, token_rows
 from conaclip_edge.export.onnx.traced_image import traced_image_model
-from conaclip_edge.export.towers.layers import MASKED, Block, QuickGelu
+from conaclip_edge.export.towers.layers import MASKED, AttentionPool, Block, QuickGelu, TanhGelu
+from conaclip_edge.export.towers.siglip import SiglipTextTower, SiglipTower
 from conaclip_edge.export.towers.towers import MobileTower, OtherImageTower, TextTower, Towers, VitTower
 
 Pool = Callable[[Graph, str], str]
@@ -27,6 +29,8 @@ def image_model(towers: Towers, graph: Graph, about: str) -> onnx.ModelProto:
     pixels = graph.add("Cast", "pixel_values", to=TensorProto.FLOAT16) if graph.half else "pixel_values"
     if isinstance(tower, VitTower):
         embedding = _vit(graph, pixels, tower)
+    elif isinstance(tower, SiglipTower):
+        embedding = _siglip(graph, pixels, tower)
     else:
         assert isinstance(tower, MobileTower)
         embedding = _mobile(graph, pixels, tower)
@@ -35,7 +39,10 @@ def image_model(towers: Towers, graph: Graph, about: str) -> onnx.ModelProto:
 
 def text_model(towers: Towers, graph: Graph, about: str) -> onnx.ModelProto:
     """Write the text tower: input_ids int32 [batch, length] to embedding float32 [batch, d]."""
-    given = helper.make_tensor_value_info("input_ids", TensorProto.INT32, ["batch", "length"])
+    length = towers.context if towers.fixed_length else "length"
+    given = helper.make_tensor_value_info("input_ids", TensorProto.INT32, ["batch", length])
+    if isinstance(towers.text, SiglipTextTower):
+        return graph.model(given, _siglip_text(graph, towers.text), towers.embed_dim, about)
     assert isinstance(towers.text, TextTower)
     return graph.model(given, _text(graph, towers.text), towers.embed_dim, about)
 
@@ -52,6 +59,26 @@ def _vit(graph: Graph, pixels: str, tower: VitTower) -> str:
         x = _block(graph, x, tower.blocks[index], f"blocks.{index}")
     x = _block(graph, x, tower.blocks[-1], f"blocks.{heads - 1}", pool=_first_row)
     return _embedding(graph, x, tower.last_norm, tower.projection)
+
+
+def _siglip(graph: Graph, pixels: str, tower: SiglipTower) -> str:
+    x = _patches(graph, pixels, tower.patch)
+    x = graph.add("Add", x, graph.constant("position", tower.position))
+    for index, block in enumerate(tower.blocks):
+        x = _block(graph, x, block, f"blocks.{index}")
+    return _unit(graph, _pooled(graph, x, tower.head, "head"))
+
+
+def _pooled(graph: Graph, x: str, head: AttentionPool, name: str) -> str:
+    """Pool rows [batch, L, width] by attention to a learned query [batch, width]."""
+    width, heads = head.v.in_features, head.heads
+    rows = layer_norm(graph, x, head.norm1, f"{name}.norm1")
+    scores = graph.add("Transpose", linear(graph, rows, head.score, f"{name}.score"), perm=[0, 2, 1])
+    shares = graph.add("Unsqueeze", graph.add("Softmax", scores, axis=-1), graph.shape(2))
+    values = graph.add("Reshape", linear(graph, rows, head.v, f"{name}.v"), graph.shape(0, 0, heads, width // heads))
+    mixed = graph.add("MatMul", shares, graph.add("Transpose", values, perm=[0, 2, 1, 3]))
+    x = linear(graph, graph.add("Reshape", mixed, graph.shape(0, width)), head.o, f"{name}.o")
+    return str(graph.add("Add", x, _mlp(graph, x, head, name)))
 
 
 def _first_row(graph: Graph, x: str) -> str:
@@ -88,6 +115,22 @@ def _mobile(graph: Graph, pixels: str, tower: MobileTower) -> str:
         x = convolution(graph, x, tower.head, "head")
     x = graph.add("Flatten", graph.add("GlobalAveragePool", x))
     return _unit(graph, exact_linear(graph, x, tower.projection, "projection"))
+
+
+def _siglip_text(graph: Graph, tower: SiglipTextTower) -> str:
+    x = graph.add(
+        "Add", token_rows(graph, "input_ids", tower.table, "table"), graph.constant("position", tower.position)
+    )
+    count = len(tower.blocks)
+    for index in range(count - 1):
+        x = _block(graph, x, tower.blocks[index], f"blocks.{index}")
+    x = _block(graph, x, tower.blocks[-1], f"blocks.{count - 1}", pool=_last_row)
+    return _embedding(graph, x, tower.last_norm, tower.projection)
+
+
+def _last_row(graph: Graph, x: str) -> str:
+    end = graph.constant("end", [np.iinfo(np.int64).max])
+    return str(graph.add("Slice", x, graph.shape(-1), end, graph.shape(1)))
 
 
 def _text(graph: Graph, tower: TextTower) -> str:
@@ -134,12 +177,18 @@ def _block(graph: Graph, x: str, block: nn.Module, name: str, mask: str = "", po
     else:
         mixed = _attention_in_parts(graph, q, k, v, block.heads, block.q.in_features, mask)
     x = graph.add("Add", x, linear(graph, mixed, block.o, f"{name}.o"))
+    return str(graph.add("Add", x, _mlp(graph, x, block, name)))
+
+
+def _mlp(graph: Graph, x: str, block: Block | AttentionPool, name: str) -> str:
     y = linear(graph, layer_norm(graph, x, block.norm2, f"{name}.norm2"), block.fc1, f"{name}.fc1")
     if isinstance(block.act, QuickGelu):
         y = graph.add("Mul", y, graph.add("Sigmoid", graph.add("Mul", y, graph.constant("steepness", 1.702))))
+    elif isinstance(block.act, TanhGelu):
+        y = graph.add("Gelu", y, approximate="tanh")
     else:
         y = graph.add("Gelu", y)
-    return str(graph.add("Add", x, linear(graph, y, block.fc2, f"{name}.fc2")))
+    return linear(graph, y, block.fc2, f"{name}.fc2")
 
 
 def _attention(graph: Graph, q: str, k: str, v: str, heads: int, mask: str) -> str:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from conaclip_edge.export.quantize.calibration import Calibration, require_calibration
-from conaclip_edge.export.towers.layers import Block
+from conaclip_edge.export.towers.layers import AttentionPool, Block
 from conaclip_edge.export.towers.towers import Towers
 
 
@@ -38,19 +38,19 @@ def smooth(towers: Towers, calibration: Calibration, alpha: float) -> Towers:
 @torch.no_grad()
 def _smoothed(name: str, towers: Towers, calibration: Calibration, alpha: float) -> nn.Module:
     tower = copy.deepcopy(towers[name])
-    blocks = [module for module in tower.modules() if isinstance(module, Block)]
+    blocks = [module for module in tower.modules() if isinstance(module, Block | AttentionPool)]
     for block in blocks:
         _rotate_values(block)
-    consumers = [layer for block in blocks for layer in (block.k, block.o, block.fc1)]
+    consumers = [layer for block in blocks for layer in (block.v, block.o, block.fc1)]
     largest = largest_inputs(tower, consumers, calibration, name) if blocks else {}
     for block in blocks:
-        _shift(block.norm1, [block.q, block.k, block.v], largest[block.k], alpha)
+        _shift(block.norm1, block.readers, largest[block.v], alpha)
         _shift(block.v, [block.o], largest[block.o], alpha)
         _shift(block.norm2, [block.fc1], largest[block.fc1], alpha)
     return tower
 
 
-def _rotate_values(block: Block) -> None:
+def _rotate_values(block: Block | AttentionPool) -> None:
     """Rotate the values of each head by one orthogonal matrix, and the output projection back."""
     size = block.v.out_features // block.heads
     rotation = torch.block_diag(*[cosine_transform(size)] * block.heads)
@@ -76,7 +76,7 @@ def largest_inputs(
 
     def record(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         assert isinstance(layer, nn.Linear)
-        largest[layer] = torch.maximum(largest[layer], inputs[0].abs().amax(dim=(0, 1)))
+        largest[layer] = torch.maximum(largest[layer], inputs[0].abs().flatten(0, -2).amax(dim=0))
 
     hooks = [layer.register_forward_pre_hook(record) for layer in layers]
     for batch in calibration.batches(name):

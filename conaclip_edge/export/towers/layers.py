@@ -22,7 +22,19 @@ class QuickGelu(nn.Module):
         return x * torch.sigmoid(1.702 * x)
 
 
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"gelu": nn.GELU, "quick_gelu": QuickGelu}
+class TanhGelu(nn.Module):
+    """GELU by its approximation with tanh, written out: XNNPACK has no operation of its own for it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map any shape to itself."""
+        return 0.5 * x * (1 + torch.tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)))
+
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "gelu": nn.GELU,
+    "quick_gelu": QuickGelu,
+    "gelu_pytorch_tanh": TanhGelu,
+}
 
 
 def activation(name: str) -> nn.Module:
@@ -80,6 +92,11 @@ class Block(nn.Module):
         self.act = activation(act)
         self.fc2 = nn.Linear(mlp, width)
 
+    @property
+    def readers(self) -> list[nn.Linear]:
+        """The layers that read what the first norm gives; the last one reads all of it."""
+        return [self.q, self.k, self.v]
+
     def forward(self, x: Tensor, mask: Tensor | None = None, pool: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """Map rows [B, L, width] to rows of the same shape, or only to the pooled one [B, 1, width].
 
@@ -113,6 +130,49 @@ class Block(nn.Module):
             scores = scores + mask
         mixed = torch.bmm(torch.softmax(scores, dim=-1), v).view(batch, self.heads, -1, each)
         return mixed.transpose(1, 2).contiguous().view(batch, -1, width)
+
+
+class AttentionPool(nn.Module):
+    """One row of many: each head's mean of them, weighted by attention to a learned query, and an MLP.
+
+    The query is a constant, so that its product with a row's key is a linear layer of the row, `score`.
+
+    Args:
+        width: width of the rows.
+        heads: attention heads.
+        mlp: hidden width of the MLP.
+        eps: of both layer norms.
+        act: transformers' name of the MLP's activation.
+    """
+
+    def __init__(self, width: int, heads: int, mlp: int, eps: float, act: str):
+        super().__init__()
+        self.heads = heads
+        self.norm1 = nn.LayerNorm(width, eps)
+        self.score = nn.Linear(width, heads, bias=False)
+        self.v = nn.Linear(width, width)
+        self.o = nn.Linear(width, width)
+        self.norm2 = nn.LayerNorm(width, eps)
+        self.fc1 = nn.Linear(width, mlp)
+        self.act = activation(act)
+        self.fc2 = nn.Linear(mlp, width)
+
+    @property
+    def readers(self) -> list[nn.Linear]:
+        """The layers that read what the first norm gives; each reads all of it."""
+        return [self.score, self.v]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map rows [B, L, width] to [B, width]."""
+        batch, _, width = x.shape
+        each = width // self.heads
+        rows = self.norm1(x)
+        shares = torch.softmax(self.score(rows).transpose(1, 2).contiguous(), dim=-1)
+        values = self.v(rows).view(batch, -1, self.heads, each).permute(0, 2, 1, 3).contiguous()
+        mixed = torch.bmm(shares.view(batch * self.heads, 1, -1), values.view(batch * self.heads, -1, each))
+        pooled: Tensor = self.o(mixed.view(batch, width))
+        hidden: Tensor = self.fc2(self.act(self.fc1(self.norm2(pooled))))
+        return pooled + hidden
 
 
 class Conv(nn.Module):

@@ -6,7 +6,6 @@ block works on the pooled row alone, and the embedding is normalised in the grap
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from conaclip_edge.errors import UserError
-from conaclip_edge.export.towers.layers import MASKED, Block, Conv, InvertedResidual, TokenTable, Unit
+from conaclip_edge.export.towers.layers import MASKED, InvertedResidual, TokenTable, Unit
+from conaclip_edge.export.towers.siglip import SiglipTextTower, SiglipTower
+from conaclip_edge.export.towers.trained_layers import convolution, copied, copied_block, folded, frozen
 from conaclip_edge.models.image_towers.layers import ConvNorm
 from conaclip_edge.models.student.dual_encoder import DualEncoder
 
@@ -27,12 +28,14 @@ class Towers:
     Attributes:
         image: pixel_values float32 [B, 3, H, W] in [0, 1] to unit vectors [B, embed_dim].
         text: input_ids int32 [B, L], 2 <= L <= context, each row with an EOS, to unit vectors [B, embed_dim].
+            With `fixed_length`, L is the context.
         image_size: H and W.
         context: largest L.
         embed_dim: width of the common space.
         vocab_size: ids are below it.
         eos_id: the id that ends a text; the tower reads its first position.
         name: what to call the student in files and reports.
+        fixed_length: a text always has `context` ids, padded as the tokenizer does.
         float_layers: layers that int8 leaves in float, by tower and path in it ("image.blocks.3.fc1").
     """
 
@@ -44,6 +47,7 @@ class Towers:
     vocab_size: int
     eos_id: int
     name: str
+    fixed_length: bool = False
     float_layers: frozenset[str] = frozenset()
 
     def __getitem__(self, tower: str) -> nn.Module:
@@ -63,6 +67,7 @@ def build_towers(model: DualEncoder, name: str) -> Towers:
         text.vocab_size,
         text.eos_id,
         name,
+        fixed_length=text.kind == "siglip",
     )
 
 
@@ -76,13 +81,17 @@ def image_tower(model: DualEncoder) -> nn.Module:
     kind = model.config.image.kind
     if kind not in EXPORT_READY and not model.image.backbone.features:
         raise UserError(f"image tower '{kind}' projects to the embedding itself, and has no form of its own to export.")
-    return _frozen(EXPORT_READY.get(kind, OtherImageTower)(model))
+    return frozen(EXPORT_READY.get(kind, OtherImageTower)(model))
 
 
 @torch.no_grad()
 def text_tower(model: DualEncoder) -> nn.Module:
-    """Build the text tower: input_ids int32 [B, L], 2 <= L <= context, to unit vectors [B, d]."""
-    return _frozen(TextTower(model))
+    """Build the text tower: input_ids int32 [B, L], 2 <= L <= context, to unit vectors [B, d].
+
+    Raises:
+        UserError: it has an activation that cannot be exported.
+    """
+    return frozen(_TEXT_TOWERS[model.config.text.kind](model))
 
 
 class VitTower(nn.Module):
@@ -97,18 +106,19 @@ class VitTower(nn.Module):
         pixels: Any = model.image
         source, vision = pixels.vit, pixels.vit.vision_model
         weight: Tensor = vision.embeddings.patch_embedding.weight / pixels.std
-        self.patch = _conv(weight, -(weight * pixels.mean).sum(dim=(1, 2, 3)), stride=config.patch)
-        self.norm = _copy(vision.pre_layrnorm)
+        self.patch = convolution(weight, -(weight * pixels.mean).sum(dim=(1, 2, 3)), stride=config.patch)
+        self.norm = copied(vision.pre_layrnorm)
         position = vision.embeddings.position_embedding.weight
         # the class row meets no pixel before the first block: it is a constant up to there
         first = self.norm(vision.embeddings.class_embedding + position[0])
         self.register_buffer("class_row", first.detach().clone().view(1, 1, -1))
         self.register_buffer("position", position[1:].detach().clone().unsqueeze(0))
         self.blocks = nn.ModuleList(
-            _block(layer, config.heads, config.layer_norm_eps, config.activation) for layer in vision.encoder.layers
+            copied_block(layer, config.heads, config.layer_norm_eps, config.activation)
+            for layer in vision.encoder.layers
         )
-        self.last_norm = _copy(vision.post_layernorm)
-        self.projection = _copy(source.visual_projection)
+        self.last_norm = copied(vision.post_layernorm)
+        self.projection = copied(source.visual_projection)
         self.unit = Unit()
 
     def forward(self, pixel_values: Tensor) -> Tensor:
@@ -137,19 +147,19 @@ class MobileTower(nn.Module):
         pixels: Any = model.image
         source = pixels.mobile
         self.register_buffer("mean", pixels.mean.detach().clone())
-        self.stem = _folded(source.stem)
+        self.stem = folded(source.stem)
         self.stem.conv.weight.div_(pixels.std)
         self.blocks = nn.ModuleList(
             InvertedResidual(
-                None if block.expand is None else _folded(block.expand),
-                _folded(block.depthwise),
-                _folded(block.project),
+                None if block.expand is None else folded(block.expand),
+                folded(block.depthwise),
+                folded(block.project),
                 block.residual,
             )
             for block in source.blocks
         )
-        self.head = None if source.head is None else _folded(source.head)
-        self.projection = _copy(pixels.projection)
+        self.head = None if source.head is None else folded(source.head)
+        self.projection = copied(pixels.projection)
         self.unit = Unit()
 
     def forward(self, pixel_values: Tensor) -> Tensor:
@@ -183,10 +193,10 @@ class TextTower(nn.Module):
         self.register_buffer("position", nn.functional.pad(position, (0, 0, 0, 1)))
         self.register_buffer("mask", torch.full((rows, rows), MASKED).triu(1))
         self.blocks = nn.ModuleList(
-            _block(layer, config.heads, config.layer_norm_eps, config.activation) for layer in text.encoder.layers
+            copied_block(layer, config.heads, config.layer_norm_eps, config.activation) for layer in text.encoder.layers
         )
-        self.last_norm = _copy(text.final_layer_norm)
-        self.projection = _copy(source.text_projection)
+        self.last_norm = copied(text.final_layer_norm)
+        self.projection = copied(source.text_projection)
         self.unit = Unit()
 
     def forward(self, input_ids: Tensor) -> Tensor:
@@ -222,12 +232,12 @@ class OtherImageTower(nn.Module):
         super().__init__()
         self.register_buffer("mean", model.image.mean.detach().clone())
         self.register_buffer("std", model.image.std.detach().clone())
-        self.backbone = _copy(model.image.backbone)
+        self.backbone = copied(model.image.backbone)
         for name, module in list(self.backbone.named_modules()):
             if isinstance(module, ConvNorm):
                 parent, _, own = name.rpartition(".")
-                setattr(self.backbone.get_submodule(parent), own, _folded(module))
-        self.projection = _copy(model.image.projection)
+                setattr(self.backbone.get_submodule(parent), own, folded(module))
+        self.projection = copied(model.image.projection)
         self.unit = Unit()
 
     def forward(self, pixel_values: Tensor) -> Tensor:
@@ -238,51 +248,11 @@ class OtherImageTower(nn.Module):
 
 
 # kinds with a form of their own, which exporters may treat by layer
-EXPORT_READY: dict[str, Callable[[DualEncoder], nn.Module]] = {"vit": VitTower, "mobile": MobileTower}
-
-
-def _frozen(tower: nn.Module) -> nn.Module:
-    return tower.eval().requires_grad_(False)
-
-
-def _copy(layer: Any) -> Any:
-    return copy.deepcopy(layer)
-
-
-def _block(layer: Any, heads: int, eps: float, act: str) -> Block:
-    """Copy a transformers CLIP encoder layer into a block."""
-    attention, mlp = layer.self_attn, layer.mlp
-    width = attention.q_proj.in_features
-    block = Block(width, heads, mlp.fc1.out_features, eps, act)
-    named = {
-        "norm1": layer.layer_norm1,
-        "q": attention.q_proj,
-        "k": attention.k_proj,
-        "v": attention.v_proj,
-        "o": attention.out_proj,
-        "norm2": layer.layer_norm2,
-        "fc1": mlp.fc1,
-        "fc2": mlp.fc2,
-    }
-    for name, source in named.items():
-        block.get_submodule(name).load_state_dict(source.state_dict())
-    scale = (width // heads) ** -0.5
-    block.q.weight.mul_(scale)
-    block.q.bias.mul_(scale)
-    return block
-
-
-def _folded(source: Any) -> Conv:
-    """Fold a batch norm into the convolution before it."""
-    conv, norm = source.conv, source.norm
-    gain = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-    weight, bias = conv.weight * gain.view(-1, 1, 1, 1), norm.bias - norm.running_mean * gain
-    return Conv(_conv(weight, bias, conv.stride[0], conv.padding[0], conv.groups), source.pad, source.active)
-
-
-def _conv(weight: Tensor, bias: Tensor, stride: int, padding: int = 0, groups: int = 1) -> nn.Conv2d:
-    """Make a convolution [outputs, inputs / groups, k, k] of its weights."""
-    outputs, inputs, kernel, _ = weight.shape
-    conv = nn.Conv2d(inputs * groups, outputs, kernel, stride, padding, groups=groups)
-    conv.load_state_dict({"weight": weight, "bias": bias})
-    return conv
+EXPORT_READY: dict[str, Callable[[DualEncoder], nn.Module]] = {
+    "vit": VitTower,
+    "mobile": MobileTower,
+    "siglip": SiglipTower,
+}
+_TEXT_TOWERS: dict[str, Callable[[DualEncoder], nn.Module]] = {"clip": TextTower, "siglip": SiglipTextTower}
+# towers made of transformer blocks
+TRANSFORMERS = (VitTower, TextTower, SiglipTower, SiglipTextTower)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and a wrong kind is to be re
 IMAGE_TOWERS = {
     "vit": "conaclip_edge.models.image_towers.vit",
     "mobile": "conaclip_edge.models.image_towers.mobile",
+    "siglip": "conaclip_edge.models.image_towers.siglip",
 }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from conaclip_edge.config.model import ImageTowerConfig, ModelConfig, TextTowerConfig
 from conaclip_edge.config.parse import parse
-from conaclip_edge.data.preprocess import describe
+from conaclip_edge.data.preprocess import Preprocess, describe
 from conaclip_edge.errors import ConaclipError, UserError
 from conaclip_edge.models.image_towers.vit import vision_config
 from conaclip_edge.models.student.dual_encoder import DualEncoder, text_config
@@ -46,7 +46,7 @@ def write_student(model: DualEncoder, tokenizer_json: dict[str, Any], training: 
     weights = {_saved_name(name): value.contiguous() for name, value in model.state_dict().items()}
     save_file(weights, target / "model.safetensors", metadata={"format": "pt"})
     content: dict[str, Any] = {"model_type": "conaclip-edge"}
-    if config.image.kind == "vit":
+    if config.image.kind == "vit" and config.text.kind == "clip":
         from transformers import CLIPConfig
 
         clip = CLIPConfig(
@@ -58,7 +58,7 @@ def write_student(model: DualEncoder, tokenizer_json: dict[str, Any], training: 
         _write_json(target / "preprocessor_config.json", _clip_processor(config.image))
     _write_json(target / "config.json", content | {"conaclip_edge": config.model_dump(mode="json")})
     _write_json(target / "tokenizer.json", for_context(tokenizer_json, config.text.context))
-    _write_json(target / "preprocess.json", describe(config.image.size))
+    _write_json(target / "preprocess.json", describe(Preprocess.of(config.image)))
     _write_json(target / "training.json", training)
 
 
@@ -187,13 +187,14 @@ def _loaded_name(name: str) -> str:
 
 
 def _clip_processor(image: ImageTowerConfig) -> dict[str, Any]:
+    square = {"height": image.size, "width": image.size}
     return {
         "image_processor_type": "CLIPImageProcessor",
         "do_resize": True,
-        "size": {"shortest_edge": image.size},
-        "resample": 3,
-        "do_center_crop": True,
-        "crop_size": {"height": image.size, "width": image.size},
+        "size": square if image.resize == "squash" else {"shortest_edge": image.size},
+        "resample": 2 if image.resample == "bilinear" else 3,
+        "do_center_crop": image.resize == "crop",
+        "crop_size": square,
         "do_rescale": True,
         "rescale_factor": 1 / 255,
         "do_normalize": True,
@@ -211,5 +212,5 @@ def parameter_counts(model: DualEncoder) -> dict[str, int]:
     """Count a student's parameters: image tower, text tower, of which the token table, and all."""
     image = sum(parameter.numel() for parameter in model.image.parameters())
     text = sum(parameter.numel() for parameter in model.text.parameters())
-    table = model.text.clip.text_model.embeddings.token_embedding.weight.numel()
+    table = model.text.token_table.numel()
     return {"image": image, "text": text, "token_table": table, "all": image + text + 1}

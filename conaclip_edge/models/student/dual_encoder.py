@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -79,6 +81,52 @@ class TextTower(nn.Module):
         embedding: Tensor = self.clip(input_ids=input_ids.long()).text_embeds
         return embedding
 
+    @property
+    def token_table(self) -> Tensor:
+        """Token embeddings [vocabulary, width]."""
+        table: Tensor = self.clip.text_model.embeddings.token_embedding.weight
+        return table
+
+
+class SiglipTextTower(nn.Module):
+    """Token ids to an embedding; every position sees every other, pooled at the last one, which may be padding."""
+
+    def __init__(self, config: TextTowerConfig, embed_dim: int):
+        super().__init__()
+        from transformers import SiglipTextConfig, SiglipTextModel
+
+        self.config = config
+        self.siglip = SiglipTextModel(
+            SiglipTextConfig(
+                vocab_size=config.vocab_size,
+                hidden_size=config.width,
+                intermediate_size=config.mlp,
+                num_hidden_layers=config.layers,
+                num_attention_heads=config.heads,
+                max_position_embeddings=config.context,
+                hidden_act=config.activation,
+                layer_norm_eps=config.layer_norm_eps,
+                eos_token_id=config.eos_id,
+                pad_token_id=config.pad_id,
+                bos_token_id=None,
+                projection_size=embed_dim,
+            )
+        )
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        """Map ids [B, context] to embeddings [B, d], not yet normalised."""
+        embedding: Tensor = self.siglip(input_ids=input_ids.long()).pooler_output
+        return embedding
+
+    @property
+    def token_table(self) -> Tensor:
+        """Token embeddings [vocabulary, width]."""
+        table: Tensor = self.siglip.embeddings.token_embedding.weight
+        return table
+
+
+TEXT_TOWERS = {"clip": TextTower, "siglip": SiglipTextTower}
+
 
 class DualEncoder(nn.Module):
     """A picture tower and a text tower into one space, with the learnable logit scale of their cosines."""
@@ -87,7 +135,8 @@ class DualEncoder(nn.Module):
         super().__init__()
         self.config = config
         self.image = ImageTower(config.image, config.embed_dim)
-        self.text = TextTower(config.text, config.embed_dim)
+        kind: Callable[[TextTowerConfig, int], Any] = TEXT_TOWERS[config.text.kind]
+        self.text = kind(config.text, config.embed_dim)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
     def encode_image(self, pixel_values: Tensor) -> Tensor:
@@ -95,7 +144,7 @@ class DualEncoder(nn.Module):
         return F.normalize(self.image(pixel_values), dim=-1)
 
     def encode_text(self, input_ids: Tensor) -> Tensor:
-        """Map ids [B, L], 2 <= L <= context, each row with an EOS, to unit vectors [B, d]."""
+        """Map ids [B, L], 2 <= L <= context, each row with an EOS, to unit vectors [B, d]; SigLIP: L = context."""
         return F.normalize(self.text(input_ids), dim=-1)
 
     def forward(self, pictures: Tensor, input_ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:

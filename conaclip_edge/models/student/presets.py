@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from conaclip_edge.config.model import ImageTowerConfig, ModelConfig, StudentConfig, TextTowerConfig
 from conaclip_edge.config.parse import parse
-from conaclip_edge.errors import unknown
+from conaclip_edge.errors import UserError, unknown
 from conaclip_edge.models.image_towers.kinds import check_kind
 from conaclip_edge.models.image_towers.lite0 import LITE0_STAGES
 
@@ -45,4 +45,9 @@ def student_shape(student: StudentConfig) -> ModelConfig:
     image = parse(ImageTowerConfig, preset.image.model_dump() | student.image, "student.image")
     check_kind(image.kind)
     text = parse(TextTowerConfig, preset.text.model_dump() | student.text, "student.text")
+    if text.kind != "clip":
+        raise UserError(
+            f"student.text.kind is '{text.kind}': a student learns with CLIP's text tower. Leave it out. A SigLIP is "
+            "exported as it is: conaclip-edge export SIGLIP_FOLDER"
+        )
     return ModelConfig(image=image, text=text, embed_dim=student.embed_dim or preset.embed_dim)

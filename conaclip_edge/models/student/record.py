@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from conaclip_edge.config.distill import DistillConfig
 from conaclip_edge.config.graph import Term
-from conaclip_edge.system.result import Result
+from conaclip_edge.models.certainty import Certainty
+from conaclip_edge.models.teacher.record import SplitRecall
+from conaclip_edge.system.result import Extended, Result
 
 
 class TrainedOn(Result):
@@ -29,24 +33,38 @@ class TrainedOn(Result):
     left_out: tuple[str, ...]
 
 
-class TeacherRecord(Result):
-    """The teacher of a training; `parameters` has "all" and "token_table"."""
+class TeacherRecord(Extended):
+    """The teacher of a training.
+
+    Attributes:
+        name: of the model.
+        fingerprint: of its weights.
+        parameters: "all" and "token_table".
+        recall: split ("val", "test") -> its recall on the usable pictures of the split; empty without captions.
+    """
+
+    later = ("recall",)
 
     name: str
     fingerprint: str
     parameters: dict[str, int]
+    recall: dict[str, SplitRecall] = Field(default_factory=dict)
 
 
-class ValRecall(Result):
+class ValRecall(Extended):
     """Recall on val in percent: direction -> k -> recall, the median rank of each direction, the mean of all six.
 
     `of` says what pictures are to find: captions, or of data without captions the teacher's embedding of themselves.
+    `certainty` is what stands beside the mean; a record of an older version has none.
     """
+
+    later = ("certainty",)
 
     of: Literal["captions", "teacher pictures"] = "captions"
     recall: dict[str, dict[str, float]]
     median_rank: dict[str, float]
     mean_recall: float
+    certainty: Certainty | None = None
 
 
 class TrainingRecord(Result):

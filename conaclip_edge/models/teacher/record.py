@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from conaclip_edge.config.distill import TeacherConfig
-from conaclip_edge.system.result import Result
+from conaclip_edge.models.certainty import Certainty
+from conaclip_edge.system.result import Extended, Result
 
 
 class TeacherData(Result):
@@ -14,18 +15,22 @@ class TeacherData(Result):
     licence: str
 
 
-class SplitRecall(Result):
+class SplitRecall(Extended):
     """Recall on a split.
 
     Attributes:
         recall: direction ("t2i", "i2t") -> k -> recall@k in percent.
         mean_recall: of the six.
         n: ranked pictures.
+        certainty: what stands beside the mean; a record of an older version has none.
     """
+
+    later = ("certainty",)
 
     recall: dict[str, dict[str, float]]
     mean_recall: float
     n: int
+    certainty: Certainty | None = None
 
 
 class TeacherTraining(Result):

@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
-from conaclip_edge.data.preprocess import MAX_PIXELS, pixel_values
+from conaclip_edge.data.preprocess import MAX_PIXELS, Preprocess, pixel_values
 from conaclip_edge.errors import UserError
 from conaclip_edge.search.folder.raw import RAW_SUFFIXES, check_raw, developed
 
@@ -151,9 +151,9 @@ def picture_bytes(path: Path) -> bytes:
     return developed(path.read_bytes(), path.name)
 
 
-def pixels(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def pixels(data: bytes, preprocess: Preprocess | int, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Turn encoded bytes into a tower's input float32 [1, 3, size, size]; BadPicture where they are none."""
-    return pixel_values(data, size, max_pixels)[None]
+    return pixel_values(data, preprocess, max_pixels)[None]
 
 
 def _not_read(folder: Path, error: OSError) -> UserError:

@@ -2,12 +2,14 @@
 
 const BITS = 22; // Pillow's fixed-point weights of 8-bit pictures
 const MAX_ASPECT = 100;
+const FILTERS = { bicubic: { support: 2, at: cubic }, bilinear: { support: 1, at: triangle } };
 
 /** Refuses a preprocess.json that asks for another algorithm than the one below. */
 export function requireKnown(preprocess) {
   const { schema, resize, crop } = preprocess;
-  const known = schema === "conaclip-edge/preprocess/1" && resize.filter === "bicubic" && resize.antialias;
-  if (!known || crop !== "center") throw new Error("preprocess.json asks for steps that this page does not know");
+  const known = schema === "conaclip-edge/preprocess/1" && resize.filter in FILTERS && resize.antialias;
+  const sides = crop === null ? resize.width === preprocess.size && resize.height === preprocess.size : crop === "center";
+  if (!known || !sides) throw new Error("preprocess.json asks for steps that this page does not know");
 }
 
 /** Decodes an image file: upright, laid over white, RGBA bytes. Throws what a person should read. */
@@ -35,13 +37,13 @@ export async function decode(blob, maxPixels) {
   }
 }
 
-/** Scales the shorter side to `size` and crops the centre: RGBA picture to planar RGB bytes [3, size, size]. */
-export function resizeCrop({ data, width, height }, size, a) {
-  const scale = size / Math.min(width, height);
-  const across = Math.max(size, roundHalfEven(width * scale));
-  const down = Math.max(size, roundHalfEven(height * scale));
-  const columns = weights(width, across, Math.floor((across - size) / 2), size, a);
-  const rows = weights(height, down, Math.floor((down - size) / 2), size, a);
+/** Resizes as preprocess.json says: RGBA picture to planar RGB bytes [3, size, size]. */
+export function resized({ data, width, height }, { size, resize, crop }) {
+  const scale = size / Math.min(width, height); // of the shorter side, whose centre is cut out
+  const across = crop === null ? size : Math.max(size, roundHalfEven(width * scale));
+  const down = crop === null ? size : Math.max(size, roundHalfEven(height * scale));
+  const columns = weights(width, across, Math.floor((across - size) / 2), size, resize);
+  const rows = weights(height, down, Math.floor((down - size) / 2), size, resize);
   const first = rows[0].start;
   const needed = rows[size - 1].start + rows[size - 1].values.length - first;
   const narrow = new Uint8ClampedArray(needed * size * 3);
@@ -75,14 +77,15 @@ export function pixelValues(pixels) {
 }
 
 /** For `count` outputs from `offset` on: the first input that counts and the fixed-point weights from there. */
-function weights(from, to, offset, count, a) {
-  const scale = from / to, stretch = Math.max(scale, 1), support = 2 * stretch, shrink = 1 / stretch;
+function weights(from, to, offset, count, { filter, a }) {
+  const { support: half, at } = FILTERS[filter];
+  const scale = from / to, stretch = Math.max(scale, 1), support = half * stretch, shrink = 1 / stretch;
   return Array.from({ length: count }, (_, place) => {
     const centre = (offset + place + 0.5) * scale;
     const start = Math.max(0, Math.trunc(centre - support + 0.5));
     const end = Math.min(from, Math.trunc(centre + support + 0.5));
     const values = [];
-    for (let x = start; x < end; x++) values.push(cubic((x - centre + 0.5) * shrink, a));
+    for (let x = start; x < end; x++) values.push(at((x - centre + 0.5) * shrink, a));
     const sum = values.reduce((one, other) => one + other, 0);
     const fixed = values.map((value) => Math.trunc((value / sum) * 2 ** BITS + (value < 0 ? -0.5 : 0.5)));
     return { start, values: Int32Array.from(fixed) };
@@ -93,6 +96,10 @@ function cubic(value, a) {
   const x = Math.abs(value);
   if (x < 1) return ((a + 2) * x - (a + 3)) * x * x + 1;
   return x < 2 ? (((x - 5) * x + 8) * x - 4) * a : 0;
+}
+
+function triangle(value) {
+  return Math.max(0, 1 - Math.abs(value));
 }
 
 function roundHalfEven(value) {

@@ -2,7 +2,7 @@
 
 import * as ort from "./vendor/ort.wasm.bundle.min.mjs";
 
-import { decode, pixelValues, requireKnown, resizeCrop } from "./preprocess.js";
+import { decode, pixelValues, requireKnown, resized } from "./preprocess.js";
 import { openTokenizer } from "./tokenize.js";
 
 ort.env.wasm.wasmPaths = { wasm: new URL("./vendor/ort-wasm-simd-threaded.wasm", import.meta.url).href };
@@ -25,7 +25,7 @@ export async function openTowers(site, tokenizerJson, preprocess, threads) {
     preloadImage: () => (image ??= load("image")),
     encodeIds: (row) => run(text, new ort.Tensor("int32", Int32Array.from(row), [1, row.length])),
     encodeText: (words) => towers.encodeIds(ids(words)),
-    pixels: async (blob) => resizeCrop(await decode(blob, site.max_pixels), preprocess.size, preprocess.resize.a),
+    pixels: async (blob) => resized(await decode(blob, site.max_pixels), preprocess),
     encodePixels: async (pixels) => {
       const tensor = new ort.Tensor("float32", pixelValues(pixels), [1, 3, preprocess.size, preprocess.size]);
       return run(await towers.preloadImage(), tensor);

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from conaclip_edge.bundle.embeddings import cosines, embed_ids, embed_pixels, host, norm_error, padded
+from conaclip_edge.bundle.gate_words import by_chance
 from conaclip_edge.bundle.golden import MIN_COSINE, Golden
 from conaclip_edge.config.export import ExportConfig
 from conaclip_edge.evaluation.recall import Ranks, ranks
 from conaclip_edge.export.gate.gate import (
     FileEmbeddings,
-    by_chance,
     compare_ranks,
     compare_with_student,
     gate_failures,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from PIL import Image
 
 from conaclip_edge.data.pairs import Pairs
+from conaclip_edge.data.preprocess import Preprocess
 from conaclip_edge.errors import UserError
 from conaclip_edge.export.quantize.calibration import calibrate, make_calibration
 from conaclip_edge.export.quantize.int8_grid import round_weight
@@ -45,7 +47,7 @@ def pairs(splits: list[str], broken: tuple[int, ...] = ()) -> Pairs:
 
 
 def draw(source: Pairs, count: int = 6):
-    return calibrate(source, Words(), 16, count, 10_000)
+    return calibrate(source, Words(), Preprocess(16), count, 10_000)
 
 
 SPLITS = ["train", "val", "test"] * 10
@@ -86,9 +88,33 @@ def test_broken_pictures_are_passed_over():
     assert not {1, 5} & set(made.pixels[:, 0, 0, 0].tolist())
 
 
-def test_too_few_train_pairs_are_refused():
-    with pytest.raises(UserError, match="calibration needs 11 captioned train pictures, 'shades' has 10"):
-        draw(pairs(SPLITS), 11)
+def test_of_few_train_pairs_all_are_taken_with_augmented_views(capsys):
+    made = draw(pairs(SPLITS), 25)
+    assert len(made) == len(made.pixels) == len(made.ids) == 25
+    assert {SPLITS[row] for row in made.rows} == {"train"}
+    assert len(made.rows) == 10
+    assert {row for row in range(30) if SPLITS[row] == "train"} == set(made.rows)
+    assert len(np.unique(made.pixels.reshape(25, -1), axis=0)) > 20, "the views are copies"
+    assert "calibration: 25 views of all 10 train pictures; 25 were asked for." in capsys.readouterr().err
+    assert draw(pairs(SPLITS), 25).sha256 == made.sha256
+
+
+def test_no_picture_has_more_than_eight_views():
+    assert len(draw(pairs(["train", "val", "test", "train"]), 320)) == 16
+
+
+def test_pictures_without_captions_calibrate_too_and_texts_are_those_that_exist():
+    source = pairs(["train"] * 6)
+    some = replace(source, captions=[source.captions[1], *[()] * 5])
+    made = draw(some, 8)
+    assert len(made.rows) == 6
+    assert made.texts_from == "captions"
+    assert {tuple(row) for row in made.ids} == {(1, EOS), (1, 1, EOS)}
+
+
+def test_without_any_picture_calibration_is_refused():
+    with pytest.raises(UserError, match="no train picture of 'shades' can be used to calibrate int8"):
+        draw(pairs(["train"] * 3, broken=(0, 1, 2)), 11)
 
 
 def test_texts_of_one_length_come_together_unpadded():

@@ -14,6 +14,7 @@ from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from conaclip_edge.bundle.members import hashed
+from conaclip_edge.data.preprocess import Preprocess, describe
 from conaclip_edge.search.index import open_index
 from conaclip_edge.search.sqlite_store import FILE
 from conaclip_edge.system.files import sha256_file, write_json
@@ -50,6 +51,7 @@ def write_bundle(folder: Path, space: str = SPACE) -> Path:
     tokenizer.add_special_tokens(["[PAD]", "[UNK]", "[SEP]"])
     tokenizer.post_processor = processors.TemplateProcessing(single="$A [SEP]", special_tokens=[("[SEP]", 2)])
     (folder / "tokenizer.json").write_text(tokenizer.to_str(), "utf-8")
+    write_json(folder / "preprocess.json", describe(Preprocess(SIZE)))
     manifest = {"embedding_space": space, "embed_dim": DIM, "image_size": SIZE, "context": CONTEXT}
     members = {name: {"sha256": member.sha256, "size": member.size} for name, member in hashed(folder).items()}
     manifest["members"] = members

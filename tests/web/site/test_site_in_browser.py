@@ -12,6 +12,7 @@ from PIL import Image
 
 from conaclip_edge.benchmarks.schema.row import ReportRow
 from conaclip_edge.bundle.open import open_bundle
+from conaclip_edge.data.preprocess import Preprocess, describe, to_pixels
 from conaclip_edge.errors import GateFailed, UserError
 from conaclip_edge.web.measure import report as measure
 from conaclip_edge.web.measure.findings import PageFindings
@@ -211,3 +212,36 @@ def test_a_picture_with_a_colour_profile_is_decoded_as_the_bundle_does(tab, addr
     }})"""
     tab.open(f"{address}/")
     assert tab.run(script) == pytest.approx(decode(data).getpixel((0, 0)), abs=4)
+
+
+@pytest.mark.parametrize("resize", ["crop", "squash"])
+@pytest.mark.parametrize("resample", ["bicubic", "bilinear"])
+@pytest.mark.parametrize("shape", [(70, 31), (20, 90), (24, 24), (205, 300)])
+def test_every_kind_of_resize_gives_pythons_pixels_in_the_browser(tab, address, shape, resize, resample):
+    steps = Preprocess(24, resize, resample)
+    # smooth: Pillow runs the two passes in an order of its own, and rounds between them
+    coarse = Image.fromarray(np.random.default_rng(4).integers(0, 256, (6, 5, 3), dtype=np.uint8))
+    pixels = np.asarray(coarse.resize(shape[::-1], Image.Resampling.BICUBIC))
+    rgba = np.dstack([pixels, np.full(shape, 255, np.uint8)])
+    encoded = base64.b64encode(rgba.tobytes()).decode()
+    script = f"""import("./preprocess.js").then(({{requireKnown, resized}}) => {{
+        const data = Uint8ClampedArray.from(atob("{encoded}"), (one) => one.charCodeAt(0));
+        const preprocess = {json.dumps(describe(steps))};
+        requireKnown(preprocess);
+        return [...resized({{data, width: {shape[1]}, height: {shape[0]}}}, preprocess)];
+    }})"""
+    tab.open(f"{address}/")
+    found = np.asarray(tab.run(script)).reshape(3, 24, 24)
+    assert np.abs(found - to_pixels(Image.fromarray(pixels), steps).astype(int)).max() <= 1
+
+
+@pytest.mark.parametrize(
+    "change", [{"crop": "top"}, {"crop": None}, {"schema": "x"}, {"resize": {"filter": "lanczos", "antialias": True}}]
+)
+def test_steps_that_the_page_does_not_know_are_refused_in_the_browser(tab, address, change):
+    content = describe(Preprocess(24)) | change
+    script = f"""import("./preprocess.js").then(({{requireKnown}}) => {{
+        try {{ requireKnown({json.dumps(content)}); return "taken"; }} catch (error) {{ return error.message; }}
+    }})"""
+    tab.open(f"{address}/")
+    assert tab.run(script) == "preprocess.json asks for steps that this page does not know"

@@ -1,0 +1,108 @@
+"""What the gate found, in plain words: its tolerance, the sign test, and why a row below the bar passed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from conaclip_edge.bundle.manifest import ExportedFile, Gate, Retrieval
+from conaclip_edge.config.export import ExportConfig
+
+# With few pairs a rank or two flips either way in any file: a loss less likely than this by chance is the file's.
+CHANCE = 0.05
+WAYS = {"t2i": "text to picture", "i2t": "picture to text"}
+
+
+def by_chance(worse: int, better: int) -> float:
+    """Return how likely at least so many of the changed queries get worse where each might as well get better."""
+    changed = worse + better
+    return math.fsum(math.comb(changed, count) / 2**changed for count in range(worse, changed + 1))
+
+
+def relative_recall_text(found: Retrieval | None) -> str:
+    """Write the relative recall of both directions; a dash where none could be measured."""
+    if found is None:
+        return "-"
+    return " / ".join(f"{100 * found.relative_recall[way]:.1f} %" for way in WAYS)
+
+
+def tolerance_text(files: Sequence[ExportedFile]) -> str:
+    """Say what the gate asks of each file, by the settings of some exported files."""
+    bars = sorted({(_bar(file, "min_cosine"), _bar(file, "min_relative_recall")) for file in files})
+    asked = "; ".join(
+        f"a mean cosine of {cosine:g} in int8 and {100 * recall:g} % of its recall" for cosine, recall in bars
+    )
+    return (
+        f"The gate asks of each file, compared with the float32 student: {asked} each way. A lower recall passes where "
+        "the sign test cannot tell it from chance: of the queries that changed, as many get better as worse in any "
+        f"equal file, and so many worse ones come by chance {100 * CHANCE:g} % of the time or more often."
+    )
+
+
+def passed_below(files: Sequence[ExportedFile]) -> list[str]:
+    """Return a sentence for each file, and each pair of files, whose recall is below its bar though it passed."""
+    lines = []
+    for file in files:
+        least = _bar(file, "min_relative_recall")
+        lines += [f"{file.path}: {reason}" for reason in _below(file.gate.alone, least, file.gate)]
+        if file.tower == "image":
+            both = file.path.replace("image.", "")
+            lines += [f"both towers of {both}: {reason}" for reason in _below(file.gate.pair, least, file.gate)]
+    return lines
+
+
+def _bar(file: ExportedFile, name: str) -> float:
+    """Return a setting of the export, or today's default where the manifest does not name it."""
+    return float(file.settings.get(name, ExportConfig.model_fields[name].default))
+
+
+def _below(found: Retrieval | None, least: float, gate: Gate) -> list[str]:
+    if found is None:
+        return []
+    reasons = []
+    for way, share in found.relative_recall.items():
+        if share < least:
+            worse, better = found.worse[way], found.better[way]
+            reasons.append(
+                f"kept {100 * share:.1f} %{_interval(found, way)} of the recall {_way(gate, way)}, below "
+                f"{100 * least:g} %: passed, since {worse} queries got worse and {better} better, which chance gives "
+                f"{100 * by_chance(worse, better):.0f} % of the time"
+            )
+    return reasons
+
+
+def _way(gate: Gate, way: str) -> str:
+    return f"from {WAYS[way]}" if gate.found is None else f"of {gate.found}"
+
+
+def _interval(found: Retrieval, way: str) -> str:
+    if not found.interval_95:
+        return ""
+    low, high = found.interval_95[way]
+    return f" [{100 * low:.1f} to {100 * high:.1f}]"
+
+
+def measured_text(gate: Gate) -> str:
+    """Say on what the gate ran, what chance and the student give there, and what the pictures cannot tell."""
+    student = sum(sum(found.values()) for found in gate.recall_student.values()) / 6
+    chance = "" if gate.chance is None else f", chance {gate.chance:.1f} %"
+    if gate.found is None:
+        on = f"{gate.pictures} pictures and {gate.captions} captions"
+        recall = f"mean recall of the float32 student {student:.1f} %{chance}"
+    else:
+        on = f"{gate.pictures} pictures and {gate.captions} phrases of the tokenizer's words"
+        recall = f"the float32 student's pictures find {gate.found} with a mean recall of {student:.1f} %{chance}"
+    text = f"Gate on {on} of {gate.dataset} (split {gate.split}): {recall}."
+    if gate.found is not None:
+        text += (
+            " There are no captions, so recall from texts cannot be measured, of neither the student nor the files: "
+            "the text tower is judged by its cosine alone."
+        )
+    if gate.split != "val":
+        text += " Val alone was too small; figures of a report on test are of pictures that the gate has seen."
+    if gate.too_few:
+        text += (
+            f" {gate.pictures} pictures are too few to tell whether recall was lost (see the intervals): what decided "
+            "is the cosine of each embedding."
+        )
+    return text
