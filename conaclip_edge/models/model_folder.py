@@ -86,7 +86,7 @@ def check_model(folder: Path) -> None:
     if not _there(folder, f"model {folder}"):
         raise UserError(f"no model at {folder}: {known}")
     if not (folder / "manifest.json").is_file() and not (folder / "config.json").is_file():
-        raise UserError(f"no model at {folder}: {what_is(folder)} is there, {known}")
+        raise UserError(f"no model at {folder}: {known} It is {what_is(folder)}.")
     if not (folder / "manifest.json").is_file():
         read_config(folder)
 

@@ -92,7 +92,6 @@ def build_site(bundle: Path, index: Path, out: Path, credit: str = "") -> SiteRe
     Raises:
         UserError: no bundle, no index, no ONNX files, changed ones, another embedding space, or npm is missing.
     """
-    check_out(out, SITE)
     manifest = read_manifest(bundle)
     towers = {name: bundle / "onnx" / f"{name}.int8.onnx" for name in _TOWERS}
     if not all(path.is_file() for path in towers.values()):
@@ -116,6 +115,7 @@ def build_site(bundle: Path, index: Path, out: Path, credit: str = "") -> SiteRe
         )
     if out.resolve() in (*bundle.resolve().parents, *index.resolve().parents, bundle.resolve(), index.resolve()):
         raise UserError(f"--out {out} would replace the bundle or the index. Choose another folder.")
+    check_out(out, SITE)
     check_members(bundle, manifest.model_dump(), [*copied, bundle / "golden"])
     modules = site_modules()
     with atomic_folder(out, SITE) as folder:
