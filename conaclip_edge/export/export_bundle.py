@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import glob
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace as replace_fields
 from pathlib import Path
 
 import numpy as np
@@ -28,11 +30,12 @@ from conaclip_edge.export.quantize.calibration import calibrate, make_calibratio
 from conaclip_edge.export.report import ExportReport, GateData, RejectedTarget
 from conaclip_edge.export.run_targets import run_targets, targets_at_a_time
 from conaclip_edge.export.targets import find_target
-from conaclip_edge.models.student.checkpoint import load_student, parameter_counts
+from conaclip_edge.models.student.checkpoint import Student, load_student, parameter_counts
 from conaclip_edge.system.files import atomic_folder, not_written, write_json
 from conaclip_edge.system.locks import only_run
 from conaclip_edge.system.processes import available_cores
 from conaclip_edge.system.products import REJECTED
+from conaclip_edge.system.progress import say
 
 
 @only_run
@@ -40,10 +43,11 @@ def export_bundle(
     checkpoint: Path,
     configs: Sequence[ExportConfig],
     out: Path,
-    data: Path | None = None,
+    data: Path | DataConfig | None = None,
     replace: bool = False,
     list_sensitivity: bool = False,
     jobs: int | None = None,
+    skipped: Sequence[str] = (),
 ) -> ExportReport:
     """Export a student to one or more targets and write, or extend, a bundle with the files that pass.
 
@@ -56,17 +60,22 @@ def export_bundle(
         list_sensitivity: list the quantisation error of each layer for int8 targets.
         jobs: targets at a time; None as many as processors and free memory allow; 0 exports one after another in this
             process, where a debugger can follow.
+        skipped: what was asked for and is not in `configs`, a sentence each; goes into the report.
 
     Raises:
         GateFailed: a target missed a bar; its files are in `<out>.rejected/<target>`, the others in the bundle.
         UserError: bad input, a missing toolchain, or data that are not there.
     """
+    for each in skipped:
+        say(each)
     targets = [find_target(config) for config in configs]
     for target in targets:
         target.exporter()  # a missing package is reported before any work
 
-    student = load_student(checkpoint)
+    student = _with_place(load_student(checkpoint), out)
     name = str(student.training.get("recipe", {}).get("name") or checkpoint.resolve().name)
+    if "adopted" in student.training:
+        say(f"exporting {name} as it is (no distillation record)")
     space = embedding_space(student)
     extended = extendable(out, space, replace)
 
@@ -117,6 +126,8 @@ def export_bundle(
         dataset=GateData(name=held.dataset, split=held.split, fingerprint=held.fingerprint, left_out=held.left_out),
         files=tuple(file for files in passed for file in files.files),
         targets={result.title: result.costs for result in results},
+        checkpoint=checkpoint,
+        skipped=tuple(skipped),
     )
 
 
@@ -125,10 +136,19 @@ def rejected_folder(out: Path) -> Path:
     return out.with_name(f"{out.name}.rejected")
 
 
-def _read_data(checkpoint: Path, data: Path | None) -> tuple[DataConfig, Pairs]:
+def _with_place(student: Student, out: Path) -> Student:
+    """Let the record of a model that was not distilled here say where it lies, as seen from the bundle."""
+    adopted = student.training.get("adopted")
+    if not adopted:
+        return student
+    place = os.path.relpath(student.folder.resolve(), out.resolve().parent)
+    return replace_fields(student, training=student.training | {"adopted": adopted | {"checkpoint": place}})
+
+
+def _read_data(checkpoint: Path, data: Path | DataConfig | None) -> tuple[DataConfig, Pairs]:
     """Read the data that calibrate and gate an export: those given, or those that the student was distilled on."""
     if data:
-        source = data_config(data)
+        source = data if isinstance(data, DataConfig) else data_config(data)
         return source, read_pairs(source, captions_needed=False)
     source = recorded_data(checkpoint)
     try:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from conaclip_edge.errors import UserError
+from conaclip_edge.models.transformers_folder import is_easynlp
 from conaclip_edge.system.files import read_json
 
 EXAMPLE = "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"
@@ -50,30 +51,12 @@ def check_teacher(source: str) -> dict[str, Any] | None:
     config = read_config(folder)
     if config.get("model_type") == "conaclip-edge":
         raise UserError(f"teacher {source} is a student of conaclip-edge. Name the teacher it was distilled from.")
-    if "conaclip_edge" not in config and _is_easynlp(config):
+    if "conaclip_edge" not in config and is_easynlp(config):
         raise UserError(
             f"teacher {source} is a checkpoint of EasyNLP. Convert it once: conaclip-edge convert {source} "
             "--out teacher"
         )
     return config
-
-
-def check_checkpoint(folder: Path) -> None:
-    """Refuse what is no checkpoint of a student and no folder of a CLIP.
-
-    Raises:
-        UserError: what it is instead, or which file it lacks.
-    """
-    if not _there(folder, f"checkpoint {folder}"):
-        raise UserError(f"no checkpoint at {folder}. Make one: conaclip-edge distill --out {folder}")
-    if not (folder / "config.json").is_file() and not any(folder.glob("*.safetensors")):
-        found = what_is(folder)
-        raise UserError(
-            f"no checkpoint at {folder}: it is {found}. The folder of a student is needed, with config.json and "
-            "model.safetensors."
-        )
-    if (folder / "config.json").is_file():
-        read_config(folder)
 
 
 def check_model(folder: Path) -> None:
@@ -131,10 +114,3 @@ def _no_teacher(source: str, found: str) -> str:
         f"no teacher at {source}: a folder with config.json and model.safetensors is needed, or a hub name such as "
         f"{EXAMPLE}.{there} The demo's: conaclip-edge train-teacher --out {source}"
     )
-
-
-def _is_easynlp(config: dict[str, Any]) -> bool:
-    """Tell the config.json of an EasyNLP checkpoint from one of transformers, which shares two of the types' names."""
-    text = config.get("text_config")
-    roberta = config.get("model_type") == "clip" and isinstance(text, dict) and "type_vocab_size" in text
-    return roberta or (config.get("model_type") in ("open_clip", "chinese_clip", "clip") and "vision_layers" in config)

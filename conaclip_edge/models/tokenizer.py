@@ -45,12 +45,14 @@ class TextTokenizer:
     Args:
         file: a `tokenizer.json`.
         context: the largest number of ids of a text, special tokens included.
+        content: of the file, where it is to be read otherwise than it lies there; `file` is what errors name then.
     """
 
-    def __init__(self, file: Path, context: int):
+    def __init__(self, file: Path, context: int, content: str | None = None):
         self.file, self.context = file, context
         with _told(file):
-            self.tokenizer = Tokenizer.from_str(file.read_text("utf-8"))
+            self.content = file.read_bytes().decode("utf-8") if content is None else content
+            self.tokenizer = Tokenizer.from_str(self.content)
             self.tokenizer.no_padding()
             self.tokenizer.enable_truncation(context)
             eos_id = eos_of(self.tokenizer)

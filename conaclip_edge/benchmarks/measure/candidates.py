@@ -95,11 +95,28 @@ def comparisons(bundle: Path, manifest: Manifest, suite: BenchmarkConfig, scratc
         "plain-executorch": lambda: _plain(bundle, find_student(bundle, manifest, suite), scratch, PLAIN_EXECUTORCH),
         "clip-vit-b32": lambda: _clip(bundle),
     }
-    return [makers[name]() for name in dict.fromkeys(suite.comparison)]
+    absent = _absent(bundle, manifest, suite)
+    return [makers[name]() for name in dict.fromkeys(suite.comparison) if name not in absent]
+
+
+def _absent(bundle: Path, manifest: Manifest, suite: BenchmarkConfig) -> set[str]:
+    """Return what a bundle of a model that was not distilled has not: a teacher, perhaps the float model itself."""
+    if "adopted" not in manifest.training:
+        return set()
+    absent: set[str] = set()
+    if not _teacher_of(manifest, suite):
+        absent.add("teacher")
+    if suite.student is None and not (_student_folder(bundle, manifest) / "config.json").is_file():
+        say(
+            f"the float32 model is not at {_student_folder(bundle, manifest)}, so no relative recall is measured. Name "
+            "it: --set student=FOLDER"
+        )
+        absent |= {"student", "plain-onnx", "plain-executorch"}
+    return absent
 
 
 def find_student(bundle: Path, manifest: Manifest, suite: BenchmarkConfig) -> Path:
-    """Return the checkpoint that a bundle was exported from: the suite's, or `student` beside the bundle.
+    """Return the checkpoint that a bundle was exported from: the suite's, or where it was beside the bundle.
 
     Raises:
         UserError: there is none, or it gives other embeddings.
@@ -107,7 +124,7 @@ def find_student(bundle: Path, manifest: Manifest, suite: BenchmarkConfig) -> Pa
     from conaclip_edge.bundle.write import embedding_space
     from conaclip_edge.models.student.checkpoint import load_student
 
-    folder = suite.student or bundle.resolve().parent / "student"
+    folder = suite.student or _student_folder(bundle, manifest)
     if not (folder / "config.json").is_file():
         raise UserError(
             f"no checkpoint at {folder}, which {bundle} is compared with. Name it in the suite (student: FOLDER), or "
@@ -118,8 +135,18 @@ def find_student(bundle: Path, manifest: Manifest, suite: BenchmarkConfig) -> Pa
     return folder
 
 
+def _student_folder(bundle: Path, manifest: Manifest) -> Path:
+    """Return where a bundle's checkpoint was when it was exported: `student` beside it, but for models of others."""
+    return bundle.resolve().parent / str(manifest.training.get("adopted", {}).get("checkpoint", "student"))
+
+
+def _teacher_of(manifest: Manifest, suite: BenchmarkConfig) -> str | None:
+    found = suite.teacher or manifest.training.get("recipe", {}).get("teacher")
+    return str(found) if found else None
+
+
 def _teacher(manifest: Manifest, suite: BenchmarkConfig) -> Candidate:
-    source = suite.teacher or manifest.training.get("recipe", {}).get("teacher")
+    source = _teacher_of(manifest, suite)
     if not source:
         raise UserError(
             "the bundle does not say who its teacher was. Name it in the suite (teacher: FOLDER), or leave teacher out "
@@ -128,22 +155,24 @@ def _teacher(manifest: Manifest, suite: BenchmarkConfig) -> Candidate:
     from conaclip_edge.models.teacher.load import load_teacher
 
     try:
-        sizes = _parameters(load_teacher(str(source)))
+        sizes = _parameters(load_teacher(source))
     except UserError as error:
         raise UserError(
             f"{error} The bundle is compared with it: name another in the suite (teacher: FOLDER), or leave teacher "
             "out of its comparison."
         ) from error
-    spec = Spec(TEACHER, "teacher", str(source))
-    return Candidate(spec, "Teacher float32", Path(str(source)).name, "torch", "fp32", "", sizes)
+    spec = Spec(TEACHER, "teacher", source)
+    return Candidate(spec, "Teacher float32", Path(source).name, "torch", "fp32", "", sizes)
 
 
 def _student(folder: Path) -> Candidate:
     from conaclip_edge.models.student.checkpoint import load_student
 
-    sizes = _parameters(load_student(folder).model)
+    student = load_student(folder)
+    sizes = _parameters(student.model)
     spec = Spec(STUDENT, "student", str(folder))
-    return Candidate(spec, "Student float32", folder.name, "torch", "fp32", "", sizes)
+    label = "Float32 model" if "adopted" in student.training else "Student float32"
+    return Candidate(spec, label, folder.name, "torch", "fp32", "", sizes)
 
 
 def _plain(bundle: Path, student: Path, scratch: Path, name: str) -> Candidate:

@@ -18,18 +18,20 @@ from conaclip_edge.errors import UserError
 from conaclip_edge.models.teacher.base import Teacher
 from conaclip_edge.models.teacher.tokenizer_json import lower_case, student_tokenizer_file
 from conaclip_edge.models.tokenizer import whole_text
+from conaclip_edge.models.transformers_folder import (
+    FILES,
+    WEIGHTS,
+    check_image_processor,
+    check_tokenizer,
+    present,
+    to_safetensors,
+)
 from conaclip_edge.system.files import read_json, sha256_file, sha256_text
 
 T = TypeVar("T")
 
 KNOWN_FAMILIES = "CLIP, SigLIP, SigLIP 2, Chinese-CLIP, AltCLIP, VisionTextDualEncoder"
 HUB_TIMEOUT = 10.0  # seconds until the hub counts as out of reach
-
-_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "model-*.safetensors")
-_IMAGE_PROCESSOR = ("preprocessor_config.json", "processor_config.json")
-_VOCABULARY = ("tokenizer.json", "vocab.json", "merges.txt", "vocab.txt", "*.model")
-_TOKENIZER_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
-_FILES = ("config.json", *_WEIGHTS, *_IMAGE_PROCESSOR, *_VOCABULARY, *_TOKENIZER_SETTINGS)
 
 # Trained on lower-cased texts, padded to the full context without a mask, so that padding is part of the text.
 _SIGLIP = ("siglip", "siglip2")
@@ -77,7 +79,7 @@ class TransformersTeacher(Teacher):
                 f"{len(self.token_table())} rows. Use the tokenizer files that belong to these weights."
             )
         self.embed_dim = self._try_out(source)
-        self.tokenizer_file = student_tokenizer_file(self.tokenizer, folder, source)
+        self.tokenizer_file = student_tokenizer_file(self.tokenizer, folder, f"teacher {source}")
         self.fingerprint = _fingerprint(folder, model_type)
 
     def pixels(self, pictures: list[Image.Image]) -> Any:
@@ -138,7 +140,7 @@ def _fetch(name: str) -> Path:
         return Path(
             snapshot_download(
                 name,
-                allow_patterns=list(_FILES),
+                allow_patterns=list(FILES),
                 ignore_patterns=["*/*"],
                 etag_timeout=HUB_TIMEOUT,
                 local_files_only=offline is not None,
@@ -161,32 +163,19 @@ def _check_folder(folder: Path, source: str) -> str:
     model = _load("config", source, lambda: MODEL_MAPPING.get(CONFIG_MAPPING[model_type], None)) if known else None
     if not (hasattr(model, "get_image_features") and hasattr(model, "get_text_features")):
         raise _no_dual_encoder(source, f"its config.json says model_type '{model_type}'")
-    if not _present(folder, _WEIGHTS):
+    if not present(folder, WEIGHTS):
         raise UserError(
             f"teacher {source} has no weights in model.safetensors; pickled ones (pytorch_model.bin) are not loaded, "
-            "since they can run code. Convert them once, reading their numbers alone: python -c "
-            '"from transformers import AutoModel as M, AutoTokenizer as T, AutoImageProcessor as P; '
-            f"[kind.from_pretrained('{source}').save_pretrained('teacher') for kind in (M, T, P)]\""
+            f"since they can run code. Convert them once, reading their numbers alone: "
+            f"{to_safetensors(source, 'teacher')}"
         )
-    names = {path.name for path in _present(folder, _VOCABULARY)}
-    if names <= {"vocab.json"} or names == {"merges.txt"}:
-        raise UserError(
-            f"teacher {source} has no tokenizer: one of tokenizer.json, vocab.txt, vocab.json with merges.txt, or "
-            "*.model is needed beside its weights."
-        )
-    if not _present(folder, _IMAGE_PROCESSOR):
-        raise UserError(
-            f"teacher {source} has no image processor: preprocessor_config.json is needed beside its weights."
-        )
+    check_tokenizer(folder, f"teacher {source}")
+    check_image_processor(folder, f"teacher {source}")
     return str(model_type)
 
 
 def _no_dual_encoder(source: str, reason: str) -> UserError:
     return UserError(f"teacher {source} is no dual encoder that transformers knows: {reason}. Known: {KNOWN_FAMILIES}.")
-
-
-def _present(folder: Path, patterns: tuple[str, ...]) -> list[Path]:
-    return sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
 
 
 def _load_model(folder: Path, source: str) -> Any:
@@ -262,5 +251,5 @@ def _padding(model_type: str, context: int) -> dict[str, Any]:
 
 def _fingerprint(folder: Path, model_type: str) -> str:
     """Hash all that decides an embedding: config, weights, image processor, tokenizer and what is done to texts."""
-    parts = [part for path in _present(folder, _FILES) for part in (path.name, sha256_file(path))]
+    parts = [part for path in present(folder, FILES) for part in (path.name, sha256_file(path))]
     return sha256_text("transformers/1", *parts, *(("lower case",) if model_type in _SIGLIP else ()))

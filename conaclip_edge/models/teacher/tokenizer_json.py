@@ -16,42 +16,49 @@ from conaclip_edge.system.files import atomic_file, sha256_text
 TOKENIZER_CACHE = Path("runs/cache/tokenizers")
 
 
-def student_tokenizer_file(tokenizer: Any, folder: Path, source: str) -> Path:
+def student_tokenizer_file(tokenizer: Any, folder: Path, who: str) -> Path:
     """Return the teacher's own tokenizer.json, or one written to the cache if that is missing or says something else.
-
-    transformers builds most tokenizers again from their vocabulary, so that an old tokenizer.json may differ from it
-    (say, in lowercasing).
 
     Args:
         tokenizer: a transformers tokenizer.
         folder: the teacher's folder.
-        source: what the user called the teacher.
+        who: what an error calls it, e.g. "teacher clip".
 
     Raises:
         UserError: the tokenizer has no fast form.
     """
-    own = folder / "tokenizer.json"
-    if hasattr(tokenizer, "backend_tokenizer"):
-        content = _content(tokenizer.backend_tokenizer)
-        # Reading numbers from a file may change their last bit: both sides have to be read once.
-        read = Tokenizer.from_str(json.dumps(content))
-        if own.is_file() and _content(Tokenizer.from_file(str(own))) == _content(read):
-            return own
-    elif own.is_file():
-        return own
-    elif type(tokenizer).__name__ == "SiglipTokenizer":
-        content = _content(_fast_siglip(tokenizer))
-    else:
-        raise UserError(
-            f"teacher {source}: its tokenizer ({type(tokenizer).__name__}) has no fast form. Put the tokenizer.json of "
-            "an equal fast tokenizer into its folder."
-        )
+    content = changed_tokenizer(tokenizer, folder, who)
+    if content is None:
+        return folder / "tokenizer.json"
     text = json.dumps(content, ensure_ascii=False)
     file = TOKENIZER_CACHE / sha256_text(text)[:16] / "tokenizer.json"
     if not file.is_file():
         with atomic_file(file) as temporary:
             temporary.write_text(text, "utf-8")
     return file
+
+
+def changed_tokenizer(tokenizer: Any, folder: Path, who: str) -> dict[str, Any] | None:
+    """Return what a tokenizer really does, as the content of a tokenizer.json; None if the folder's own says it.
+
+    transformers builds most tokenizers again from their vocabulary, so that an old tokenizer.json may differ from it
+    (say, in lowercasing). Arguments and errors as of `student_tokenizer_file`.
+    """
+    own = folder / "tokenizer.json"
+    if hasattr(tokenizer, "backend_tokenizer"):
+        content = _content(tokenizer.backend_tokenizer)
+        # Reading numbers from a file may change their last bit: both sides have to be read once.
+        read = Tokenizer.from_str(json.dumps(content))
+        same = own.is_file() and _content(Tokenizer.from_file(str(own))) == _content(read)
+        return None if same else content
+    if own.is_file():
+        return None
+    if type(tokenizer).__name__ == "SiglipTokenizer":
+        return _content(_fast_siglip(tokenizer))
+    raise UserError(
+        f"{who}: its tokenizer ({type(tokenizer).__name__}) has no fast form. Put the tokenizer.json of an equal fast "
+        "tokenizer into its folder."
+    )
 
 
 def lower_case(tokenizer: Any) -> None:

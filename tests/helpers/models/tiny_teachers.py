@@ -35,7 +35,8 @@ def pictures() -> list[Image.Image]:
     return made
 
 
-def _save(folder: Path, model: Any, tokenizer: Any, image_processor: Any) -> None:
+def save(folder: Path, model: Any, tokenizer: Any, image_processor: Any) -> None:
+    """Write a random model with its tokenizer and image processor."""
     folder.mkdir(parents=True, exist_ok=True)
     with torch.no_grad():
         for parameter in model.parameters():  # the initial values are too small to tell one text from another
@@ -45,12 +46,15 @@ def _save(folder: Path, model: Any, tokenizer: Any, image_processor: Any) -> Non
         part.save_pretrained(folder)
 
 
-def clip_model(eos_token_id: int | None) -> Any:
+def clip_model(
+    eos_token_id: int | None, own_text: dict[str, Any] | None = None, own_picture: dict[str, Any] | None = None
+) -> Any:
     vocab = json.loads(clip_json())["model"]["vocab"]
     end = len(vocab) - 1
     text = {**LAYERS, "vocab_size": len(vocab), "max_position_embeddings": CONTEXT}
-    text |= {"bos_token_id": end - 1, "eos_token_id": eos_token_id or end, "pad_token_id": end}
-    return transformers.CLIPModel(transformers.CLIPConfig(text_config=text, vision_config=PICTURE, projection_dim=24))
+    text |= {"bos_token_id": end - 1, "eos_token_id": eos_token_id or end, "pad_token_id": end} | (own_text or {})
+    picture = PICTURE | (own_picture or {})
+    return transformers.CLIPModel(transformers.CLIPConfig(text_config=text, vision_config=picture, projection_dim=24))
 
 
 def clip_tokenizer() -> Any:
@@ -63,12 +67,12 @@ def clip_image_processor() -> Any:
 
 
 def clip(folder: Path) -> None:
-    _save(folder, clip_model(None), clip_tokenizer(), clip_image_processor())
+    save(folder, clip_model(None), clip_tokenizer(), clip_image_processor())
 
 
 def clip_old(folder: Path) -> None:
     """CLIP as first published: eos_token_id 2, and the vocabulary as vocab.json and merges.txt."""
-    _save(folder, clip_model(2), clip_tokenizer(), clip_image_processor())
+    save(folder, clip_model(2), clip_tokenizer(), clip_image_processor())
     content = json.loads((folder / "tokenizer.json").read_text("utf-8"))["model"]
     (folder / "tokenizer.json").unlink()
     (folder / "vocab.json").write_text(json.dumps(content["vocab"]), "utf-8")
@@ -94,7 +98,7 @@ def siglip(folder: Path) -> None:
     tokenizer = transformers.SiglipTokenizer(str(folder / "spiece.model"), model_input_names=["input_ids"])
     text = {**LAYERS, "vocab_size": 300, "max_position_embeddings": CONTEXT, "projection_size": 32}
     model = transformers.SiglipModel(transformers.SiglipConfig(text_config=text, vision_config=PICTURE))
-    _save(folder, model, tokenizer, transformers.SiglipImageProcessorPil(size=SQUARE))
+    save(folder, model, tokenizer, transformers.SiglipImageProcessorPil(size=SQUARE))
 
 
 def gemma_tokenizer(kind: Any, lower: bool = True) -> Any:
@@ -122,7 +126,7 @@ def siglip2(folder: Path) -> None:
     text = {**LAYERS, "vocab_size": 400, "max_position_embeddings": CONTEXT, "projection_size": 32}
     vision = {**LAYERS, "patch_size": 8, "num_patches": 16}
     model = transformers.Siglip2Model(transformers.Siglip2Config(text_config=text, vision_config=vision))
-    _save(folder, model, tokenizer, transformers.Siglip2ImageProcessorPil(patch_size=8, max_num_patches=16))
+    save(folder, model, tokenizer, transformers.Siglip2ImageProcessorPil(patch_size=8, max_num_patches=16))
 
 
 def siglip2_fixed(folder: Path) -> None:
@@ -130,7 +134,7 @@ def siglip2_fixed(folder: Path) -> None:
     tokenizer = gemma_tokenizer(transformers.GemmaTokenizer, lower=False)
     text = {**LAYERS, "vocab_size": 400, "max_position_embeddings": CONTEXT, "projection_size": 32}
     model = transformers.SiglipModel(transformers.SiglipConfig(text_config=text, vision_config=PICTURE))
-    _save(folder, model, tokenizer, transformers.SiglipImageProcessorPil(size=SQUARE))
+    save(folder, model, tokenizer, transformers.SiglipImageProcessorPil(size=SQUARE))
 
 
 def bert_tokenizer(folder: Path) -> Any:
@@ -146,7 +150,7 @@ def chinese_clip(folder: Path) -> None:
         transformers.ChineseCLIPConfig(text_config=text, vision_config=PICTURE, projection_dim=24)
     )
     processor = transformers.ChineseCLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=SQUARE)
-    _save(folder, model, tokenizer, processor)
+    save(folder, model, tokenizer, processor)
     (folder / "tokenizer.json").unlink()
 
 
@@ -158,7 +162,7 @@ def altclip(folder: Path) -> None:
     model = transformers.AltCLIPModel(
         transformers.AltCLIPConfig(text_config=text, vision_config=PICTURE, projection_dim=24)
     )
-    _save(folder, model, tokenizer, clip_image_processor())
+    save(folder, model, tokenizer, clip_image_processor())
 
 
 def vision_text(folder: Path) -> None:
@@ -169,7 +173,7 @@ def vision_text(folder: Path) -> None:
         transformers.ViTConfig(**PICTURE), text, projection_dim=24
     )
     model = transformers.VisionTextDualEncoderModel(config)
-    _save(folder, model, tokenizer, transformers.ViTImageProcessorPil(size=SQUARE))
+    save(folder, model, tokenizer, transformers.ViTImageProcessorPil(size=SQUARE))
 
 
 FAMILIES: dict[str, Callable[[Path], None]] = {

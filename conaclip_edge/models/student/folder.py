@@ -1,0 +1,50 @@
+"""The first look at a checkpoint: what can be told by names and JSON, before any library is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from conaclip_edge.errors import UserError
+from conaclip_edge.models.student.adopted.families import family_of
+from conaclip_edge.models.student.adopted.picture_input import picture_input
+from conaclip_edge.models.student.adopted.weights import weight_files
+from conaclip_edge.models.transformers_folder import check_tokenizer
+from conaclip_edge.system.files import read_json
+
+RECORD = "training.json"  # what distill says of a student
+OWN = "conaclip_edge"  # key of config.json with the shape of a student that distill made
+
+
+def check_checkpoint(folder: Path) -> dict[str, Any]:
+    """Check that a folder is a student, or a model of a family that is exported as it is.
+
+    Args:
+        folder: of a checkpoint.
+
+    Returns:
+        The content of config.json.
+
+    Raises:
+        UserError: nothing there, another model, or a file of it that is missing or asks for what no bundle has.
+    """
+    if not folder.is_dir():
+        raise UserError(f"no checkpoint at {folder}. Make one: conaclip-edge distill --out {folder}")
+    if not (folder / "config.json").is_file() and (folder / "open_clip_config.json").is_file():
+        raise UserError(
+            f"{folder} is an OpenCLIP folder, whose layout is not read. Take the same model in transformers' layout: "
+            "most are published in both (config.json with model_type clip, beside model.safetensors)."
+        )
+    content = read_json(folder / "config.json", "checkpoint config") if (folder / "config.json").exists() else None
+    if content is not None and not isinstance(content, dict):
+        raise UserError(f"{folder / 'config.json'} must hold keys and values, not {type(content).__name__}.")
+    own = isinstance(content, dict) and OWN in content
+    if content is not None and not own:
+        family_of(folder, content)
+    weight_files(folder)
+    if content is None:
+        raise UserError(f"no checkpoint config at {folder / 'config.json'}.")
+    if not own:
+        check_tokenizer(folder, str(folder))
+        picture_input(folder)
+    return content
