@@ -127,16 +127,15 @@ def export_bundle(
     Args:
         checkpoint: its folder, or that of a CLIP, which is exported as it is; None takes `runs/latest`.
         target: coreml, executorch, onnx, "all" of them, or a target file (.yaml).
-        precision: int8, fp16 or fp32; None takes the target's, int8.
+        precision: int8, fp16 or fp32; None takes the target's, int8. Of "all", targets that lack it are skipped.
         settings: `key=value` of the target.
         out: the bundle; None takes `bundle/` beside the checkpoint. One of the same student is extended.
         data: recipe or picture folder; None takes the data that the student was distilled on, if it was.
         replace: start a new bundle even if one is there.
-        sensitivity: list the quantisation error of each layer in int8.
+        sensitivity: list each layer's quantisation error.
 
     Raises:
         GateFailed: a target missed a bar; its files are in `<out>.rejected/<target>`, the others in the bundle.
-        UserError: bad input, or data that are not there.
 
     Example:
         >>> import conaclip_edge
@@ -144,41 +143,44 @@ def export_bundle(
         >>> conaclip_edge.open_bundle("runs/new").executed
         'native'
     """
-    from conaclip_edge.export.targets import default_bundle, export_configs
+    from conaclip_edge.export.targets import default_bundle, export_configs, skipped_targets
     from conaclip_edge.system.latest_run import latest_run
 
-    configs = export_configs(target, list(settings), precision)
+    asked = (target, list(settings), precision)
+    configs, skipped = export_configs(*asked), skipped_targets(*asked)
     source = _path(checkpoint) or latest_run()
-    from conaclip_edge.export.request import check_request
+    from conaclip_edge.export import request
 
-    given = check_request(source, _path(data))
+    given = request.check_request(source, _path(data))
     from conaclip_edge.export import export_bundle as export
 
-    return export.export_bundle(source, configs, _path(out) or default_bundle(source), given, replace, sensitivity)
+    bundle = _path(out) or default_bundle(source)
+    return export.export_bundle(source, configs, bundle, given, replace, sensitivity, skipped=list(map(str, skipped)))
 
 
 @extras_needed()
-def verify(bundle: Pathlike, trusted: Sequence[Pathlike] = ()) -> VerifyReport:
+def verify(bundle: Pathlike, trusted: Sequence[Pathlike] = (), device: str | None = None) -> VerifyReport:
     """Check a bundle: signature, hashes, golden vectors and every file that runs here, as `conaclip-edge verify`.
 
     Args:
         bundle: its folder.
         trusted: files of public keys; where there are any, the bundle has to be signed by one of them.
+        device: "arm64" runs the files there; None runs them on this machine.
 
     Returns:
-        What was found; its `ok` says whether all is as it has to be.
+        What was found, with `ok`.
 
     Raises:
-        UserError: there is no bundle, or a key cannot be read.
+        UserError: there is no bundle, a key cannot be read, or there is no such device.
 
     Example:
         >>> import conaclip_edge
         >>> conaclip_edge.verify("bundle").ok
         True
     """
-    from conaclip_edge.bundle.verify import verify_bundle
+    from conaclip_edge.bundle.verify_device import verify_on
 
-    return verify_bundle(Path(bundle), trusted=[Path(key) for key in trusted])
+    return verify_on(Path(bundle), [Path(key) for key in trusted], device)
 
 
 @extras_needed()
@@ -190,11 +192,11 @@ def evaluate(
     Args:
         model: its folder.
         data: recipe or folder of captioned pictures; None takes the data that the model was trained on.
-        split: train, val or test.
+        split: train, val or test; it needs captions.
         target: of a bundle: onnx, executorch or coreml.
 
     Raises:
-        UserError: no such model, data or split, no caption in the split, or too many broken pictures.
+        UserError: no such model, data or split, or too many broken pictures.
 
     Example:
         >>> import conaclip_edge
@@ -222,10 +224,7 @@ def benchmark(
         suite: YAML file; None takes the demo's.
         settings: `key=value` of the suite.
         data: recipe or picture folder; None takes the data that the student was distilled on.
-        out: folder of the report; None takes `report/` beside the bundle.
-
-    Returns:
-        What report.json holds.
+        out: folder of the report, whose report.json is returned; None takes `report/` beside the bundle.
 
     Raises:
         UserError: no bundle, a wrong suite, or a speed suite, which has a report of its own.

@@ -6,7 +6,7 @@ import hashlib
 import json
 import stat
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 from pydantic_core import PydanticCustomError
@@ -37,12 +37,14 @@ class Cosines(Strict):
 
 
 class Later(Strict):
-    """Base of parts that got more keys: one that is None is not written, so that older manifests read as they are."""
+    """Base of parts that got more keys: those of `later` are not written where None, so older manifests stay as are."""
+
+    later: ClassVar[tuple[str, ...]] = ()
 
     @model_serializer(mode="wrap")
     def _without_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         content: dict[str, Any] = handler(self)
-        return {key: value for key, value in content.items() if value is not None}
+        return {key: value for key, value in content.items() if key not in self.later or value is not None}
 
 
 class Retrieval(Later):
@@ -55,6 +57,8 @@ class Retrieval(Later):
         better: queries that gained one.
         interval_95: of the relative recall, pictures resampled; an older bundle has none.
     """
+
+    later = ("interval_95",)
 
     recall: RecallTable
     relative_recall: dict[str, float]
@@ -85,6 +89,8 @@ class Gate(Later):
             or the float32 student's.
         chance: mean recall in percent of a random order; an older bundle has none.
     """
+
+    later = ("found", "chance")
 
     dataset: str
     fingerprint: str
@@ -120,6 +126,8 @@ class CalibrationSet(Later):
         pictures: of which `pairs` are views, where the data were few.
         texts_from: "phrases" where there are no captions.
     """
+
+    later = ("pictures", "texts_from")
 
     sha256: Sha256
     pairs: int

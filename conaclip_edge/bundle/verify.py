@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -24,6 +25,8 @@ from conaclip_edge.system.result import Result
 
 # How far the mean golden cosine may be below that of the export: other kernels round differently, and no more.
 DRIFT = {"fp32": 1e-5, "fp16": 1e-4, "int8": 2e-3}
+GoldenInputs = np.ndarray | tuple[np.ndarray, ...]  # pixels uint8 [n, 3, H, W], or rows of int32 ids
+Ran = Executed | Literal["emulated"]
 _DIED = "TARGET's runtime died ({}) on NAME: the file is damaged or made to do this"
 
 
@@ -32,14 +35,14 @@ class VerifiedFile(Result):
 
     Attributes:
         path: relative to the bundle.
-        executed: "native" or "reference", or "not run".
+        executed: "native", "reference" or "emulated", or "not run".
         reason: why it was not run.
         cosine_min: least cosine to the golden embeddings; None if it was not run.
         cosine_mean: mean cosine to them.
     """
 
     path: str
-    executed: Executed | Literal["not run"]
+    executed: Ran | Literal["not run"]
     reason: str = ""
     cosine_min: float | None = None
     cosine_mean: float | None = None
@@ -50,7 +53,7 @@ class VerifyReport(Result):
 
     Attributes:
         bundle: its folder.
-        host: machine and instruction sets that the files were run on.
+        host: machine and instruction sets that the files were run on, or the device.
         ok: whether there is no problem.
         embedding_space: of the bundle; None where its manifest cannot be read.
         members: number of files that the manifest lists; None where it cannot be read.
@@ -69,45 +72,64 @@ class VerifyReport(Result):
     problems: tuple[Problem, ...]
 
 
-def verify_bundle(bundle: Path, threads: int = 1, trusted: Sequence[Path] = ()) -> VerifyReport:
+def embed_golden(path: Path, inputs: GoldenInputs, pad_id: int) -> tuple[Ran, np.ndarray]:
+    """Run an exported file over golden inputs on this machine; returns what ran it and the embeddings.
+
+    Raises:
+        UserError: its runtime refuses it or its inputs, or dies of it.
+    """
+    if runtime_of(path).may_crash:  # a file that fits its hash can still be made to end the process
+        died = _DIED.replace("TARGET", runtime_of(path).target).replace("NAME", path.name)
+        return apart(died, _embed, path, inputs, pad_id)
+    return _embed(path, inputs, pad_id)
+
+
+def verify_bundle(
+    bundle: Path,
+    trusted: Sequence[Path] = (),
+    embed: Callable[[Path, GoldenInputs, int], tuple[Ran, np.ndarray]] = embed_golden,
+    machine: str | None = None,
+) -> VerifyReport:
     """Check a bundle: manifest, members, golden ids and pixels, golden embeddings of every file that can run here.
 
     Files are run only if every member is what the manifest says.
 
     Args:
         bundle: the folder.
-        threads: CPU threads of the runtimes.
         trusted: files of public keys; where there are any, the bundle has to be signed by one of them.
+        embed: runs a file over golden inputs, whose texts are padded with the id that it is given.
+        machine: where that is, if it is not this machine.
 
     Raises:
         UserError: there is no bundle, or a trusted key cannot be read.
     """
     if not (bundle / MANIFEST).exists():
         raise UserError(f"no bundle at {bundle}: it has no {MANIFEST}. Make one: conaclip-edge export")
+    report = partial(_report, bundle, machine or host())
     data = b""  # which no signature fits
     try:
         data = manifest_bytes(bundle)
         manifest = parse_manifest(data, str(bundle / MANIFEST))
     except UserError as error:
         signature, problems = check_signature(bundle, data, trusted)
-        return _report(bundle, None, signature, (), [*problems, Problem("manifest", MANIFEST, str(error))])
+        return report(None, signature, (), [*problems, Problem("manifest", MANIFEST, str(error))])
     signature, problems = check_signature(bundle, data, trusted)
     if changed := member_problems(bundle, manifest.members) + unlisted_files(manifest):
         signature = signature.of_changed_bundle()
     if problems := problems + changed:
         files = [_not_run(file, "the bundle is not what it has to be") for file in manifest.files]
-        return _report(bundle, manifest, signature, files, problems)
+        return report(manifest, signature, files, problems)
     try:
         golden = read_golden(bundle / FOLDER)
         problems = _input_problems(bundle, manifest, golden)
     except UserError as error:
-        return _report(bundle, manifest, signature, (), [Problem("golden", FOLDER, str(error))])
+        return report(manifest, signature, (), [Problem("golden", FOLDER, str(error))])
     files = []
     for file in manifest.files:
-        verified, found = _run(bundle, file, manifest, golden, threads)
+        verified, found = _run(bundle, file, manifest, golden, embed)
         files.append(verified)
         problems += found
-    return _report(bundle, manifest, signature, files, problems)
+    return report(manifest, signature, files, problems)
 
 
 def require_ok(report: VerifyReport) -> None:
@@ -129,6 +151,7 @@ def verify_table(report: VerifyReport) -> str:
 
 def _report(
     bundle: Path,
+    machine: str,
     manifest: Manifest | None,
     signature: SignatureStatus,
     files: Sequence[VerifiedFile],
@@ -136,7 +159,7 @@ def _report(
 ) -> VerifyReport:
     return VerifyReport(
         bundle=bundle,
-        host=host(),
+        host=machine,
         ok=not problems,
         embedding_space=manifest.embedding_space if manifest else None,
         members=len(manifest.members) if manifest else None,
@@ -177,12 +200,16 @@ def _input_problems(bundle: Path, manifest: Manifest, golden: Golden) -> list[Pr
 
 
 def _run(
-    bundle: Path, file: ExportedFile, manifest: Manifest, golden: Golden, threads: int
+    bundle: Path,
+    file: ExportedFile,
+    manifest: Manifest,
+    golden: Golden,
+    embed: Callable[[Path, GoldenInputs, int], tuple[Ran, np.ndarray]],
 ) -> tuple[VerifiedFile, list[Problem]]:
     """Run one exported file over the golden inputs."""
     path, inputs = bundle / file.path, golden.pixels if file.tower == "image" else golden.ids
     try:
-        executed, found = embed_golden(path, inputs, manifest.pad_id, threads)
+        executed, found = embed(path, inputs, manifest.pad_id)
     except NotInstalled as error:
         return _not_run(file, str(error)), []
     except ConaclipError as error:
@@ -211,24 +238,8 @@ def _run(
     return verified, problems
 
 
-def embed_golden(
-    path: Path, inputs: np.ndarray | tuple[np.ndarray, ...], pad_id: int, threads: int
-) -> tuple[Executed, np.ndarray]:
-    """Run an exported file over golden pixels uint8 [n, 3, H, W] or ids; returns what ran it and the embeddings.
-
-    Raises:
-        UserError: its runtime refuses it or its inputs, or dies of it.
-    """
-    if runtime_of(path).may_crash:  # a file that fits its hash can still be made to end the process
-        died = _DIED.replace("TARGET", runtime_of(path).target).replace("NAME", path.name)
-        return apart(died, _embed, path, inputs, pad_id, threads)
-    return _embed(path, inputs, pad_id, threads)
-
-
-def _embed(
-    path: Path, inputs: np.ndarray | tuple[np.ndarray, ...], pad_id: int, threads: int
-) -> tuple[Executed, np.ndarray]:
-    tower = open_tower(path, threads)
+def _embed(path: Path, inputs: GoldenInputs, pad_id: int) -> tuple[Executed, np.ndarray]:
+    tower = open_tower(path)
     if isinstance(inputs, np.ndarray):
         return tower.executed, embed_pixels(tower, inputs, path.name)
     return tower.executed, embed_ids(tower, inputs, pad_id, path.name)

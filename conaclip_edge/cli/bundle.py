@@ -17,9 +17,13 @@ def add_bundle_commands(app: typer.Typer) -> None:
 
 
 def export(
-    checkpoint: Annotated[Path | None, typer.Argument(help="Student, or a CLIP as it is; left out: the newest run.")] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Argument(help="Student, or a CLIP as it is; left out: the newest run.")
+    ] = None,
     target: Annotated[str, typer.Option(help="coreml, executorch, onnx, all, or a target file (.yaml).")] = "all",
-    precision: Annotated[str | None, typer.Option(help="int8, fp16 or fp32; default int8.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="int8, fp16 or fp32; default int8. Of all, targets that lack it are skipped.")
+    ] = None,
     settings: SetOption = None,
     out: Annotated[Path | None, typer.Option(help="Bundle; default: bundle/ beside the checkpoint.")] = None,
     data: Annotated[Path | None, typer.Option(help="Recipe or picture folder; default: the student's.")] = None,
@@ -47,6 +51,7 @@ def verify(
     trusted: Annotated[
         list[Path] | None, typer.Option(metavar="KEY.pub", help="It has to be signed with this key; repeatable.")
     ] = None,
+    device: Annotated[str | None, typer.Option(help="arm64: run the files there; left out: on this machine.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check a bundle: signature, hashes, golden vectors, and every file that this host can run.
@@ -54,9 +59,10 @@ def verify(
     Example: conaclip-edge verify runs/demo/bundle --trusted release.pub
     """
     with results(as_json) as show:
-        from conaclip_edge.bundle.verify import require_ok, verify_bundle, verify_table
+        from conaclip_edge.bundle.verify import require_ok, verify_table
+        from conaclip_edge.bundle.verify_device import verify_on
 
-        report = verify_bundle(bundle, trusted=trusted or ())
+        report = verify_on(bundle, trusted or (), device)
         show(report, verify_table(report))
         require_ok(report)
 

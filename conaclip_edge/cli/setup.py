@@ -40,7 +40,12 @@ def init(
         show(report, init_text(report))
 
 
-def presets(as_json: JsonOption = False) -> None:
+def presets(
+    teacher: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Warn of presets that are not smaller than this teacher.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
     """List the student presets: parameters, size, multiply-adds, and what each is meant for.
 
     Example: conaclip-edge presets
@@ -48,7 +53,7 @@ def presets(as_json: JsonOption = False) -> None:
     with results(as_json) as show:
         from conaclip_edge.setup.presets import preset_list, presets_text
 
-        found = preset_list()
+        found = preset_list(teacher)
         show(found, presets_text(found))
 
 
@@ -68,12 +73,23 @@ def info(
         show(found, description_text(found))
 
 
-def doctor(as_json: JsonOption = False) -> None:
+def doctor(
+    prepare: Annotated[
+        str | None, typer.Option(metavar="DEVICE", help="arm64, or arm64-onnx without ExecuTorch: make it, emulated.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
     """Say which targets, runtimes, picture formats and devices work on this machine, and how to get the rest.
 
-    Example: conaclip-edge doctor
+    Example: conaclip-edge doctor --prepare arm64
     """
     with results(as_json) as show:
+        if prepare:
+            from conaclip_edge.setup.prepare import prepare_device, prepared_text
+
+            made = prepare_device(prepare)
+            show(made, prepared_text(made))
+            return
         from conaclip_edge.setup.doctor import diagnose, doctor_text
 
         report = diagnose()

@@ -46,6 +46,7 @@ def export_bundle(
     replace: bool = False,
     list_sensitivity: bool = False,
     jobs: int | None = None,
+    skipped: Sequence[str] = (),
 ) -> ExportReport:
     """Export a student to one or more targets and write, or extend, a bundle with the files that pass.
 
@@ -58,11 +59,14 @@ def export_bundle(
         list_sensitivity: list the quantisation error of each layer for int8 targets.
         jobs: targets at a time; None as many as processors and free memory allow; 0 exports one after another in this
             process, where a debugger can follow.
+        skipped: what was asked for and is not in `configs`, a sentence each; goes into the report.
 
     Raises:
         GateFailed: a target missed a bar; its files are in `<out>.rejected/<target>`, the others in the bundle.
         UserError: bad input, a missing toolchain, or data that are not there.
     """
+    for each in skipped:
+        say(each)
     targets = [find_target(config) for config in configs]
     for target in targets:
         target.exporter()  # a missing package is reported before any work
@@ -121,6 +125,8 @@ def export_bundle(
         dataset=GateData(name=held.dataset, split=held.split, fingerprint=held.fingerprint, left_out=held.left_out),
         files=tuple(file for files in passed for file in files.files),
         targets={result.title: result.costs for result in results},
+        checkpoint=checkpoint,
+        skipped=tuple(skipped),
     )
 
 

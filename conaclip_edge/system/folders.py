@@ -1,4 +1,4 @@
-"""The files of a folder and of all folders in it."""
+"""Folders: the files of one and of all folders in it; the user's cache."""
 
 from __future__ import annotations
 
@@ -37,3 +37,9 @@ def _below(folder: Path, inside: str, entered: frozenset[tuple[int, int]]) -> It
             yield f"{inside}{entry.name}"
     for name in folders:
         yield from _below(folder, f"{inside}{name}/", entered | {here})
+
+
+def user_cache() -> Path:
+    """Return the folder in the user's cache for what can be fetched or made again."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "conaclip-edge"

@@ -102,7 +102,7 @@ def program(core_ml: bool) -> Callable[[], Subject]:
 
         def read() -> None:
             with patch.object(side_by_side, "START", "forkserver"):
-                embed_golden(Path("a.pte"), pixels, 0, 1)
+                embed_golden(Path("a.pte"), pixels, 0)
 
         return Subject("a.pte", [data], read)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import tempfile
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from conaclip_edge.errors import UserError
 from conaclip_edge.system.files import atomic_folder, sha256_text, write_json
+from conaclip_edge.system.folders import user_cache
 
 # what the page imports -> its path among npm's packages
 MODULES = {
@@ -32,7 +32,7 @@ def site_modules() -> Path:
     """
     pins = files("conaclip_edge.web") / "modules"
     texts = {name: (pins / name).read_text("utf-8") for name in _PINS}
-    folder = _cache() / f"site-{sha256_text(*texts.values(), *MODULES.values(), 'versions.json')[:16]}"
+    folder = user_cache() / f"site-{sha256_text(*texts.values(), *MODULES.values(), 'versions.json')[:16]}"
     if folder.is_dir():
         return folder
     program = shutil.which("npm")
@@ -64,8 +64,3 @@ def _run(program: str, folder: Path) -> None:
             f"npm could not fetch onnxruntime for the browser: {reason[:300]}. "
             "Look at the network and at the registry that 'npm config get registry' names, then run it again."
         )
-
-
-def _cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "conaclip-edge"

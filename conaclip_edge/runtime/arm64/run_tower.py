@@ -1,0 +1,137 @@
+"""One exported tower run on arm64: embeddings of inputs, instructions of a call, memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import statistics
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from conaclip_edge.errors import UserError
+from conaclip_edge.runtime.arm64 import worker
+from conaclip_edge.runtime.arm64.machine import Arm64
+from conaclip_edge.runtime.open_tower import runtime_of
+
+BLOCKS, CALLS = 5, (1, 3)  # how often a call is counted, and the two lengths whose difference is taken
+_LIMIT = 1800.0  # seconds; a runtime that waits for ever is ended
+_THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+
+@dataclass(frozen=True)
+class Instructions:
+    """Instructions of one call, by runs of two lengths: what starting and ending takes is in neither.
+
+    Attributes:
+        per_call: one count per block of the two runs.
+        load: of loading the file.
+        first: of the first call.
+    """
+
+    per_call: tuple[float, ...]
+    load: int
+    first: int
+
+    @property
+    def median(self) -> float:
+        """The median of the blocks."""
+        return statistics.median(self.per_call)
+
+
+@dataclass(frozen=True)
+class TowerRun:
+    """What a tower gave.
+
+    Attributes:
+        embeddings: float32 [m, d] of the first m inputs.
+        runtime_bytes: peak of the process before the file was loaded: interpreter, numpy, runtime (and emulator).
+        peak_bytes: peak after it ran.
+        instructions: None where they cannot be counted.
+    """
+
+    embeddings: np.ndarray
+    runtime_bytes: int
+    peak_bytes: int
+    instructions: Instructions | None
+
+
+def run_tower(
+    machine: Arm64,
+    file: Path,
+    inputs: np.ndarray | Sequence[np.ndarray],
+    counted: int | None = None,
+    seconds: float = float("inf"),
+    least: int = 1,
+) -> TowerRun:
+    """Run a tower on one thread over inputs, one per call.
+
+    Args:
+        machine: where.
+        file: .onnx, .ort or .pte.
+        inputs: pixels uint8 [n, 3, H, W], or rows of int32 ids.
+        counted: which input the instructions are counted with; None counts none.
+        seconds: after which no further input is embedded.
+        least: inputs that are embedded whatever time it takes.
+
+    Raises:
+        UserError: the runtime refuses the file or an input, or dies of it.
+    """
+    with tempfile.TemporaryDirectory(prefix="conaclip-edge-") as name:
+        folder = Path(name)
+        pixels = isinstance(inputs, np.ndarray)
+        arrays = (
+            {"pixels": inputs} if pixels else {"ids": np.concatenate(inputs), "lengths": np.array([*map(len, inputs)])}
+        )
+        np.savez(folder / "inputs.npz", **arrays)
+        request = {
+            "file": str(file.resolve()),
+            "sites": machine.sites[runtime_of(file).target],
+            "seconds": min(seconds, 1e9),
+            "least": least,
+            "count": counted is not None and machine.counts,
+            "counted": counted,
+            "blocks": BLOCKS,
+            "calls": CALLS,
+        }
+        (folder / "request.json").write_text(json.dumps(request), "utf-8")
+        counts = folder / "counts"
+        command = [part.replace("{counts}", str(counts).replace(",", ",,")) for part in machine.command]
+        _call([*command, worker.__file__, str(folder)], file, machine)
+        try:
+            with np.load(folder / "reply.npz", allow_pickle=False) as reply:
+                embeddings, (before, highest) = reply["embeddings"], reply["memory"]
+        except (OSError, KeyError, ValueError) as error:
+            raise UserError(f"{file.name} gave nothing on {machine.label}: {error}.") from error
+        marks = [int(line) for line in counts.read_text().split()] if request["count"] else []
+    return TowerRun(embeddings, int(before), int(highest), _instructions(marks) if marks else None)
+
+
+def _instructions(marks: Sequence[int]) -> Instructions:
+    loading, loaded, ran, *rest = marks
+    blocks = [rest[at : at + 3] for at in range(0, len(rest), 3)]
+    short, long = CALLS
+    per_call = tuple(((after - middle) - (middle - begin)) / (long - short) for begin, middle, after in blocks)
+    return Instructions(per_call, loaded - loading, ran - loaded)
+
+
+def _call(command: list[str], file: Path, machine: Arm64) -> None:
+    # the system's own settings (PYTHONPATH and the like) are not for a Python of another machine
+    environment = {"PATH": os.environ.get("PATH", ""), "LANG": "C.UTF-8", **_THREADS}
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", env=environment, timeout=_LIMIT, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise UserError(f"{file.name} did not end within {_LIMIT:.0f} s on {machine.label}.") from None
+    if done.returncode:
+        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        ended = signal.Signals(-done.returncode).name if done.returncode < 0 else f"exit code {done.returncode}"
+        raise UserError(
+            f"{file.name} does not run on {machine.label} ({ended}): {(lines or ['no reason given'])[-1][:300]}"
+        )

@@ -1,0 +1,99 @@
+"""Runs one exported tower inside an arm64 system: a script that imports numpy and one runtime, and nothing of ours.
+
+    python worker.py FOLDER
+
+FOLDER holds request.json and inputs.npz, and gets reply.npz. `run_tower` writes and reads them.
+"""
+
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Call = Callable[[Any], Any]  # an input of one row -> its embedding [1, d]
+
+
+def main(folder: Path) -> None:
+    """Do what a folder's request.json asks for."""
+    request = json.loads((folder / "request.json").read_text("utf-8"))
+    sys.path[:0] = request["sites"]
+    import numpy as np
+
+    mark = os.sched_rr_get_interval if request["count"] else int  # the system call that qemu's plugin counts at
+    with np.load(folder / "inputs.npz", allow_pickle=False) as inputs:
+        given = dict(inputs)
+    if "pixels" in given:
+        rows = [row[None].astype(np.float32) / 255 for row in given["pixels"]]
+    else:
+        rows = [row[None] for row in np.split(given["ids"], np.cumsum(given["lengths"])[:-1])]
+    opener = executorch if request["file"].endswith(".pte") else onnx
+    load = opener()
+    before = peak()
+    mark(0)
+    run = load(request["file"])
+    mark(0)
+    found = [run(rows[0])]
+    mark(0)
+    end = time.monotonic() + request["seconds"]
+    for number, row in enumerate(rows[1:], 1):
+        if number >= request["least"] and time.monotonic() > end:
+            break
+        found.append(run(row))
+    highest = peak()
+    if request["count"]:
+        sample = rows[request["counted"]]
+        run(sample)
+        for _ in range(request["blocks"]):
+            for calls in request["calls"]:
+                mark(0)
+                for _ in range(calls):
+                    run(sample)
+            mark(0)
+    np.savez(folder / "reply.npz", embeddings=np.concatenate(found), memory=np.array([before, highest]))
+
+
+def onnx() -> Callable[[str], Call]:
+    """Import onnxruntime and return what loads a file with it."""
+    import onnxruntime
+
+    def load(file: str) -> Call:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+        name = session.get_inputs()[0].name
+        return lambda row: session.run(None, {name: row})[0]
+
+    return load
+
+
+def executorch() -> Callable[[str], Call]:
+    """Import ExecuTorch and return what loads a file with it."""
+    import torch  # its module links to torch
+    from executorch.extension.pybindings import _portable_lib as runtime
+
+    torch.set_num_threads(1)
+    runtime._unsafe_reset_threadpool(1)
+
+    def load(file: str) -> Call:
+        program = runtime._load_for_executorch(file)
+        # it reuses its output's memory in the next call
+        return lambda row: program.forward((torch.from_numpy(row),))[0].numpy().copy()
+
+    return load
+
+
+def peak() -> int:
+    """Return the resident memory of this process at its peak, in bytes; under qemu the emulator's own is in it."""
+    found = re.search(r"^VmHWM:\s+(\d+) kB$", Path("/proc/self/status").read_text("utf-8"), re.M)
+    return 1024 * int(found[1]) if found else 0
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
+    sys.stderr.flush()
+    os._exit(0)  # some runtimes abort while the interpreter ends

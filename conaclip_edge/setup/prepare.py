@@ -1,0 +1,33 @@
+"""`doctor --prepare`: make the system of a device that this machine can emulate."""
+
+from __future__ import annotations
+
+from conaclip_edge.errors import unknown
+from conaclip_edge.runtime.arm64.machine import PACKAGES, arm64_folder, host_version
+from conaclip_edge.runtime.arm64.prepare import PreparedArm64, prepare_arm64
+
+_DEVICES = ("arm64", "arm64-onnx")
+
+
+def prepare_device(name: str) -> PreparedArm64:
+    """Make the emulated system of a device, or complete it.
+
+    Args:
+        name: "arm64", with every runtime that this machine has, or "arm64-onnx", with onnxruntime alone.
+
+    Raises:
+        UserError: there is no such device, or what it is made of cannot be had.
+    """
+    if name not in _DEVICES:
+        raise unknown("device", name, _DEVICES, where="--prepare")
+    targets = tuple(target for target, package in PACKAGES.items() if host_version(package))
+    return prepare_arm64(arm64_folder(), targets if name == "arm64" else ("onnx",))
+
+
+def prepared_text(made: PreparedArm64) -> str:
+    """Write for a terminal what was made."""
+    versions = ", ".join(f"{name} {version}" for name, version in made.versions.items())
+    return (
+        f"{made.folder}: arm64 runs files of {' and '.join(made.targets)}, {made.bytes / 1e6:.0f} MB ({versions})\n"
+        "Next: conaclip-edge verify BUNDLE --device arm64"
+    )

@@ -1,0 +1,61 @@
+"""Arm64 systems for tests: this machine's own Python in the place of one, and the emulated one."""
+
+from __future__ import annotations
+
+import fcntl
+import sys
+import tempfile
+from pathlib import Path
+
+from conaclip_edge.runtime.arm64.machine import Arm64, arm64_folder, prepared_arm64
+from conaclip_edge.runtime.arm64.prepare import prepare_arm64
+
+# counts 1000 instructions per call of a session, 7 per mark, and 5000 to load
+COUNTING = """
+import os, runpy, sys
+import onnxruntime
+counts, total = open(sys.argv[1], "w"), 0
+
+def mark(_):
+    global total
+    print(total, file=counts, flush=True)
+    total += 7
+
+class Session(onnxruntime.InferenceSession):
+    def __init__(self, *given, **keys):
+        global total
+        total += 5000
+        super().__init__(*given, **keys)
+
+    def run(self, *given):
+        global total
+        total += 1000
+        return super().run(*given)
+
+os.sched_rr_get_interval, onnxruntime.InferenceSession = mark, Session
+sys.argv = sys.argv[2:]
+sys.path[0] = os.path.dirname(sys.argv[0])
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+LABEL = "arm64 (emulated for a test)"
+
+
+def stand_in(folder: Path | None = None) -> Arm64:
+    """Return a system that is this machine's own Python.
+
+    Args:
+        folder: gets the script that counts; None counts nothing.
+    """
+    command: tuple[str, ...] = (sys.executable,)
+    if folder:
+        (folder / "counting.py").write_text(COUNTING, "utf-8")
+        command = (sys.executable, str(folder / "counting.py"), "{counts}")
+    return Arm64(LABEL, True, command, {"onnx": (), "executorch": ()}, {"onnxruntime": "as here"})
+
+
+def emulated() -> Arm64:
+    """Return the emulated system with onnxruntime; it is made in the user's cache if it is not there."""
+    with (Path(tempfile.gettempdir()) / "conaclip-edge-arm64-test.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of several processes with tests one makes it
+        prepare_arm64(arm64_folder(), ("onnx",))
+    return prepared_arm64(arm64_folder())
