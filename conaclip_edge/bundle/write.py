@@ -24,6 +24,7 @@ from conaclip_edge.data.preprocess import Preprocess, describe
 from conaclip_edge.errors import UserError
 from conaclip_edge.models.student.checkpoint import Student
 from conaclip_edge.system.files import atomic_folder, read_json, write_json
+from conaclip_edge.system.products import BUNDLE
 from conaclip_edge.system.progress import say
 from conaclip_edge.system.version import __version__
 
@@ -164,7 +165,7 @@ def write_bundle(
     files = sorted([*(old for old in start.files if old not in replaced), *new], key=lambda file: file.path)
     manifest = start.model_copy(update={"files": tuple(files)})
     was_signed = (out / SIGNATURE).exists()
-    with atomic_folder(out) as target:
+    with atomic_folder(out, BUNDLE) as target:
         shutil.copytree(base, target, dirs_exist_ok=True)
         (target / SIGNATURE).unlink(missing_ok=True)  # it was of the manifest that is replaced
         for old in replaced:
