@@ -16,10 +16,10 @@ from conaclip_edge.benchmarks.measure.fresh_process import in_fresh_process
 from conaclip_edge.benchmarks.measure.latency import Timings, measure_latency
 from conaclip_edge.benchmarks.measure.machine import environment
 from conaclip_edge.benchmarks.measure.models import open_model
-from conaclip_edge.benchmarks.measure.recall import Embedded, Split, embed_split, quantiles, rank, typical
+from conaclip_edge.benchmarks.measure.recall import Embedded, Split, dataset_of, embed_split, rank, typical
 from conaclip_edge.benchmarks.report.new_report import new_report
 from conaclip_edge.benchmarks.report.write import write_report
-from conaclip_edge.benchmarks.schema.report import BenchmarkReport, Dataset
+from conaclip_edge.benchmarks.schema.report import BenchmarkReport
 from conaclip_edge.benchmarks.schema.row import Tower
 from conaclip_edge.benchmarks.schema.row_ids import TEACHER
 from conaclip_edge.benchmarks.suite.build_rows import Measurements, choose_row, make_row, training_rows
@@ -80,7 +80,7 @@ def run_benchmark(bundle: Path, suite: BenchmarkConfig, out: Path) -> BenchmarkR
     if comparison.is_file():
         rows += training_rows(read_json(comparison, "comparison"), machine.label)
     ship = choose_row(rows, suite.min_relative_recall)
-    dataset = _dataset(pairs, suite, split, lengths)
+    dataset = dataset_of(pairs, suite.split, split, lengths)
     report = new_report(bundle, manifest, suite, machine, rows, dataset, ship)
     report = _with_gallery(report, pairs, split, embedded, encoders, data)
     write_report(report, out)
@@ -135,19 +135,6 @@ def _cold_starts(
         inputs: dict[Tower, np.ndarray] = {"image": pixels, "text": ids}
         cold_starts[candidate.spec.row] = measure_cold_start(candidate.spec, inputs, suite.loads)
     return cold_starts
-
-
-def _dataset(pairs: Pairs, suite: BenchmarkConfig, split: Split, lengths: list[int]) -> Dataset:
-    return Dataset(
-        name=pairs.name,
-        split=suite.split,
-        pictures=len(split.rows),
-        captions=len(split.captions),
-        fingerprint=pairs.fingerprint,
-        licence=pairs.licence,
-        lengths=quantiles(lengths),
-        left_out=split.left_out,
-    )
 
 
 def _with_gallery(
