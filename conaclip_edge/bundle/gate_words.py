@@ -19,11 +19,19 @@ def by_chance(worse: int, better: int) -> float:
     return math.fsum(math.comb(changed, count) / 2**changed for count in range(worse, changed + 1))
 
 
-def relative_recall_text(found: Retrieval | None) -> str:
+def relative_recall_text(found: Retrieval | None, with_interval: bool = False) -> str:
     """Write the relative recall of both directions; a dash where none could be measured."""
     if found is None:
         return "-"
-    return " / ".join(f"{100 * found.relative_recall[way]:.1f} %" for way in WAYS)
+    return " / ".join(
+        f"{100 * found.relative_recall[way]:.1f} %{_interval(found, way) if with_interval else ''}" for way in WAYS
+    )
+
+
+def together_text(files: Sequence[ExportedFile]) -> str:
+    """Write the relative recall with both files of each target, with 95 % intervals; "" where none was measured."""
+    pairs = [(file.path.replace("image.", ""), file.gate.pair) for file in files if file.tower == "image"]
+    return "; ".join(f"{name} {relative_recall_text(pair, True)}" for name, pair in pairs if pair)
 
 
 def tolerance_text(files: Sequence[ExportedFile]) -> str:
@@ -102,7 +110,7 @@ def measured_text(gate: Gate) -> str:
         text += " Val alone was too small; figures of a report on test are of pictures that the gate has seen."
     if gate.too_few:
         text += (
-            f" {gate.pictures} pictures are too few to tell whether recall was lost (see the intervals): what decided "
+            f" {gate.pictures} pictures are too few to tell whether recall was lost (see its intervals): what decided "
             "is the cosine of each embedding."
         )
     return text

@@ -6,13 +6,13 @@ import hashlib
 import json
 import stat
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 from pydantic_core import PydanticCustomError
 
 from conaclip_edge.bundle.members import MANIFEST, Member, Problem, Sha256
-from conaclip_edge.config.base import Config
+from conaclip_edge.config.base import Config, Growing
 from conaclip_edge.errors import UserError
 from conaclip_edge.models.certainty import LEAST_PICTURES, WIDEST
 from conaclip_edge.runtime.open_tower import RUNTIMES
@@ -37,12 +37,14 @@ class Cosines(Strict):
 
 
 class Later(Strict):
-    """Base of parts that got more keys: one that is None is not written, so that older manifests read as they are."""
+    """Base of parts that got more keys: those of `later` are not written where None, so older manifests stay as are."""
+
+    later: ClassVar[tuple[str, ...]] = ()
 
     @model_serializer(mode="wrap")
     def _without_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         content: dict[str, Any] = handler(self)
-        return {key: value for key, value in content.items() if value is not None}
+        return {key: value for key, value in content.items() if key not in self.later or value is not None}
 
 
 class Retrieval(Later):
@@ -55,6 +57,8 @@ class Retrieval(Later):
         better: queries that gained one.
         interval_95: of the relative recall, pictures resampled; an older bundle has none.
     """
+
+    later = ("interval_95",)
 
     recall: RecallTable
     relative_recall: dict[str, float]
@@ -85,6 +89,8 @@ class Gate(Later):
             or the float32 student's.
         chance: mean recall in percent of a random order; an older bundle has none.
     """
+
+    later = ("found", "chance")
 
     dataset: str
     fingerprint: str
@@ -120,6 +126,8 @@ class CalibrationSet(Later):
         pictures: of which `pairs` are views, where the data were few.
         texts_from: "phrases" where there are no captions.
     """
+
+    later = ("pictures", "texts_from")
 
     sha256: Sha256
     pairs: int
@@ -167,7 +175,7 @@ class ExportedFile(Strict):
     gate: Gate
 
 
-class Manifest(Strict):
+class Manifest(Strict, Growing):
     """Content of manifest.json.
 
     Attributes:
@@ -179,6 +187,7 @@ class Manifest(Strict):
         vocab_size: ids are below it.
         eos_id: ends every text.
         pad_id: may follow it.
+        fixed_length: every text has `context` ids, padded as tokenizer.json says; else left out of the file.
         licence: what the data may be used for; "" if the data set does not say.
         training: recipe, teacher, data and figures of the distillation.
         versions: of what made the golden vectors.
@@ -186,6 +195,8 @@ class Manifest(Strict):
         members: every file of the bundle but this one.
         digest: sha256 of this document without the digest.
     """
+
+    later: ClassVar[frozenset[str]] = frozenset({"fixed_length"})
 
     schema_: Literal["conaclip-edge/bundle/1"] = Field(alias="schema")
     name: str
@@ -196,6 +207,7 @@ class Manifest(Strict):
     vocab_size: int = Field(gt=0)
     eos_id: int
     pad_id: int
+    fixed_length: bool = False
     licence: str
     training: dict[str, Any]
     versions: dict[str, str]

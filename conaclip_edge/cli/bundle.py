@@ -19,7 +19,9 @@ def add_bundle_commands(app: typer.Typer) -> None:
 def export(
     checkpoint: Annotated[Path | None, typer.Argument(help="Checkpoint folder; left out: the newest run.")] = None,
     target: Annotated[str, typer.Option(help="coreml, executorch, onnx, all, or a target file (.yaml).")] = "all",
-    precision: Annotated[str | None, typer.Option(help="int8, fp16 or fp32; default int8.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="int8, fp16 or fp32; default int8. Of all, targets that lack it are skipped.")
+    ] = None,
     settings: SetOption = None,
     out: Annotated[Path | None, typer.Option(help="Bundle; default: bundle/ beside the checkpoint.")] = None,
     data: Annotated[Path | None, typer.Option(help="Recipe or picture folder, if the student's are elsewhere.")] = None,

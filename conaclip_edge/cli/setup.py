@@ -40,7 +40,12 @@ def init(
         show(report, init_text(report))
 
 
-def presets(as_json: JsonOption = False) -> None:
+def presets(
+    teacher: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Warn of presets that are not smaller than this teacher.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
     """List the student presets: parameters, size, multiply-adds, and what each is meant for.
 
     Example: conaclip-edge presets
@@ -48,7 +53,7 @@ def presets(as_json: JsonOption = False) -> None:
     with results(as_json) as show:
         from conaclip_edge.setup.presets import preset_list, presets_text
 
-        found = preset_list()
+        found = preset_list(teacher)
         show(found, presets_text(found))
 
 

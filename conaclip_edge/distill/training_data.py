@@ -20,7 +20,7 @@ from conaclip_edge.distill.build_student import build_student, tokenizer_of
 from conaclip_edge.distill.graph import expand, uses_teacher, without_pairs
 from conaclip_edge.errors import UserError
 from conaclip_edge.models.student.dual_encoder import DualEncoder
-from conaclip_edge.models.student.presets import student_shape
+from conaclip_edge.models.student.presets import larger_than_teacher, student_shape
 from conaclip_edge.models.teacher.base import Teacher
 from conaclip_edge.models.teacher.load import load_teacher
 from conaclip_edge.models.vocabulary_words import whole_words, words_or_letters
@@ -110,6 +110,8 @@ def training_data(config: DistillConfig) -> TrainingData:
     # building a teacher or filling a cache draws random numbers too: a first run must begin like the second
     torch.manual_seed(config.seed)
     student, tokenizer_json, pretrained = build_student(config.student, teacher, corpus, config.cache, embedded)
+    if larger := larger_than_teacher(config.student.preset, number_of(student), number_of(teacher)):
+        say(f"warning: {larger}")
     preprocess = Preprocess.of(student.config.image)
     pixels = pixel_reader(pairs, np.flatnonzero(cache.usable), preprocess, views, config.cache, max_pixels)
     pictures, texts = None, None
@@ -124,6 +126,11 @@ def training_data(config: DistillConfig) -> TrainingData:
     return TrainingData(
         teacher, pairs, cache, student, tokenizer_json, pretrained, pixels, captioned, unpaired, pictures, texts, terms
     )
+
+
+def number_of(model: DualEncoder | Teacher) -> int:
+    """Return the number of parameters of a model."""
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def _terms_without_captions(config: DistillConfig, terms: tuple[Term, ...], name: str) -> tuple[Term, ...]:

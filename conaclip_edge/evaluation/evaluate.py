@@ -89,7 +89,7 @@ def evaluate(model: Path, data: Path | None, split: str, target: str) -> Evaluat
         raise unknown("split", split, SPLITS, where="--split")
     encoder = open_encoder(model, target)
     config = data_config(data) if data else recorded_data(model)
-    pairs = read_pairs(config)
+    pairs = read_pairs(config, captions_needed=False)
     result, left_out = rank_split(encoder, pairs, split, config)
     dataset = EvaluatedSplit(
         name=pairs.name,
@@ -126,6 +126,7 @@ def rank_split(encoder: Encoder, pairs: Pairs, split: str, config: DataConfig) -
     Raises:
         UserError: the split has no picture or no caption, or too many broken pictures.
     """
+    require_captions(pairs, split)
     kept: list[int] = []
     left_out: dict[str, str] = {}
 
@@ -137,10 +138,22 @@ def rank_split(encoder: Encoder, pairs: Pairs, split: str, config: DataConfig) -
 
     embedded = encoder.embed_images(pictures())
     captions = [text for row in kept for text in pairs.captions[row]]
-    if not captions:
-        raise UserError(f"split '{split}' of data set '{pairs.name}' has no captions to evaluate with.")
     caption_to_image = np.repeat(np.arange(len(kept)), [len(pairs.captions[row]) for row in kept])
     return ranks(embedded, encoder.embed_texts(captions), caption_to_image), reasons(left_out)
+
+
+def require_captions(pairs: Pairs, split: str) -> None:
+    """Refuse a split without captions before anything is embedded.
+
+    Raises:
+        UserError: no picture of the split has a caption; says what can be measured without.
+    """
+    if not any(len(pairs.captions[row]) for row in pairs.rows(split)):
+        raise UserError(
+            f"split '{split}' of data set '{pairs.name}' has no captions to evaluate with, so recall cannot be "
+            "measured: name captioned pictures (data.path of a recipe, --data of evaluate). What is known without: "
+            "distill's figure on val (how often a picture finds its teacher's), and export's gate."
+        )
 
 
 def recorded_data(model: Path) -> DataConfig:

@@ -34,6 +34,7 @@ from conaclip_edge.models.student.checkpoint import Student, load_student, param
 from conaclip_edge.system.files import atomic_folder, not_written, write_json
 from conaclip_edge.system.locks import only_run
 from conaclip_edge.system.processes import available_cores
+from conaclip_edge.system.products import REJECTED
 from conaclip_edge.system.progress import say
 
 
@@ -46,6 +47,7 @@ def export_bundle(
     replace: bool = False,
     list_sensitivity: bool = False,
     jobs: int | None = None,
+    skipped: Sequence[str] = (),
 ) -> ExportReport:
     """Export a student to one or more targets and write, or extend, a bundle with the files that pass.
 
@@ -58,11 +60,14 @@ def export_bundle(
         list_sensitivity: list the quantisation error of each layer for int8 targets.
         jobs: targets at a time; None as many as processors and free memory allow; 0 exports one after another in this
             process, where a debugger can follow.
+        skipped: what was asked for and is not in `configs`, a sentence each; goes into the report.
 
     Raises:
         GateFailed: a target missed a bar; its files are in `<out>.rejected/<target>`, the others in the bundle.
         UserError: bad input, a missing toolchain, or data that are not there.
     """
+    for each in skipped:
+        say(each)
     targets = [find_target(config) for config in configs]
     for target in targets:
         target.exporter()  # a missing package is reported before any work
@@ -121,6 +126,8 @@ def export_bundle(
         dataset=GateData(name=held.dataset, split=held.split, fingerprint=held.fingerprint, left_out=held.left_out),
         files=tuple(file for files in passed for file in files.files),
         targets={result.title: result.costs for result in results},
+        checkpoint=checkpoint,
+        skipped=tuple(skipped),
     )
 
 
@@ -169,10 +176,11 @@ def _keep_rejected(export: TargetExport, result: TargetResult, out: Path) -> Non
     """Put rejected files beside the bundle with their figures; remove older ones of a target that passed."""
     folder = rejected_folder(out) / f"{result.files.folder}-{export.config.precision}"
     if not result.failures:
-        shutil.rmtree(folder, ignore_errors=True)
+        if (folder / "rejected.json").is_file():
+            shutil.rmtree(folder, ignore_errors=True)
         return
     rejected = RejectedTarget(failures=result.failures, files=result.files.files, **dict(result.costs))
-    with atomic_folder(folder) as staging:
+    with atomic_folder(folder, REJECTED) as staging:
         shutil.copytree(export.folder, staging, dirs_exist_ok=True)
         write_json(staging / "rejected.json", rejected.model_dump(mode="json"))
 

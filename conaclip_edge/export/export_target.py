@@ -31,6 +31,7 @@ from conaclip_edge.export.towers.towers import build_towers
 from conaclip_edge.models.student.checkpoint import load_student, parameter_counts
 from conaclip_edge.runtime.open_tower import open_tower, suffixes_of
 from conaclip_edge.system.peak_memory import forget_peak_memory, peak_memory
+from conaclip_edge.system.processes import own_process
 from conaclip_edge.system.progress import say
 
 TowerName = Literal["image", "text"]
@@ -133,7 +134,7 @@ def export_target(export: TargetExport) -> TargetResult:
         export.title,
         TargetFiles(export.folder, target.folder_of(config), tuple(files)),
         tuple(failures),
-        TargetCosts(seconds=seconds, peak_rss_bytes=peak_memory(), sensitivity=errors),
+        TargetCosts(seconds=seconds, peak_rss_bytes=peak_memory(), own_process=own_process(), sensitivity=errors),
     )
 
 

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from conaclip_edge.bundle.gate_words import measured_text, passed_below, relative_recall_text, tolerance_text
+from conaclip_edge.bundle.gate_words import (
+    measured_text,
+    passed_below,
+    relative_recall_text,
+    together_text,
+    tolerance_text,
+)
 from conaclip_edge.bundle.manifest import ExportedFile
 from conaclip_edge.system.result import Result
 
@@ -14,13 +20,15 @@ class TargetCosts(Result):
 
     Attributes:
         seconds: "export" of writing the files, "gate" of running them.
-        peak_rss_bytes: largest resident memory of the process that did it.
+        peak_rss_bytes: largest resident memory while it was done.
+        own_process: whether it had a process to itself; if not, the memory holds what the command needs as well.
         sensitivity: layer -> quantisation error (1 - mean cosine when it alone is int8), largest first; empty unless it
             was asked for or helps to explain a gate failure.
     """
 
     seconds: dict[str, float]
     peak_rss_bytes: int
+    own_process: bool = True
     sensitivity: dict[str, float]
 
 
@@ -50,6 +58,8 @@ class ExportReport(Result):
         dataset: what the gate ran the files on.
         files: those of this export, as in the manifest.
         targets: title, e.g. "onnx int8" -> what it took.
+        checkpoint: that was exported.
+        skipped: targets of "all" that lack the precision, a sentence each.
     """
 
     bundle: Path
@@ -58,6 +68,8 @@ class ExportReport(Result):
     dataset: GateData
     files: tuple[ExportedFile, ...]
     targets: dict[str, TargetCosts]
+    checkpoint: Path
+    skipped: tuple[str, ...] = ()
 
 
 class RejectedTarget(TargetCosts):
@@ -82,10 +94,17 @@ def export_table(report: ExportReport) -> str:
             f"{file.gate.cosine.mean:>10.5f}{recall:>27}  {file.gate.executed}"
         )
     if report.files:
-        lines += [measured_text(report.files[0].gate), tolerance_text(report.files), *passed_below(report.files)]
+        lines.append(measured_text(report.files[0].gate))
+        if together := together_text(report.files):
+            lines.append(f"Relative recall of both towers together, t2i / i2t [95 %]: {together}.")
+        lines += [tolerance_text(report.files), *passed_below(report.files)]
     for title, costs in report.targets.items():
         took = f"exported in {costs.seconds['export']} s, run in {costs.seconds['gate']} s"
-        lines.append(f"{title}: {took}, at most {costs.peak_rss_bytes / 1e9:.1f} GB of memory")
+        memory = f"at most {costs.peak_rss_bytes / 1e9:.1f} GB of memory"
+        lines.append(f"{title}: {took}, {memory}" + ("" if costs.own_process else ", the command's own included"))
         lines += [f"  {layer:40}{error:.2e}" for layer, error in costs.sensitivity.items()]
-    lines.append(f"bundle in {report.bundle}. Check it anywhere: conaclip-edge verify {report.bundle}")
+    lines += [f"{skipped}." for skipped in report.skipped]
+    lines.append(
+        f"bundle of {report.checkpoint} in {report.bundle}. Check it anywhere: conaclip-edge verify {report.bundle}"
+    )
     return "\n".join(lines)

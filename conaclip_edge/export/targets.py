@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -134,8 +134,40 @@ def find_target(config: ExportConfig) -> Target:
     return target
 
 
-def export_configs(target: str, settings: list[str] | None = None, precision: str | None = None) -> list[ExportConfig]:
-    """Return what to export.
+@dataclass(frozen=True)
+class Skipped:
+    """A target of "all" that is left out: it has no such precision. `precisions` are those that it has."""
+
+    target: str
+    precision: str
+    precisions: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.target} is skipped: it has no {self.precision}, but {' and '.join(self.precisions)}"
+
+
+def skipped_targets(target: str, settings: Sequence[str] | None = None, precision: str | None = None) -> list[Skipped]:
+    """Return the targets of "all" that lack the precision that is asked for; none where one target is named.
+
+    Args:
+        target: as of `export_configs`.
+        settings: the same.
+        precision: the same.
+    """
+    if target != "all":
+        return []
+    configs = [_defaults(name, _asked(settings, precision)) for name in TARGETS]
+    return [
+        Skipped(config.target, config.precision, tuple(sorted(TARGETS[config.target].precisions)))
+        for config in configs
+        if config.precision not in TARGETS[config.target].precisions
+    ]
+
+
+def export_configs(
+    target: str, settings: Sequence[str] | None = None, precision: str | None = None
+) -> list[ExportConfig]:
+    """Return what to export; of "all", the targets that have the precision, see `skipped_targets`.
 
     Args:
         target: a name in `TARGETS`; "all" of them; or a YAML file of ExportConfig's keys.
@@ -143,19 +175,24 @@ def export_configs(target: str, settings: list[str] | None = None, precision: st
         precision: over both.
 
     Raises:
-        UserError: an unknown target or key, or a precision or backend that a target does not have.
+        UserError: an unknown target or key, or a precision or backend that the named target does not have.
     """
-    asked = [*(settings or []), *([f"precision={precision}"] if precision else [])]
+    asked = _asked(settings, precision)
     if target.endswith((".yaml", ".yml")):
         configs = [parse(ExportConfig, override(load_yaml(Path(target)), asked), target)]
     elif target in ("all", *TARGETS):
-        names = TARGETS if target == "all" else (target,)
+        lacking = [skipped.target for skipped in skipped_targets(target, settings, precision)]
+        names = [name for name in TARGETS if name not in lacking] if target == "all" else [target]
         configs = [_defaults(name, asked) for name in names]
     else:
         raise unknown("target", target, ("all", *TARGETS, "a .yaml file"), where="--target")
     for config in configs:
         find_target(config)
     return configs
+
+
+def _asked(settings: Sequence[str] | None, precision: str | None) -> list[str]:
+    return [*(settings or []), *([f"precision={precision}"] if precision else [])]
 
 
 def _defaults(name: str, settings: list[str]) -> ExportConfig:

@@ -37,4 +37,8 @@ def vocabulary_phrases(tokenizer: TextTokenizer, count: int, skip: int = 0) -> l
         count: of phrases.
         skip: so many first ones are left out; other phrases than those of another call.
     """
-    return synthetic_texts([], words_or_letters(tokenizer), skip + count)[skip:]
+    words = words_or_letters(tokenizer)
+    if not words:  # a vocabulary of marks and numbers
+        pieces = surface(tokenizer)
+        words = [pieces[index] for index in range(len(pieces)) if pieces[index] and index not in tokenizer.special_ids]
+    return synthetic_texts([], words, skip + count)[skip:]

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from conaclip_edge.models.student.presets import PRESET_USES, PRESETS
+from pathlib import Path
+
+from conaclip_edge.errors import UserError
+from conaclip_edge.models.student.presets import PRESET_USES, PRESETS, larger_than_teacher
 from conaclip_edge.setup.count_operations import Counts, image_counts, text_counts
+from conaclip_edge.setup.info.models import numbers
 from conaclip_edge.system.result import Result
 
 QUERY_IDS = 8  # of a short query, its begin and end included
@@ -49,16 +53,37 @@ class Preset(Result):
 
 
 class PresetList(Result):
-    """All presets, and how wide their embedding is."""
+    """All presets.
+
+    Attributes:
+        presets: the smallest first.
+        embedding: how wide their embedding is.
+        warnings: of presets that are not smaller than the teacher that was named, a sentence each.
+    """
 
     presets: tuple[Preset, ...]
     embedding: str
+    warnings: tuple[str, ...] = ()
 
 
-def preset_list() -> PresetList:
-    """Return the student presets, counted from their shapes, the smallest first."""
+def preset_list(teacher: Path | None = None) -> PresetList:
+    """Return the student presets, counted from their shapes, the smallest first.
+
+    Args:
+        teacher: folder of a teacher; presets that are not smaller than it get a warning.
+
+    Raises:
+        UserError: the folder has no weights.
+    """
     found = sorted((_preset(name) for name in PRESETS), key=lambda preset: preset.float32_bytes)
-    return PresetList(presets=tuple(found), embedding=EMBEDDING_RULE)
+    warnings: list[str] = []
+    if teacher:
+        of_teacher = numbers(teacher)
+        if not of_teacher:
+            raise UserError(f"no teacher at {teacher}: a folder with safetensors weights is needed.")
+        sizes = [(one.name, one.image_parameters + one.text_parameters) for one in found]
+        warnings = [text for name, size in sizes if (text := larger_than_teacher(name, size, of_teacher))]
+    return PresetList(presets=tuple(found), embedding=EMBEDDING_RULE, warnings=tuple(warnings))
 
 
 def _preset(name: str) -> Preset:
@@ -98,6 +123,7 @@ def presets_text(found: PresetList) -> str:
         f"Text towers have {found.presets[-1].vocabulary:,} ids here; student.vocab keeps those that the captions "
         "need, and the token table shrinks with them.",
         f"{found.embedding[0].upper()}{found.embedding[1:]}.",
+        *(f"Warning: {warning}" for warning in found.warnings),
         "Next: conaclip-edge init FOLDER --teacher MODEL",
     ]
     return "\n".join([head, unit, *rows, "", *uses, "", *end])

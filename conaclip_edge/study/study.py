@@ -16,10 +16,12 @@ from conaclip_edge.config.distill import DistillConfig
 from conaclip_edge.config.model import StudentConfig
 from conaclip_edge.config.parse import parse
 from conaclip_edge.config.study import SizeConfig, StudyConfig
+from conaclip_edge.data.load import read_pairs
 from conaclip_edge.distill.supervisions import SUPERVISIONS
 from conaclip_edge.distill.teacher.split_ranks import teacher_ranks
 from conaclip_edge.distill.training_data import TrainingData, training_data
 from conaclip_edge.errors import Interrupted, UserError
+from conaclip_edge.evaluation.evaluate import require_captions
 from conaclip_edge.models.student.presets import student_shape
 from conaclip_edge.study.cells import chosen_cells, graph_of
 from conaclip_edge.study.report import (
@@ -68,6 +70,9 @@ def study(
     started = time.monotonic()
     cells = chosen_cells(config)
     students = _students(config)
+    pairs = read_pairs(config.recipe.data, captions_needed=False)
+    for split in ("val", "test"):
+        require_captions(pairs, split)
     # one cache, whatever the graph
     data = training_data(config.recipe.model_copy(update={"graph": graph_of(cells)}))
     for student in students.values():

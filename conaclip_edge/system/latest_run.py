@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from conaclip_edge.errors import UserError
+from conaclip_edge.system.progress import say
 
 LATEST = Path("runs/latest")
 
@@ -22,7 +23,9 @@ def point_latest(run: Path) -> None:
 
 
 def latest_run() -> Path:
-    """Return the newest distilled checkpoint."""
+    """Return the newest distilled checkpoint, and name it on stderr."""
     if not (LATEST / "config.json").exists():
         raise UserError("no checkpoint was given and runs/latest does not exist. Make one: conaclip-edge demo")
-    return LATEST.resolve()
+    found = LATEST.resolve()
+    say(f"no run was named: the newest is taken, {found}")
+    return found

@@ -27,6 +27,11 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def own_process() -> bool:
+    """Return whether this process was started for one call of a pool, and is not the command's."""
+    return multiprocessing.parent_process() is not None
+
+
 def default_jobs(runs: int) -> int:
     """Return one process per core, but no more than there are runs."""
     return max(1, min(runs, available_cores()))

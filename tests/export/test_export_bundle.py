@@ -15,7 +15,7 @@ from conaclip_edge.bundle.manifest import read_manifest
 from conaclip_edge.config.export import ExportConfig
 from conaclip_edge.errors import GateFailed, UserError
 from conaclip_edge.export.export_bundle import export_bundle, rejected_folder
-from conaclip_edge.export.report import RejectedTarget
+from conaclip_edge.export.report import RejectedTarget, export_table
 from conaclip_edge.export.run_targets import BASE_BYTES, targets_at_a_time
 from conaclip_edge.export.targets import TARGETS
 from conaclip_edge.models.student.checkpoint import load_student, save_student
@@ -206,6 +206,70 @@ def test_only_val_pictures_are_read_for_the_gate(bars):
     assert len(read) == len(held.pictures) == 7
     assert {pairs.splits[row] for row in read} == {"val"}
     assert held.caption_to_image.max() == 6
+
+
+def without_captions(bars: Path, folder: Path) -> Path:
+    """The val pictures as a folder of their own, without a metadata file."""
+    folder.mkdir()
+    for picture in sorted((bars / "data").glob("val-*.png")):
+        shutil.copyfile(picture, folder / picture.name)
+    return folder
+
+
+def test_without_any_caption_the_files_are_judged_by_cosines_and_pictures(bars, stand_in, tmp_path):
+    report = export(bars, tmp_path / "bundle", data=without_captions(bars, tmp_path / "bare"))
+    gates = {file.tower: file.gate for file in report.files}
+    image, text = gates["image"], gates["text"]
+    assert image.found == "student pictures", "the record of this student names no teacher"
+    assert image.alone.relative_recall == {"t2i": 1, "i2t": 1}
+    assert text.alone is text.pair is image.pair is None
+    assert text.cosine.mean == pytest.approx(1, abs=1e-5)
+    assert {file.calibration.texts_from for file in report.files} == {"phrases"}
+    shown = export_table(report)
+    assert "recall from texts cannot be measured" in shown
+    card = (tmp_path / "bundle" / "README.md").read_text("utf-8")
+    assert "recall from texts cannot be measured" in card
+    assert {file.gate.found for file in read_manifest(tmp_path / "bundle").files} == {"student pictures"}
+
+
+def test_without_captions_a_broken_file_still_fails(bars, stand_in, tmp_path):
+    stand_in.faults["text"] = begins_at(SPECIAL["[CLS]"])
+    with pytest.raises(GateFailed, match=r"text\.int8\.onnx: .*mean cosine 0"):
+        export(bars, tmp_path / "bundle", data=without_captions(bars, tmp_path / "bare"))
+
+
+def test_where_val_is_small_the_gate_takes_test_too_and_says_so(bars, stand_in, tmp_path, capsys):
+    data = tmp_path / "few"
+    data.mkdir()
+    lines = (bars / "data/metadata.jsonl").read_text("utf-8").splitlines()
+    counts = {"train": 8, "val": 3, "test": 3}
+    kept = [
+        line
+        for split, count in counts.items()
+        for line in [one for one in lines if f'"split": "{split}"' in one][:count]
+    ]
+    for line in kept:
+        name = json.loads(line)["file_name"]
+        shutil.copyfile(bars / "data" / name, data / name)
+    (data / "metadata.jsonl").write_text("\n".join(kept) + "\n", "utf-8")
+    report = export(bars, tmp_path / "bundle", data=data)
+    gate = report.files[0].gate
+    assert (gate.split, gate.pictures) == ("val + test", 6)
+    assert gate.too_few
+    assert report.files[0].calibration.pictures == 8
+    assert report.files[0].calibration.pairs == 64
+    shown = export_table(report)
+    assert "6 pictures are too few to tell whether recall was lost" in shown
+    assert "3 pictures of val are few" in capsys.readouterr().err
+
+
+def test_the_report_names_the_checkpoint_and_what_was_skipped(bars, stand_in, tmp_path):
+    report = export(bars, tmp_path / "bundle", skipped=["coreml is skipped: it has no fp32"])
+    assert report.checkpoint == bars / "student"
+    shown = export_table(report)
+    assert f"bundle of {bars / 'student'} in" in shown
+    assert "coreml is skipped: it has no fp32." in shown
+    assert "the command's own included" in shown, "it ran in this process"
 
 
 def test_a_missing_toolchain_is_reported_before_any_work(bars, monkeypatch, tmp_path):

@@ -8,7 +8,7 @@ import pytest
 
 from conaclip_edge.config.export import ExportConfig
 from conaclip_edge.errors import UserError
-from conaclip_edge.export.targets import TARGETS, default_bundle, export_configs
+from conaclip_edge.export.targets import TARGETS, default_bundle, export_configs, skipped_targets
 from conaclip_edge.runtime.open_tower import RUNTIMES, suffixes_of
 
 FILES = sorted((Path(__file__).parents[2] / "export/targets").glob("*.yaml"))
@@ -16,6 +16,21 @@ FILES = sorted((Path(__file__).parents[2] / "export/targets").glob("*.yaml"))
 
 def test_all_means_each_target_once():
     assert [config.target for config in export_configs("all")] == ["onnx", "executorch", "coreml"]
+
+
+@pytest.mark.parametrize(
+    ("precision", "left"), [("fp32", "coreml"), ("fp16", "executorch"), ("int8", None), (None, None)]
+)
+def test_of_all_a_target_that_lacks_the_precision_is_skipped_by_name(precision, left):
+    assert {config.target for config in export_configs("all", [], precision)} == set(TARGETS) - {left}
+    skipped = skipped_targets("all", [], precision)
+    assert [one.target for one in skipped] == ([left] if left else [])
+    assert all(f"{left} is skipped: it has no {precision}" in str(one) for one in skipped)
+
+
+def test_a_target_that_is_named_is_never_skipped():
+    assert skipped_targets("executorch", [], "fp16") == []
+    assert skipped_targets("all", ["precision=fp16"])[0].target == "executorch"
 
 
 def test_settings_go_over_the_file_and_precision_over_both(tmp_path):
@@ -48,7 +63,6 @@ WRONG = {
         ("executorch", [], "fp16"),
         "'executorch' has no precision 'fp16'. Known: fp32, int8",
     ),
-    "impossible for one of all": (("all", [], "fp32"), "target 'coreml' has no precision 'fp32'. Known: fp16, int8"),
     "delegate of another": (("onnx", ["backend=coreml"]), "backend 'coreml' is a delegate of executorch"),
     "unknown delegate": (
         ("executorch", ["backend=vulkan"]),

@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from conaclip_edge.errors import UserError
 from conaclip_edge.models.student.checkpoint import parameter_counts
 from conaclip_edge.models.student.dual_encoder import DualEncoder
 from conaclip_edge.models.student.presets import PRESET_USES, PRESETS
 from conaclip_edge.setup.count_operations import image_counts, text_counts
-from conaclip_edge.setup.presets import QUERY_IDS
+from conaclip_edge.setup.presets import QUERY_IDS, preset_list, presets_text
 from tests.helpers.command_line import Run
+from tests.helpers.tiny import teacher_folder
 
 
 @pytest.mark.parametrize("name", ["demo", "mobile", "vit-s16-text2l"])
@@ -71,3 +74,17 @@ def test_the_table_names_what_comes_next_without_torch() -> None:
     assert lines[0].startswith("preset")
     assert lines[-2].startswith("Next: conaclip-edge init")
     assert lines[-1] == "False"
+
+
+def test_a_preset_that_is_not_smaller_than_its_teacher_gets_a_warning(tmp_path: Path) -> None:
+    teacher = teacher_folder(tmp_path / "teacher")
+    found = preset_list(teacher)
+    assert len(found.warnings) == len(found.presets)
+    assert "(mobile, " in " ".join(found.warnings)
+    assert "is not smaller than its teacher" in presets_text(found)
+    assert preset_list().warnings == ()
+
+
+def test_a_folder_without_weights_is_no_teacher(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no teacher at"):
+        preset_list(tmp_path)

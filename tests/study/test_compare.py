@@ -115,3 +115,14 @@ def test_the_committed_comparisons_are_reports(name: str) -> None:
     report = ComparisonReport.model_validate(values)
     assert report.model_dump(mode="json") == values
     assert all(isinstance(row, SeedsRecall) for row in report.rows.values())
+
+
+def test_data_without_captions_are_refused_before_anything_trains(settings: Any, world: Path, tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for picture in sorted((world / "data").glob("*.png"))[:20]:
+        (bare / picture.name).write_bytes(picture.read_bytes())
+    recipe = settings()
+    recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"path": bare})})
+    with pytest.raises(UserError, match=r"split 'val' of data set .* has no captions to evaluate with"):
+        compare(recipe, ["infonce"], [0], tmp_path / "runs", "val")

@@ -93,7 +93,9 @@ def embed_split(
     return Split(tuple(kept), tuple(captions), caption_to_image, tuple(reasons(left_out))), found
 
 
-def dataset_of(pairs: Pairs, name: str, split: Split, lengths: Sequence[int]) -> Dataset:
+def dataset_of(
+    pairs: Pairs, name: str, split: Split, lengths: Sequence[int], by_chance: float | None = None
+) -> Dataset:
     """Describe the pairs that recall was measured on.
 
     Args:
@@ -101,6 +103,7 @@ def dataset_of(pairs: Pairs, name: str, split: Split, lengths: Sequence[int]) ->
         name: of the split.
         split: what of it was used.
         lengths: ids of each caption.
+        by_chance: mean recall of a random ranking; None where none was measured.
     """
     return Dataset(
         name=pairs.name,
@@ -111,6 +114,7 @@ def dataset_of(pairs: Pairs, name: str, split: Split, lengths: Sequence[int]) ->
         licence=pairs.licence,
         lengths=quantiles(lengths),
         left_out=split.left_out,
+        chance=by_chance,
     )
 
 

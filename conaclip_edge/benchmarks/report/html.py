@@ -11,8 +11,10 @@ import yaml
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from conaclip_edge.benchmarks.report.advice import advice
 from conaclip_edge.benchmarks.report.ann_tables import ann_answer, ann_chart, ann_legend
 from conaclip_edge.benchmarks.report.device_table import LEGEND, device_answer, device_rows, without_devices
+from conaclip_edge.benchmarks.report.markdown import recall_line
 from conaclip_edge.benchmarks.report.numbers import ABSENT, ReportValues, bare
 from conaclip_edge.benchmarks.report.row_charts import (
     latency_charts,
@@ -114,6 +116,8 @@ def _template_values(report: BenchmarkReport) -> dict[str, Any]:
         "style": lambda row: row_style(row, report.ship),
         "tilde": _tilde,
         "ship": ship,
+        "advice": advice(report) if report.dataset else None,
+        "recall_line": recall_line(report) if report.dataset and report.dataset.chance is not None else "",
         "ship_path": f"rows/{report.ship}",
         "teacher": TEACHER,
         "plain": PLAIN_ONNX,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from conaclip_edge.benchmarks.report.advice import advice
 from conaclip_edge.benchmarks.report.ann_tables import ann_answer, ann_table
 from conaclip_edge.benchmarks.report.device_table import (
     device_answer,
@@ -52,16 +53,14 @@ def answer(report: BenchmarkReport) -> str:
         return device_answer(report)
     if not report.dataset:
         return f"Speed on {report.environment.label}; recall was not measured there."
+    found = advice(report)
     if not report.ship:
-        return (
-            f"Nothing to ship yet: no natively run int8 row reaches a relative recall of "
-            f"{share(report.suite.min_relative_recall)} in both directions (the share of the float32 student's recall "
-            "that is left), not even with its interval."
-        )
+        return f"{found.headline}: {found.known[0].lower()}{found.known[1:]} {found.next}"
     row = report.row(report.ship)
     assert row.recall is not None
-    text = f"Ship **{row.label}**: the right picture is among the first ten for {percent(row.recall['t2i']['10'])} of"
-    text += f" {report.dataset.captions} captions over {report.dataset.pictures} held-out pictures"
+    data, among = report.dataset, percent(row.recall["t2i"]["10"])
+    text = f"{found.headline} **{row.label}**: the right picture is among the first ten for {among} of"
+    text += f" {data.captions} captions over {data.pictures} held-out pictures"
     if "student" in row.relative_recall:
         least = report.suite.min_relative_recall
         parts = []
@@ -76,7 +75,7 @@ def answer(report: BenchmarkReport) -> str:
         text += f", {_interval(interval)} of the teacher's {_DIRECTIONS['t2i']}"
     return (
         f"{text}. A picture takes {_time(row, 'image')}, a query {_time(row, 'text')} (one thread of {row.host}); both "
-        f"files together are {_size(row)}.{_teacher_comparison(report, row)}"
+        f"files together are {_size(row)}.{_teacher_comparison(report, row)}{f' {found.next}' if found.next else ''}"
     )
 
 
@@ -104,6 +103,7 @@ def rows_table(report: BenchmarkReport) -> str:
     notes = [f"- {report.name(row)}: {note}" for row in report.rows if row.group != "training" for note in row.notes]
     lines += [
         "",
+        *([recall_line(report), ""] if report.dataset and report.dataset.chance is not None else []),
         _LEGEND,
         *(["", *notes] if notes else []),
     ]
@@ -134,8 +134,26 @@ def summary_table(report: BenchmarkReport) -> str:
         )
     if report.ship:
         bar = share(report.suite.min_relative_recall)
-        lines.append(f"> is what to ship: the fastest native int8 row whose relative recall may be {bar}")
+        lines.append(f"> is the fastest native int8 row whose relative recall may be {bar}")
+    if report.dataset and report.rows:
+        lines += [recall_line(report), answer(report).replace("**", "")]
     return "\n".join([*lines, *devices])
+
+
+def recall_line(report: BenchmarkReport) -> str:
+    """Say what the recalls of a report are seen beside: number of pictures, chance, teacher, intervals of the mean."""
+    data = report.dataset
+    if data is None:
+        return ""
+    line = f"Recall over {data.pictures} pictures and {data.captions} captions"
+    if data.chance is None:
+        return f"{line}."
+    means = [
+        f"{report.name(row)} {percent(row.mean_recall)} [{row.mean_interval[0]:.1f} to {row.mean_interval[1]:.1f}]"
+        for row in report.rows
+        if row.mean_recall is not None and row.mean_interval is not None
+    ]
+    return f"{line}; chance: {percent(data.chance)} in the mean of the six. Mean recall [95 %]: {'; '.join(means)}."
 
 
 _LEGEND = """\

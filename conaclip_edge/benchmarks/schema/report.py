@@ -15,18 +15,21 @@ from conaclip_edge.benchmarks.schema.row import ReportRow
 from conaclip_edge.config.benchmark import BenchmarkConfig
 from conaclip_edge.errors import UserError
 from conaclip_edge.system.files import read_json
-from conaclip_edge.system.result import Result
+from conaclip_edge.system.result import Extended, Result
 
 SCHEMA: Literal["conaclip-edge/report/2"] = "conaclip-edge/report/2"
 
 
-class Dataset(Result):
+class Dataset(Extended):
     """The pairs that recall was measured on.
 
     Attributes:
         lengths: ids of the captions (special tokens included) at 0, 5, .. 100 %.
         left_out: broken pictures, as "key: reason".
+        chance: mean recall of a random order, in percent; an older report has none.
     """
+
+    later = ("chance",)
 
     name: str
     split: str
@@ -36,6 +39,7 @@ class Dataset(Result):
     licence: str
     lengths: tuple[float, ...]
     left_out: tuple[str, ...] = ()
+    chance: float | None = None
 
 
 class MeasuredBundle(Result):
@@ -66,7 +70,8 @@ class BenchmarkReport(Result):
         created: UTC, ISO 8601.
         suite: the settings that were used.
         dataset: None where speed alone was measured, as on a phone.
-        ship: id of the row that the report recommends; None if no row's relative recall is high enough.
+        ship: id of the fastest row that keeps enough recall; None if there is none, or the pictures are too few to
+            tell, or the student is at chance. `conaclip_edge.benchmarks.report.advice` says what that means.
         gallery_row: the row whose results the gallery shows as the student's.
         pictures: key -> data URI of the gallery's thumbnails.
         ann: of a suite that measures the index's HNSW graph.

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from conaclip_edge.benchmarks.schema.spread import Interval, Spread
-from conaclip_edge.system.result import Result
+from conaclip_edge.system.result import Extended, Result
 
 Tower = Literal["image", "text"]
 Direction = Literal["t2i", "i2t"]
@@ -180,7 +180,7 @@ class OnDevice(Result):
     peak_bytes: int
 
 
-class ReportRow(Result):
+class ReportRow(Extended):
     """One model, target and precision on one machine.
 
     Attributes:
@@ -200,9 +200,12 @@ class ReportRow(Result):
         more_latency: all other conditions.
         peak_rss_bytes: tower or "both" -> peak of a fresh process.
         stages: "picture" or "query" -> stage -> median milliseconds, in order.
-        on_device: what a device's kernels gave, of rows with a device; these have nothing else.
+        on_device: what a device's kernels gave, of rows with a device; these have neither times nor other recall.
         equal_budget: of training rows.
+        mean_interval: 95 % interval of the mean recall; an older report has none.
     """
+
+    later = ("mean_interval", "device", "on_device")
 
     id: str
     label: str
@@ -219,6 +222,7 @@ class ReportRow(Result):
     recall: RecallTable | None
     recall_interval: dict[Direction, dict[str, tuple[float, float]]] | None = None
     mean_recall: float | None = None
+    mean_interval: tuple[float, float] | None = None
     relative_recall: dict[Literal["student", "teacher"], dict[Direction, Interval]] = Field(default_factory=dict)
     alone: dict[Tower, TowerAlone] = Field(default_factory=dict)
     latency_ms: dict[Tower, Latency] = Field(default_factory=dict)

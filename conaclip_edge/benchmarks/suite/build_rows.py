@@ -28,7 +28,9 @@ from conaclip_edge.benchmarks.schema.row_ids import STUDENT, TEACHER
 from conaclip_edge.benchmarks.schema.spread import Interval
 from conaclip_edge.config.benchmark import BenchmarkConfig
 from conaclip_edge.errors import UserError
+from conaclip_edge.evaluation.mean_interval import mean_interval
 from conaclip_edge.evaluation.recall import Ranks, bootstrap, mean_recall
+from conaclip_edge.models.certainty import WIDEST, certainty
 
 _REFERENCE = "its platform's runtime is not on this machine: run by the reference interpreter, recall only"
 
@@ -89,6 +91,7 @@ def make_row(candidate: Candidate, measured: Measurements, suite: BenchmarkConfi
         recall=recall,
         recall_interval=_recall_interval(ranks, suite) if ranks else None,
         mean_recall=mean_recall(ranks.recall()) if ranks else None,
+        mean_interval=mean_interval(ranks, suite.bootstrap, suite.seed) if ranks else None,
         relative_recall=_relative_recall(row, ranks, measured.ranked, suite) if ranks else {},
         alone=_alone(row, measured, suite) if candidate.spec.shipped else {},
         latency_ms=headline,
@@ -201,7 +204,7 @@ def training_rows(comparison: dict[str, Any], host: str) -> list[ReportRow]:
 
 
 def choose_row(rows: Sequence[ReportRow], least: float) -> str | None:
-    """Return the row to ship: the bundle's fastest native int8 one whose relative recall is high enough.
+    """Return the bundle's fastest native int8 row whose relative recall is high enough, and known well enough.
 
     Args:
         rows: of one machine.
@@ -216,6 +219,7 @@ def choose_row(rows: Sequence[ReportRow], least: float) -> str | None:
         and row.precision == "int8"
         and "student" in row.relative_recall
         and min(interval.high for interval in row.relative_recall["student"].values()) >= least
+        and max(100 * (interval.high - interval.low) for interval in row.relative_recall["student"].values()) <= WIDEST
         and set(row.latency_ms) == {"image", "text"}
     ]
     return min(fit, key=_picture_and_query_time).id if fit else None
@@ -223,3 +227,17 @@ def choose_row(rows: Sequence[ReportRow], least: float) -> str | None:
 
 def _picture_and_query_time(row: ReportRow) -> float:
     return sum(latency.typical for latency in row.latency_ms.values())
+
+
+def can_tell(rows: Sequence[ReportRow], pictures: int, chance: float) -> bool:
+    """Return whether recall says anything: the pictures are enough, and no file of the bundle is at chance.
+
+    Args:
+        rows: of one machine.
+        pictures: that recall was measured on.
+        chance: mean recall of a random order, in percent.
+    """
+    found = [
+        certainty(pictures, chance, row.mean_interval) for row in rows if row.group == "files" and row.mean_interval
+    ]
+    return bool(found) and not any(one.too_few or one.at_chance for one in found if one)

@@ -51,3 +51,20 @@ def student_shape(student: StudentConfig) -> ModelConfig:
             "exported as it is: conaclip-edge export SIGLIP_FOLDER"
         )
     return ModelConfig(image=image, text=text, embed_dim=student.embed_dim or preset.embed_dim)
+
+
+def larger_than_teacher(name: str, parameters: int, of_teacher: int) -> str:
+    """Return a warning where a student is as large as its teacher or larger; "" where it is smaller.
+
+    Args:
+        name: of the preset.
+        parameters: of the student.
+        of_teacher: of the teacher.
+    """
+    if parameters < of_teacher:
+        return ""
+    smaller = "" if name == "demo" else " Take a smaller preset (student.preset=demo), or a larger teacher."
+    return (
+        f"the student ({name}, {parameters / 1e6:.1f} M parameters) is not smaller than its teacher "
+        f"({of_teacher / 1e6:.1f} M): distilling makes nothing smaller here.{smaller}"
+    )

@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from conaclip_edge.config.model import ModelConfig
 from conaclip_edge.config.parse import parse
 from conaclip_edge.errors import UserError
+from conaclip_edge.models.certainty import Certainty, recall_text
 from conaclip_edge.setup.info.description import Description, Fact, megabytes, quoted
 from conaclip_edge.system.files import read_json
 
@@ -50,7 +51,7 @@ def _student(folder: Path, content: dict[str, Any]) -> Description:
     shape = parse(ModelConfig, content["conaclip_edge"], str(folder / "config.json"))
     record = read_json(folder / "training.json", "training record") if (folder / "training.json").is_file() else {}
     facts: dict[str, Fact] = {
-        "parameters": _numbers(folder),
+        "parameters": numbers(folder),
         "weights": megabytes(_bytes(folder)),
         "image tower": f"{shape.image.kind}, {shape.image.size} pixels",
         "text tower": f"{shape.text.layers} layers of width {shape.text.width}, {shape.text.context} ids",
@@ -62,6 +63,7 @@ def _student(folder: Path, content: dict[str, Any]) -> Description:
         "train pictures": _in(record, "data", "train_pictures"),
         "teacher": _in(record, "teacher", "name"),
         "mean recall on val": _in(record, "val", "mean_recall"),
+        "that is": _val(record),
         "steps": _in(record, "recipe", "train", "steps"),
     }
     return Description(
@@ -77,7 +79,7 @@ def _teacher(folder: Path, content: dict[str, Any]) -> Description:
     text = content.get("text_config") or {}
     facts: dict[str, Fact] = {
         "type": "joined by train-teacher" if content.get("model_type") == JOINED else str(content.get("model_type")),
-        "parameters": _numbers(folder),
+        "parameters": numbers(folder),
         "weights": megabytes(_bytes(folder)),
         "embedding": content.get("embed_dim") or _rows(shapes, "text_projection.weight", "text_model.head.weight"),
         "context": _rows(shapes, "text_model.embeddings.position_embedding.weight")
@@ -102,7 +104,8 @@ def _teacher(folder: Path, content: dict[str, Any]) -> Description:
     )
 
 
-def _numbers(folder: Path) -> int:
+def numbers(folder: Path) -> int:
+    """Return the number of parameters in the safetensors files of a model; 0 if it has none."""
     return sum(math.prod(shape) for name, shape in tensor_shapes(folder).items() if not name.endswith("position_ids"))
 
 
@@ -112,6 +115,15 @@ def _bytes(folder: Path) -> int:
 
 def _rows(shapes: dict[str, tuple[int, ...]], *names: str) -> int | None:
     return next((shapes[name][0] for name in names if name in shapes), None)
+
+
+def _val(record: Any) -> Fact:
+    """Return the mean recall on val with all that stands beside it, as far as a record has it."""
+    mean = _in(record, "val", "mean_recall")
+    if not isinstance(mean, float):
+        return None
+    beside = record["val"].get("certainty")
+    return recall_text(mean, parse(Certainty, beside, "training.json (val.certainty)") if beside else None)
 
 
 def _in(record: Any, *keys: str) -> Fact:

@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from conaclip_edge.benchmarks.report.markdown import answer, recall_line
 from conaclip_edge.benchmarks.schema.report import SCHEMA as REPORT_SCHEMA
 from conaclip_edge.benchmarks.schema.report import BenchmarkReport, parse_report
+from conaclip_edge.bundle.gate_words import measured_text
 from conaclip_edge.bundle.manifest import read_manifest
 from conaclip_edge.bundle.members import SIGNATURE
 from conaclip_edge.errors import UserError
@@ -38,6 +40,7 @@ def describe_bundle(folder: Path) -> Description:
         "vocabulary": manifest.vocab_size,
         "licence of the data": manifest.licence,
         "signed": (folder / SIGNATURE).is_file(),
+        "gate": measured_text(manifest.files[0].gate) if manifest.files else None,
     }
     return Description(
         path=str(folder),
@@ -107,6 +110,8 @@ def _report_facts(report: BenchmarkReport) -> dict[str, Fact]:
         "machine": report.environment.label,
         "data": f"{report.dataset.name}, {report.dataset.pictures} pictures" if report.dataset else "none",
         "to ship": report.name(report.row(report.ship)) if report.ship else "no row keeps enough recall",
+        "advice": answer(report).replace("**", ""),
+        "recall": recall_line(report),
         "rows": tuple(rows),
     }
 

@@ -10,7 +10,7 @@ from conaclip_edge.benchmarks.arm64.run import benchmark_arm64
 from conaclip_edge.benchmarks.schema.report import BenchmarkReport, read_report
 from conaclip_edge.config.benchmark import Arm64Config, BenchmarkConfig
 from conaclip_edge.errors import UserError
-from tests.helpers.arm64 import LABEL, stand_in
+from tests.helpers.benchmarks.arm64_systems import LABEL, stand_in
 from tests.helpers.command_line import command
 
 SUITE = BenchmarkConfig(split="val")

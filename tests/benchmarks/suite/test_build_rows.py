@@ -5,7 +5,7 @@ import pytest
 from conaclip_edge.benchmarks.measure.candidates import shipped
 from conaclip_edge.benchmarks.schema.report import parse_report
 from conaclip_edge.benchmarks.schema.row import EqualBudget
-from conaclip_edge.benchmarks.suite.build_rows import choose_row, training_rows
+from conaclip_edge.benchmarks.suite.build_rows import can_tell, choose_row, training_rows
 from conaclip_edge.bundle.manifest import read_manifest
 from conaclip_edge.config.benchmark import BenchmarkConfig
 from conaclip_edge.errors import UserError
@@ -97,3 +97,21 @@ def test_files_of_one_target_precision_and_format_make_a_row(tmp_path):
         UserError, match=r"none of the suite's targets \(coreml\) .* it has executorch int8, onnx fp32, onnx int8"
     ):
         shipped(bundle, read_manifest(bundle), BenchmarkConfig(targets=("coreml",)))
+
+
+def test_a_row_whose_relative_recall_is_hardly_known_is_not_chosen():
+    def widen(rows):
+        for row in ("executorch-int8", "onnx-int8"):
+            rows[row]["relative_recall"]["student"]["i2t"] |= {"low": 0.85, "high": 1.1}
+
+    assert chosen(widen) is None
+
+
+def test_few_pictures_or_a_model_at_chance_tell_nothing():
+    values = sample_values()
+    for row in values["rows"]:
+        row["mean_interval"] = (50.0, 58.0) if row["recall"] else None
+    rows = parse_report(values, "x").rows
+    assert can_tell(rows, 178, 3.0)
+    assert not can_tell(rows, 12, 3.0)
+    assert not can_tell(rows, 178, 52.0)

@@ -1,0 +1,97 @@
+"""What a report may advise: "Ship" only where recall can be told and a phone was timed, else what to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from conaclip_edge.benchmarks.report.numbers import percent, share
+from conaclip_edge.benchmarks.schema.report import BenchmarkReport
+from conaclip_edge.benchmarks.schema.row import ReportRow
+from conaclip_edge.benchmarks.schema.row_ids import STUDENT, TEACHER
+from conaclip_edge.models.certainty import LEAST_PICTURES, Certainty, certainty
+
+Headline = Literal["Ship", "Fastest here:", "Too few pictures to tell", "The model is at chance", "Nothing to ship yet"]
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What a report says first.
+
+    Attributes:
+        headline: "Ship" or "Fastest here:" stand before the name of the row; the others stand alone.
+        known: a sentence or two on what was found; "" where a row is named.
+        next: what to do.
+    """
+
+    headline: Headline
+    known: str
+    next: str
+
+
+def advice(report: BenchmarkReport) -> Advice:
+    """Say what a report with recall may advise.
+
+    Args:
+        report: with a data set; its `ship` names the row that keeps enough recall and is the fastest.
+    """
+    assert report.dataset is not None
+    if report.ship:
+        if _timed_on_a_phone(report, report.row(report.ship)):
+            return Advice("Ship", "", "")
+        return Advice(
+            "Fastest here:",
+            "",
+            "No phone was timed, so whether it is the fastest on yours is not known: measure it there before you ship "
+            f"(conaclip-edge benchmark {report.model.bundle} --device android, or ios).",
+        )
+    measured = next((row for row in report.rows if row.id == STUDENT and row.recall), None)
+    measured = measured or next((row for row in report.rows if row.group == "files" and row.recall), None)
+    beside = beside_recall(report, measured) if measured else None
+    pictures = report.dataset.pictures
+    if (beside and beside.too_few) or pictures < LEAST_PICTURES:
+        chance = f", where chance alone gives {percent(beside.chance)}" if beside else ""
+        found = f" Mean recall of {measured.label}: {_recall(measured, beside)}{chance}." if measured and beside else ""
+        return Advice(
+            "Too few pictures to tell",
+            f"{pictures} held-out pictures are too few to tell what recall is left, or a good model from a poor one."
+            f"{found} Size, latency and memory below are known.",
+            f"Measure on more captioned pictures that the student has not seen ({LEAST_PICTURES} at least, some "
+            "hundred are better): conaclip-edge benchmark --data FOLDER, or give val and test more of yours.",
+        )
+    if measured and beside and beside.at_chance:
+        return Advice(
+            "The model is at chance",
+            f"Mean recall of {measured.label}: {_recall(measured, beside)}; a random order gives "
+            f"{percent(beside.chance)}. No export can keep what is not there.",
+            "Train longer or on more pictures, and look at the teacher's own recall: conaclip-edge evaluate TEACHER "
+            "--data FOLDER.",
+        )
+    return Advice(
+        "Nothing to ship yet",
+        f"No natively run int8 row reaches a relative recall of {share(report.suite.min_relative_recall)} in both "
+        "directions (the share of the float32 student's recall that is left), not even with its interval.",
+        "The table shows how far each is.",
+    )
+
+
+def beside_recall(report: BenchmarkReport, row: ReportRow) -> Certainty | None:
+    """Return what stands beside a row's mean recall; None for a row without one, or an older report without it."""
+    if report.dataset is None or report.dataset.chance is None or row.mean_interval is None:
+        return None
+    teacher = next((one.mean_recall for one in report.rows if one.id == TEACHER), None)
+    return certainty(report.dataset.pictures, report.dataset.chance, row.mean_interval, teacher)
+
+
+def _recall(row: ReportRow, beside: Certainty) -> str:
+    low, high = beside.interval_95
+    return f"{percent(row.mean_recall or 0.0)} [{low:.1f} to {high:.1f}]"
+
+
+def _timed_on_a_phone(report: BenchmarkReport, row: ReportRow) -> bool:
+    """Return whether a phone's own row of the same target and precision was timed."""
+    phones = {one.label for one in (report.environment, *report.other_environments) if one.kind == "phone"}
+    return any(
+        one.host in phones and (one.target, one.precision) == (row.target, row.precision) and one.latency_ms
+        for one in report.rows
+    )
