@@ -7,12 +7,15 @@ The folders `conaclip_edge.distill` and `conaclip_edge.export` have the names of
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING
 
+from conaclip_edge.models.model_folder import check_teacher
+from conaclip_edge.models.trained import Trained
+from conaclip_edge.system.arguments import path_or_none, to_path, to_paths, to_texts
 from conaclip_edge.system.extras import extras_needed
+from conaclip_edge.system.products import RUN, STUDENT, TEACHER, check_out
 
 if TYPE_CHECKING:
     from conaclip_edge.benchmarks.schema.report import BenchmarkReport
@@ -25,20 +28,6 @@ if TYPE_CHECKING:
     from conaclip_edge.search.report import IndexReport
 
 Pathlike = str | PathLike[str]
-R = TypeVar("R")
-
-
-@dataclass(frozen=True)
-class Trained(Generic[R]):
-    """A student or a teacher that was trained.
-
-    Attributes:
-        folder: the checkpoint, or the teacher.
-        record: content of its training.json: the recipe, the data, recall on val.
-    """
-
-    folder: Path
-    record: R
 
 
 @extras_needed()
@@ -57,7 +46,7 @@ def distill_student(
         The checkpoint, which is now also `runs/latest`.
 
     Raises:
-        UserError: a wrong recipe, no teacher, or no data.
+        UserError: a wrong recipe, no teacher, no data, or something else at `out`.
         Interrupted: Ctrl-C or SIGTERM; what was trained is kept.
 
     Example:
@@ -69,10 +58,13 @@ def distill_student(
     from conaclip_edge.config.load import distill_recipe
     from conaclip_edge.system.latest_run import point_latest
 
-    config = distill_recipe(_path(recipe), list(settings), check=True)
+    config = distill_recipe(path_or_none(recipe, "recipe"), to_texts(settings, "settings"), check=True)
+    folder = path_or_none(out, "out") or Path("runs") / config.name
+    check_teacher(config.teacher)
+    check_out(folder, STUDENT)
+    check_out(folder.with_name(f"{folder.name}.run"), RUN)
     from conaclip_edge.distill.trainer import distill
 
-    folder = _path(out) or Path("runs") / config.name
     record = distill(config, folder, resume)
     point_latest(folder)
     return Trained(folder, record)
@@ -100,9 +92,11 @@ def train_teacher(
     """
     from conaclip_edge.config.load import teacher_recipe
 
-    config = teacher_recipe(_path(recipe), list(settings), check=True)
-    folder = _path(out) or Path("runs") / config.name
+    config = teacher_recipe(path_or_none(recipe, "recipe"), to_texts(settings, "settings"), check=True)
+    folder = path_or_none(out, "out") or Path("runs") / config.name
+    check_out(folder, TEACHER)
     if config.base:
+        check_teacher(config.base)
         from conaclip_edge.distill.teacher.finetune import fit_teacher
 
         return Trained(folder, fit_teacher(config, folder))
@@ -143,18 +137,20 @@ def export_bundle(
         >>> conaclip_edge.open_bundle("runs/new").executed
         'native'
     """
+    from conaclip_edge.bundle.members import check_bundle_out
     from conaclip_edge.export.targets import default_bundle, export_configs, skipped_targets
     from conaclip_edge.system.latest_run import latest_run
 
-    asked = (target, list(settings), precision)
+    asked = (target, to_texts(settings, "settings"), precision)
     configs, skipped = export_configs(*asked), skipped_targets(*asked)
-    source = _path(checkpoint) or latest_run()
+    source = path_or_none(checkpoint, "checkpoint") or latest_run()
+    bundle = path_or_none(out, "out") or default_bundle(source)
+    check_bundle_out(bundle)
     from conaclip_edge.export import request
 
-    given = request.check_request(source, _path(data))
+    given = request.check_request(source, path_or_none(data, "data"))
     from conaclip_edge.export import export_bundle as export
 
-    bundle = _path(out) or default_bundle(source)
     return export.export_bundle(source, configs, bundle, given, replace, sensitivity, skipped=list(map(str, skipped)))
 
 
@@ -180,7 +176,7 @@ def verify(bundle: Pathlike, trusted: Sequence[Pathlike] = (), device: str | Non
     """
     from conaclip_edge.bundle.verify_device import verify_on
 
-    return verify_on(Path(bundle), [Path(key) for key in trusted], device)
+    return verify_on(to_path(bundle, "bundle"), to_paths(trusted, "trusted"), device)
 
 
 @extras_needed()
@@ -206,7 +202,7 @@ def evaluate(
     """
     from conaclip_edge.evaluation.evaluate import evaluate as measure
 
-    return measure(Path(model), _path(data), split, target)
+    return measure(to_path(model, "model"), path_or_none(data, "data"), split, target)
 
 
 @extras_needed()
@@ -239,15 +235,15 @@ def benchmark(
     from conaclip_edge.export.targets import default_bundle
     from conaclip_edge.system.latest_run import latest_run
 
-    config = benchmark_suite(_path(suite), list(settings), _path(data))
-    source = _path(bundle) or default_bundle(latest_run())
+    config = benchmark_suite(path_or_none(suite, "suite"), to_texts(settings, "settings"), path_or_none(data, "data"))
+    source = path_or_none(bundle, "bundle") or default_bundle(latest_run())
     from conaclip_edge.benchmarks.commands import benchmark as measure
     from conaclip_edge.config.benchmark import SpeedConfig
     from conaclip_edge.errors import UserError
 
     if isinstance(config, SpeedConfig):
         raise UserError(f"{suite} is a speed suite. Run it: conaclip-edge benchmark BUNDLE --suite {suite}")
-    return measure(source, config, _path(out))
+    return measure(source, config, path_or_none(out, "out"))
 
 
 @extras_needed()
@@ -273,7 +269,7 @@ def index(bundle: Pathlike, pictures: Pathlike, out: Pathlike | None = None, tar
     """
     from conaclip_edge.search.commands import index_pictures
 
-    return index_pictures(Path(bundle), Path(pictures), _path(out), target)
+    return index_pictures(to_path(bundle, "bundle"), to_path(pictures, "pictures"), path_or_none(out, "out"), target)
 
 
 @extras_needed()
@@ -292,8 +288,4 @@ def open_index(folder: Pathlike, bundle: Pathlike | None = None) -> FolderIndex:
     """
     from conaclip_edge.search.folder_index import FolderIndex
 
-    return FolderIndex(Path(folder), _path(bundle))
-
-
-def _path(given: Pathlike | None) -> Path | None:
-    return None if given is None else Path(given)
+    return FolderIndex(to_path(folder, "folder"), path_or_none(bundle, "bundle"))

@@ -14,6 +14,7 @@ from conaclip_edge.bundle.integrity import check_members
 from conaclip_edge.bundle.manifest import read_manifest
 from conaclip_edge.config.benchmark import BenchmarkConfig, SpeedConfig
 from conaclip_edge.errors import GateFailed, UserError, unknown
+from conaclip_edge.system.products import PHONE_RECIPE, REPORT, check_out
 from conaclip_edge.system.result import Result
 
 DEVICES = ("android", "ios")
@@ -57,9 +58,11 @@ def benchmark_command(
         from conaclip_edge.benchmarks.speed.run import run_speed
 
         folder = out or bundle.with_name("speed")
+        check_out(folder, REPORT)
         speed = run_speed(bundle, suite, folder)
         return speed, f"report: {folder}/speed.md\n{findings_table(speed.findings)}"
     folder = out or default_report(bundle, device)
+    check_out(folder, PHONE_RECIPE if device == "ios" and result is None else REPORT)
     if device == "ios" and result is None:
         from conaclip_edge.benchmarks.phones.ios import write_ios_recipe
 
@@ -102,7 +105,9 @@ def benchmark(bundle: Path, suite: BenchmarkConfig | None = None, out: Path | No
             teacher that cannot be found.
     """
     check_bundle(bundle)
-    return _report(bundle, suite or BenchmarkConfig(), out or default_report(bundle), None, None, None)
+    folder = out or default_report(bundle)
+    check_out(folder, REPORT)
+    return _report(bundle, suite or BenchmarkConfig(), folder, None, None, None)
 
 
 def check_bundle(bundle: Path) -> None:
@@ -139,6 +144,8 @@ def merge_and_check(
     Raises:
         UserError: no report, or reports of another schema, another student or other data.
     """
+    if out:
+        check_out(out, REPORT)
     merged = merge_reports(paths)
     worse = check_regression(merged, read_report(baseline)) if baseline else []
     if out:

@@ -11,7 +11,9 @@ from typing import Annotated
 from pydantic import Field
 
 from conaclip_edge.config.base import Config
-from conaclip_edge.system.files import sha256_file
+from conaclip_edge.errors import UserError
+from conaclip_edge.system.files import read_json, sha256_file
+from conaclip_edge.system.products import BUNDLE, check_out
 
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.json.sig"  # of the manifest, so no member of it
@@ -69,6 +71,26 @@ def hashed(folder: Path) -> dict[str, Member]:
     files, problems = scan(folder)
     assert not problems, f"an exporter left {problems[0]}"
     return {name: Member(sha256=sha256_file(path), size=path.stat().st_size) for name, path in files.items()}
+
+
+def check_bundle_out(out: Path) -> None:
+    """Refuse, before any work, a folder that is no bundle or holds files that the bundle does not list.
+
+    Raises:
+        UserError: such a folder; an export would delete what it holds.
+    """
+    check_out(out, BUNDLE)
+    if not (out / MANIFEST).is_file():
+        return
+    manifest = read_json(out / MANIFEST, "manifest")
+    members = manifest.get("members") if isinstance(manifest, dict) else None
+    if isinstance(members, dict):  # an older or damaged one lists nothing
+        others = [name for name in scan(out)[0] if name not in members]
+        if others:
+            raise UserError(
+                f"bundle {out} also holds {', '.join(others[:3])}, which it does not list and which an export would "
+                "delete. Move that away, or choose another --out."
+            )
 
 
 def unsafe(name: str) -> str:

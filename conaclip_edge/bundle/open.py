@@ -18,6 +18,7 @@ from conaclip_edge.errors import UserError
 from conaclip_edge.models.tokenizer import TextTokenizer
 from conaclip_edge.runtime.open_tower import RUNTIMES, open_tower, suffixes_of
 from conaclip_edge.runtime.tower import Executed, Tower
+from conaclip_edge.system.arguments import to_path
 from conaclip_edge.system.files import read_json
 
 PRECISIONS = ("int8", "fp16", "fp32")  # from the smallest files
@@ -148,7 +149,7 @@ def open_bundle(
         >>> bundle.executed, bundle.image_size, bundle.dim
         ('native', 32, 16)
     """
-    folder, suffix = Path(folder), suffixes_of(target)[0]
+    folder, suffix = to_path(folder, "folder"), suffixes_of(target)[0]
     manifest = read_json(folder / "manifest.json", "bundle manifest")
     if precision is None:
         found = (name for name in PRECISIONS if (folder / target / f"image.{name}{suffix}").exists())

@@ -5,22 +5,26 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from conaclip_edge.bundle.card.licence import LICENCE, licence_text
+from conaclip_edge.bundle.card.model_card import model_card
+from conaclip_edge.bundle.card.platforms import EXAMPLES, example_files
 from conaclip_edge.bundle.golden import FOLDER, Golden, write_golden
 from conaclip_edge.bundle.held_out_pairs import HeldOutPairs, write_pairs
 from conaclip_edge.bundle.manifest import SCHEMA, ExportedFile, Manifest, digest_of, manifest_text, read_manifest
 from conaclip_edge.bundle.members import MANIFEST, SIGNATURE, hashed, member_problems
-from conaclip_edge.bundle.model_card import model_card
 from conaclip_edge.data.preprocess import Preprocess, describe
 from conaclip_edge.errors import UserError
 from conaclip_edge.models.student.checkpoint import Student
-from conaclip_edge.system.files import atomic_folder, write_json
+from conaclip_edge.system.files import atomic_folder, read_json, write_json
+from conaclip_edge.system.products import BUNDLE
 from conaclip_edge.system.progress import say
 from conaclip_edge.system.version import __version__
 
@@ -130,6 +134,7 @@ def start_bundle(
         vocab_size=model.text.vocab_size,
         eos_id=student.tokenizer.eos_id,
         pad_id=student.tokenizer.pad_id,
+        fixed_length=student.tokenizer.fixed_length,
         licence=student.training.get("data", {}).get("licence") or licence,
         training=student.training,
         versions={package: version(package) for package in ("torch", "transformers", "numpy", "pillow", "tokenizers")}
@@ -142,7 +147,7 @@ def write_bundle(
     start: Manifest,
     base: Path,
     exports: Sequence[TargetFiles],
-    card: Callable[[Manifest], str] = model_card,
+    card: Callable[[Manifest, Mapping[str, Any]], str] = model_card,
 ) -> Manifest:
     """Write a bundle, whole or not at all.
 
@@ -151,7 +156,7 @@ def write_bundle(
         start: manifest of `base`: a bundle that is extended, or one without files.
         base: the bundle that is extended, or the folder of `start_bundle`.
         exports: what goes in; files of the same target, precision and backend are replaced.
-        card: makes the model card.
+        card: makes the model card, of the manifest and the content of preprocess.json.
 
     Returns:
         The manifest that was written.
@@ -161,20 +166,31 @@ def write_bundle(
     files = sorted([*(old for old in start.files if old not in replaced), *new], key=lambda file: file.path)
     manifest = start.model_copy(update={"files": tuple(files)})
     was_signed = (out / SIGNATURE).exists()
-    with atomic_folder(out) as target:
+    with atomic_folder(out, BUNDLE) as target:
         shutil.copytree(base, target, dirs_exist_ok=True)
         (target / SIGNATURE).unlink(missing_ok=True)  # it was of the manifest that is replaced
         for old in replaced:
             _remove(target / old.path)
         for export in exports:
             shutil.copytree(export.source, target / export.folder, dirs_exist_ok=True)
-        (target / CARD).write_text(card(manifest), encoding="utf-8")
+        _write_texts(target, manifest, card)
         manifest = manifest.model_copy(update={"members": hashed(target)})
         manifest = manifest.model_copy(update={"digest": digest_of(manifest)})
         (target / MANIFEST).write_text(manifest_text(manifest), encoding="utf-8")
     if was_signed:
         say(f"{out} is new and no longer signed. Sign it again: conaclip-edge sign {out} --key KEY")
     return manifest
+
+
+def _write_texts(folder: Path, manifest: Manifest, card: Callable[[Manifest, Mapping[str, Any]], str]) -> None:
+    """Write what a person reads: model card, licence, and example code for the targets that are there."""
+    preprocess = read_json(folder / "preprocess.json", "preprocessing")
+    (folder / CARD).write_text(card(manifest, preprocess), encoding="utf-8")
+    (folder / LICENCE).write_text(licence_text(manifest), encoding="utf-8")
+    shutil.rmtree(folder / EXAMPLES, ignore_errors=True)
+    for name, text in example_files(manifest).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
 
 
 def _same_kind(old: ExportedFile, new: ExportedFile) -> bool:

@@ -6,9 +6,10 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from conaclip_edge.cli.bundle import add_bundle_commands
 from conaclip_edge.cli.measure import add_measuring_commands
@@ -21,7 +22,21 @@ from conaclip_edge.system.extras import extras_needed, require_extra
 from conaclip_edge.system.signals import end_on_signals, exit_code, signalled
 from conaclip_edge.system.version import __version__
 
+
+class _Commands(TyperGroup):
+    """Leaves it to the commands to say in one line that a file may not be read; the parser would show their usage."""
+
+    def __init__(self, **options: Any):
+        super().__init__(**options)
+        for command in self.commands.values():
+            for parameter in command.params:
+                descriptor = getattr(parameter, "type_descriptor", None)
+                if descriptor is not None:
+                    descriptor.parameter_info.readable = False
+
+
 app = typer.Typer(
+    cls=_Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -113,6 +128,5 @@ add_bundle_commands(app)
 add_measuring_commands(app)
 add_search_commands(app)
 add_setup_commands(app)
-
 if __name__ == "__main__":
     main()

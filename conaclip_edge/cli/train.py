@@ -85,6 +85,11 @@ def convert(
     Example: conaclip-edge convert easynlp/my-clip --out runs/my-clip
     """
     with results(as_json) as show:
+        from conaclip_edge.models.easynlp.files import check_files
+        from conaclip_edge.system.products import TEACHER, check_out
+
+        check_out(out, TEACHER)
+        check_files(folder)
         from conaclip_edge.models.easynlp.convert import convert as run
 
         report = run(folder, out)
@@ -111,8 +116,12 @@ def cache(
     """
     with results(as_json) as show:
         from conaclip_edge.config.load import distill_recipe
+        from conaclip_edge.models.model_folder import check_teacher
+        from conaclip_edge.system.products import check_folder
 
         config = distill_recipe(recipe, settings or [], check=True)
+        check_teacher(config.teacher)
+        check_folder(config.cache)
         from conaclip_edge.teacher_cache.build import build_cache, cache_text
 
         report = build_cache(config, worker, merge or ())
@@ -133,13 +142,21 @@ def compare(
     Example: conaclip-edge compare recipe.yaml --graphs infonce,conaclip --seeds 3
     """
     with results(as_json) as show:
+        from conaclip_edge.config.graph import check_preset
         from conaclip_edge.config.load import distill_recipe
+        from conaclip_edge.models.model_folder import check_teacher
+        from conaclip_edge.system.products import check_folder
 
+        names = graphs.split(",")
+        for name in names:
+            check_preset(name, "--graphs")
         config = distill_recipe(recipe, settings or [], check=True)
+        check_teacher(config.teacher)
+        check_folder(out)
         from conaclip_edge.study.compare import compare as run
         from conaclip_edge.study.compare import recall_table
 
-        report = run(config, graphs.split(","), list(range(seeds)), out, split)
+        report = run(config, names, list(range(seeds)), out, split)
         show(report, recall_table(report.rows, report.n, report.split))
 
 
@@ -158,10 +175,14 @@ def study(
     """
     with results(as_json) as show:
         from conaclip_edge.config.load import study_recipe
+        from conaclip_edge.models.model_folder import check_teacher
+        from conaclip_edge.system.products import check_folder
 
         options = {"seeds": seeds, "recipe.train.steps": budget}
         given = [f"{key}={value}" for key, value in options.items() if value is not None]
         config = study_recipe(recipe, [*(settings or []), *given], check=True)
+        check_teacher(config.recipe.teacher)
+        check_folder(out)
         from conaclip_edge.study.page import write_study
         from conaclip_edge.study.study import study as run
         from conaclip_edge.study.text import study_table

@@ -33,7 +33,12 @@ class DataConfig(Config):
         description="share of train held out where the source has no val split; of few pictures it is more",
     )
     test_fraction: float = Field(0.1, ge=0, lt=1, description="the same for test")
-    max_bad: float = Field(0.01, ge=0, le=1, description="share of broken pictures that ends the run")
+    max_bad: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="share of broken pictures above which the run ends; one of ten or more is always allowed",
+    )
     max_pixels: int = Field(64_000_000, gt=0, description="larger pictures are refused before decoding")
     picture_size: int = Field(224, gt=0, description="openmoji only: rendered size in pixels")
     labelled: float = Field(1.0, gt=0, le=1, description="share of train pictures whose captions the student may pair")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,13 +72,14 @@ FORMATS = {
 _ALL_READ = ("val_fraction", "test_fraction", "max_bad", "max_pixels", "labelled")
 
 
-def check_keys(config: DataConfig, where: str = "data", strict: bool = False) -> None:
+def check_keys(config: DataConfig, where: str = "data") -> None:
     """Refuse keys that the format does not read; without a format, those that no data at a path have.
+
+    A key with its default is no contradiction: a recipe that a command wrote has every key.
 
     Args:
         config: the data section.
         where: what errors call its source.
-        strict: also a key that was given its default (a run's record has every key, so there it is no mistake).
 
     Raises:
         UserError: an unknown format, or a key that it does not read.
@@ -85,8 +88,7 @@ def check_keys(config: DataConfig, where: str = "data", strict: bool = False) ->
         raise unknown("data format", config.format, FORMATS, where="data.format")
     read = (*(FORMATS[config.format].keys if config.format else ("path", "images")), *_ALL_READ)
     for name, value in config:
-        given = strict and name in config.model_fields_set and value is not None
-        if name == "format" or name in read or not (given or value != DataConfig.model_fields[name].default):
+        if name == "format" or name in read or value in (None, DataConfig.model_fields[name].default):
             continue
         kind = f"format '{config.format}'" if config.format else "data at a path without data.format"
         way = (
@@ -114,15 +116,28 @@ def check_source(config: DataConfig) -> None:
             f"data.path = {path} is a file. Format '{config.format}' is {kind.what}; name its folder, or a file "
             f"ending in {', '.join(kind.suffixes)}."
         )
-    if config.images and not config.images.expanduser().is_dir():
+    if config.images and not os.path.isdir(config.images.expanduser()):
         raise UserError(
             f"no picture folder {config.images.expanduser().absolute()}. Correct data.images, or give an absolute path."
         )
 
 
-def check_path(path: Path) -> Path:
-    """Return a path of data as an absolute one; a missing one is a UserError."""
-    path = path.expanduser().absolute()
-    if not path.exists():
-        raise UserError(f"no file or folder {path}. Correct data.path, or give an absolute path.")
-    return path
+def check_path(path: Path, correct: str = "Correct data.path") -> Path:
+    """Return a path of data as an absolute one; a missing one, or one that may not be read, is a UserError.
+
+    Args:
+        path: of a file or folder.
+        correct: how the path is corrected, for the error.
+    """
+    try:
+        found = path.expanduser().absolute()
+        mode = os.stat(found).st_mode
+        if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
+            raise UserError(f"{found} is neither a file nor a folder. {correct}.")
+        if not os.access(found, os.R_OK | (os.X_OK if stat.S_ISDIR(mode) else 0)):
+            raise UserError(f"no right to read {found}. Change its rights, or choose another path.")
+    except FileNotFoundError:
+        raise UserError(f"no file or folder {found}. {correct}, or give an absolute path.") from None
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: ~ of a user that there is not
+        raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}. {correct}.") from error
+    return found

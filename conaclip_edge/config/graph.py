@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from conaclip_edge.config.base import Config
+from conaclip_edge.errors import unknown
 
 
 class Term(Config):
@@ -22,3 +23,33 @@ class GraphConfig(Config):
     preset: str | None = "conaclip"
     terms: tuple[Term, ...] = ()
     queue: int = Field(0, ge=0, description="past teacher embeddings kept as extra negatives of teacher-student terms")
+
+
+PRESETS: dict[str, tuple[Term, ...]] = {
+    "infonce": (Term(edge="inter-ss", loss="infonce"),),
+    "motis": (Term(edge="intra-ts", loss="infonce", temperature=0.05),),
+    # a term of every learning type, chosen by hand: what the study was compared with
+    "all-types": (
+        Term(edge="inter-ss", loss="infonce"),
+        Term(edge="intra-ts", loss="infonce", temperature=0.05),
+        Term(edge="intra-ts", loss="fd", weight=5.0),
+        Term(edge="inter-ts", loss="kl", temperature=0.05),
+        Term(edge="inter-ts", loss="sym-kl", temperature=0.05, weight=0.5),
+        Term(edge="inter-ss", loss="kl", temperature=0.05),
+        Term(edge="intra-ss", loss="sd", weight=5.0),
+    ),
+    # what distill/studies/demo.yaml found best on val: its final graph with all temperatures times 0.4
+    "conaclip": (
+        Term(edge="inter-ss", loss="infonce"),
+        Term(edge="intra-ts", loss="infonce", temperature=0.02),
+        Term(edge="intra-ts", loss="fd", weight=5.0),
+        Term(edge="intra-ts", loss="kl", temperature=0.02),
+        Term(edge="inter-ss", loss="kl", temperature=0.02),
+    ),
+}
+
+
+def check_preset(name: str, where: str = "") -> None:
+    """Refuse the name of a graph preset that there is not; `where` is the option that it was given to."""
+    if name not in PRESETS:
+        raise unknown("graph preset", name, PRESETS, where)

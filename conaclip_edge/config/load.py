@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, TypeVar
 
 from conaclip_edge.config.benchmark import BenchmarkConfig, SpeedConfig
 from conaclip_edge.config.data import DataConfig
-from conaclip_edge.config.data_formats import check_keys, check_source
+from conaclip_edge.config.data_formats import check_keys, check_path, check_source
 from conaclip_edge.config.distill import DATA, DistillConfig, TeacherConfig
 from conaclip_edge.config.infer_format import is_data_file, with_format
 from conaclip_edge.config.parse import load_yaml, override, parse
@@ -74,9 +75,10 @@ def data_config(source: Path) -> DataConfig:
     Raises:
         UserError: nothing there, a recipe without a valid data section, or nothing known (or several formats) there.
     """
-    if not source.is_dir() and not (source.is_file() and is_data_file(source)):
-        if not source.exists():
-            raise UserError(f"no recipe, file or folder {source.absolute()} to read data from. Correct the path.")
+    if not os.path.lexists(source):
+        raise UserError(f"no recipe, file or folder {source.absolute()} to read data from. Correct the path.")
+    source = check_path(source, "Correct the path")
+    if not source.is_dir() and not is_data_file(source):
         values = load_yaml(source)
         if "data" not in values:
             raise UserError(f"{source} has no 'data': {DATA}.")
@@ -97,7 +99,7 @@ def _with_format(recipe: R, where: str, check: bool) -> R:
 
 
 def _checked(data: DataConfig, where: str) -> DataConfig:
-    check_keys(data, where, strict=True)
+    check_keys(data, where)
     return data if data.format else with_format(data)
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from conaclip_edge.errors import UserError, unknown
+from conaclip_edge.system.files import require_file
 
 C = TypeVar("C", bound=BaseModel)
 
@@ -79,14 +80,18 @@ def load_yaml(path: Path) -> dict[str, Any]:
         UserError: no such file, no YAML, a tag that makes an object, values too many or too deep, or no mapping.
     """
     try:
+        require_file(path)
         values = _plain(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"no recipe at {path}.") from None
+    except UnicodeDecodeError:
+        raise UserError(f"cannot read {path}: it is no text (UTF-8), so no recipe.") from None
     # impossible dates and numbers are ValueErrors and the like of the library's constructors
     except (OSError, yaml.YAMLError, RecursionError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise UserError(f"cannot read {path}: {' '.join(str(error).split())}.") from error
     if not isinstance(values, dict):
-        raise UserError(f"{path} must hold keys and values, not {type(values).__name__}.")
+        kind = "nothing: it is empty" if values is None else type(values).__name__
+        raise UserError(f"{path} must hold keys and values, not {kind}.")
     return values
 
 

@@ -11,6 +11,7 @@ from conaclip_edge.config.data_formats import FORMATS, check_source
 from conaclip_edge.config.infer_format import with_format
 from conaclip_edge.data.formats.source_files import reading
 from conaclip_edge.data.pairs import Pairs
+from conaclip_edge.data.usable import allowed_bad
 from conaclip_edge.errors import UserError
 
 
@@ -36,11 +37,11 @@ def read_pairs(config: DataConfig, captions_needed: bool = True) -> Pairs:
     first = f" First of {len(pairs.skipped)} skipped: {pairs.skipped[0]}." if pairs.skipped else ""
     if len(pairs) == 0:
         raise UserError(f"no picture in {source}.{first} {expected}")
-    bad = len(pairs.skipped) / (len(pairs) + len(pairs.skipped))
-    if bad > config.max_bad:
+    total = len(pairs) + len(pairs.skipped)
+    if len(pairs.skipped) > allowed_bad(total, config.max_bad):
         raise UserError(
-            f"{bad:.1%} of the pictures in {source} cannot be used, more than data.max_bad = {config.max_bad:.1%}."
-            f"{first} Repair them, or raise data.max_bad."
+            f"{len(pairs.skipped) / total:.1%} of the pictures in {source} cannot be used, more than data.max_bad = "
+            f"{config.max_bad:.1%}.{first} Repair them, or raise data.max_bad."
         )
     if captions_needed and not any(pairs.captions):
         raise UserError(f"none of the {len(pairs)} pictures in {source} has a caption.{first} {expected}")

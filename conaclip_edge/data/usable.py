@@ -12,6 +12,8 @@ from conaclip_edge.data.preprocess import BadPicture, decode
 from conaclip_edge.errors import UserError
 from conaclip_edge.system.progress import say
 
+FEW = 10  # of fewer pictures, a single broken one counts as a share like any other
+
 
 class UsablePicture(NamedTuple):
     """A picture that decoded: its position in the data set, its encoded bytes, and the upright RGB picture."""
@@ -55,6 +57,14 @@ def reasons(left_out: Mapping[str, str]) -> list[str]:
     return [f"{key}: {reason}" for key, reason in left_out.items()]
 
 
+def allowed_bad(total: int, max_bad: float) -> float:
+    """Return how many of `total` pictures may be left out: the share `max_bad`; of ten or more at least one.
+
+    A share of 0 allows none.
+    """
+    return max(1.0, max_bad * total) if max_bad and total >= FEW else max_bad * total
+
+
 def check_left_out(left_out: Sequence[str], total: int, max_bad: float, name: str) -> None:
     """Name the pictures that are left out on stderr, and refuse the data set if they are too many.
 
@@ -70,7 +80,7 @@ def check_left_out(left_out: Sequence[str], total: int, max_bad: float, name: st
     if not left_out:
         return
     shown = "; ".join(left_out[:5]) + (f"; and {len(left_out) - 5} more" if len(left_out) > 5 else "")
-    if len(left_out) > max_bad * total:
+    if len(left_out) > allowed_bad(total, max_bad):
         raise UserError(
             f"data set '{name}': {len(left_out)} of {total} pictures cannot be used, more than max_bad = "
             f"{max_bad:.1%}: {shown}. Mend them, or raise data.max_bad."

@@ -27,6 +27,7 @@ from conaclip_edge.study.compare import compare, recall_table
 from conaclip_edge.study.report import ComparisonReport, ModelRecall
 from conaclip_edge.system.files import atomic_folder, read_json, write_json
 from conaclip_edge.system.latest_run import point_latest
+from conaclip_edge.system.products import STUDENT
 from conaclip_edge.system.progress import say
 
 GRAPHS = ["infonce", "motis", "conaclip"]
@@ -58,7 +59,7 @@ def demo(home: Path) -> BenchmarkReport:
         say("4/5 benchmark: latency, memory, size and recall of the bundle's files")
         benchmark(bundle, BenchmarkConfig())
     if not pictures.is_dir():
-        with atomic_folder(pictures) as folder:
+        with atomic_folder(pictures, None) as folder:
             named_pictures(read_pairs(config.data), folder)
     say("5/5 index: all pictures of the data set, to be searched")
     index_pictures(bundle, pictures, home / "index")
@@ -75,7 +76,7 @@ def train_students(config: DistillConfig, home: Path) -> ComparisonReport:
     # all at once: on two cores the third would otherwise train alone while a core stands idle
     students = compare(config, GRAPHS, [config.seed], home / "baselines", jobs=len(GRAPHS))
     student = home / "student"
-    with atomic_folder(student) as target:
+    with atomic_folder(student, STUDENT) as target:
         shutil.copytree(home / "baselines" / f"{GRAPHS[-1]}-s{config.seed}", target, dirs_exist_ok=True)
     point_latest(student)
     record = home / "teacher" / "training.json"

@@ -13,33 +13,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from conaclip_edge.config.graph import GraphConfig, Term
+from conaclip_edge.config.graph import PRESETS, GraphConfig, Term
 from conaclip_edge.distill.embeddings import LEARNING_TYPES, Edge, Embeddings
 from conaclip_edge.distill.supervisions import EDGES, SUPERVISIONS, losses_for
 from conaclip_edge.errors import UserError, unknown
-
-PRESETS: dict[str, tuple[Term, ...]] = {
-    "infonce": (Term(edge="inter-ss", loss="infonce"),),
-    "motis": (Term(edge="intra-ts", loss="infonce", temperature=0.05),),
-    # a term of every learning type, chosen by hand: what the study was compared with
-    "all-types": (
-        Term(edge="inter-ss", loss="infonce"),
-        Term(edge="intra-ts", loss="infonce", temperature=0.05),
-        Term(edge="intra-ts", loss="fd", weight=5.0),
-        Term(edge="inter-ts", loss="kl", temperature=0.05),
-        Term(edge="inter-ts", loss="sym-kl", temperature=0.05, weight=0.5),
-        Term(edge="inter-ss", loss="kl", temperature=0.05),
-        Term(edge="intra-ss", loss="sd", weight=5.0),
-    ),
-    # what distill/studies/demo.yaml found best on val: its final graph with all temperatures times 0.4
-    "conaclip": (
-        Term(edge="inter-ss", loss="infonce"),
-        Term(edge="intra-ts", loss="infonce", temperature=0.02),
-        Term(edge="intra-ts", loss="fd", weight=5.0),
-        Term(edge="intra-ts", loss="kl", temperature=0.02),
-        Term(edge="inter-ss", loss="kl", temperature=0.02),
-    ),
-}
 
 
 def expand(graph: GraphConfig) -> tuple[Term, ...]:

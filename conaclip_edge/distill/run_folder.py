@@ -15,6 +15,7 @@ from conaclip_edge.distill.negative_queue import TeacherQueue
 from conaclip_edge.errors import UserError
 from conaclip_edge.models.student.dual_encoder import DualEncoder
 from conaclip_edge.system.files import atomic_file, not_written, read_json, write_json
+from conaclip_edge.system.products import RUN, check_out
 from conaclip_edge.system.progress import say
 
 _SAVED = ("exp_avg", "exp_avg_sq", "step")
@@ -51,6 +52,7 @@ class RunFolder:
                         f"{self.path} was started with other {what}. Restore it, or start without --resume."
                     )
         elif main:
+            check_out(self.path, RUN)
             shutil.rmtree(self.path, ignore_errors=True)
             self.path.mkdir(parents=True)
             self.write_json("recipe.json", recipe)

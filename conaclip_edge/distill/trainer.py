@@ -39,6 +39,7 @@ from conaclip_edge.models.student.record import TrainedOn, TrainingRecord, ValRe
 from conaclip_edge.models.tokenizer import TextTokenizer
 from conaclip_edge.system.files import atomic_folder
 from conaclip_edge.system.locks import only_run
+from conaclip_edge.system.products import STUDENT
 from conaclip_edge.system.progress import Meter
 from conaclip_edge.system.signals import held_interrupt
 from conaclip_edge.system.version import __version__
@@ -57,8 +58,7 @@ def distill(config: DistillConfig, out: Path, resume: bool = False) -> TrainingR
         What `training.json` holds.
     """
     trainer = Trainer.prepare(config, out, resume)
-    seconds = trainer.train()
-    record = trainer.record(seconds)
+    record = trainer.record(trainer.train())
     trainer.write(record, out)
     return record
 
@@ -120,7 +120,7 @@ class Trainer:
         folder = RunFolder(out, config, resume, data.sources(), accelerator.is_main_process)
         folder.write_json("tokenizer.json", data.tokenizer_json)
         accelerator.wait_for_everyone()
-        tokenizer = TextTokenizer(folder.path / "tokenizer.json", data.student.config.text.context)
+        tokenizer = TextTokenizer(folder.path / "tokenizer.json", data.student.config.text.context, ignore_padding=True)
         examples = examples_of(data, tokenizer, config.train.teacher_views, folder.path)
         learns_unpaired = graph.uses_teacher(terms)
         sampler = Sampler(
@@ -286,7 +286,7 @@ class Trainer:
     def write(self, record: TrainingRecord, out: Path) -> None:
         """Write the checkpoint folder and forget the run folder; of several processes the main one does."""
         if self.accelerator.is_main_process:
-            with atomic_folder(out) as target:
+            with atomic_folder(out, STUDENT) as target:
                 write_student(self.student, self.data.tokenizer_json, record.model_dump(mode="json"), target)
                 self.folder.move_logs(target)
                 draw_curves(target / "training.jsonl", target / "curves.svg")

@@ -9,11 +9,10 @@ from PIL.Image import Image
 
 from conaclip_edge.bundle.open import open_bundle
 from conaclip_edge.data.preprocess import Preprocess, to_pixels
-from conaclip_edge.errors import UserError
 from conaclip_edge.evaluation.encoder import Encoder
+from conaclip_edge.models.model_folder import check_model, read_config
 from conaclip_edge.models.tokenizer import TextTokenizer
 from conaclip_edge.runtime.tower import Executed, Tower
-from conaclip_edge.system.files import read_json
 
 
 def open_encoder(model: Path, target: str = "onnx") -> Encoder:
@@ -28,9 +27,8 @@ def open_encoder(model: Path, target: str = "onnx") -> Encoder:
     """
     if (model / "manifest.json").is_file():
         return bundle_encoder(model, target)
-    if not (model / "config.json").is_file():
-        raise UserError(f"no model at {model}: a folder of a teacher, a checkpoint or a bundle is needed.")
-    if "conaclip_edge" in read_json(model / "config.json", "model config"):
+    check_model(model)
+    if "conaclip_edge" in read_config(model):
         return open_student(model)
     return open_teacher(str(model))
 

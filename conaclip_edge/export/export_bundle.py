@@ -34,6 +34,7 @@ from conaclip_edge.models.student.checkpoint import Student, load_student, param
 from conaclip_edge.system.files import atomic_folder, not_written, write_json
 from conaclip_edge.system.locks import only_run
 from conaclip_edge.system.processes import available_cores
+from conaclip_edge.system.products import REJECTED
 from conaclip_edge.system.progress import say
 
 
@@ -175,10 +176,11 @@ def _keep_rejected(export: TargetExport, result: TargetResult, out: Path) -> Non
     """Put rejected files beside the bundle with their figures; remove older ones of a target that passed."""
     folder = rejected_folder(out) / f"{result.files.folder}-{export.config.precision}"
     if not result.failures:
-        shutil.rmtree(folder, ignore_errors=True)
+        if (folder / "rejected.json").is_file():
+            shutil.rmtree(folder, ignore_errors=True)
         return
     rejected = RejectedTarget(failures=result.failures, files=result.files.files, **dict(result.costs))
-    with atomic_folder(folder) as staging:
+    with atomic_folder(folder, REJECTED) as staging:
         shutil.copytree(export.folder, staging, dirs_exist_ok=True)
         write_json(staging / "rejected.json", rejected.model_dump(mode="json"))
 

@@ -13,6 +13,7 @@ from conaclip_edge.search.folder.picture_folder import picture_bytes
 from conaclip_edge.search.index import Hit
 from conaclip_edge.search.query import Searcher, open_searcher, parse_query
 from conaclip_edge.search.report import IndexReport
+from conaclip_edge.system.arguments import to_path
 
 
 class FolderIndex:
@@ -46,7 +47,7 @@ class FolderIndex:
             >>> index.add("pictures").encoded, index.add("pictures").encoded, len(index)
             (352, 0, 352)
         """
-        return index_pictures(self.bundle or self._searcher().index.bundle, Path(pictures), self.folder)
+        return index_pictures(self.bundle or self._searcher().index.bundle, to_path(pictures, "pictures"), self.folder)
 
     def search(self, text: str = "", k: int = 10, picture: str | PathLike[str] | bytes | None = None) -> list[Hit]:
         """Search by words, by a picture, or by both.
@@ -72,7 +73,9 @@ class FolderIndex:
             10
         """
         try:
-            data = picture if picture is None or isinstance(picture, bytes) else picture_bytes(Path(picture))
+            data = (
+                picture if picture is None or isinstance(picture, bytes) else picture_bytes(to_path(picture, "picture"))
+            )
         except OSError as error:
             raise UserError(f"cannot read picture {picture!s}: {error.strerror}.") from error
         except BadPicture as error:

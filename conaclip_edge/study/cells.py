@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from conaclip_edge.config.graph import GraphConfig, Term
+from conaclip_edge.config.graph import PRESETS, GraphConfig, Term
 from conaclip_edge.config.study import StudyConfig
 from conaclip_edge.distill.embeddings import LEARNING_TYPES
-from conaclip_edge.distill.graph import PRESETS
 from conaclip_edge.distill.supervisions import SUPERVISIONS, losses_for
 from conaclip_edge.errors import unknown
 

@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from conaclip_edge.config.distill import DistillConfig
-from conaclip_edge.config.graph import GraphConfig
+from conaclip_edge.config.graph import GraphConfig, check_preset
 from conaclip_edge.config.parse import parse
 from conaclip_edge.data.load import read_pairs
-from conaclip_edge.distill.graph import PRESETS
 from conaclip_edge.distill.training_data import training_data
-from conaclip_edge.errors import unknown
 from conaclip_edge.evaluation.evaluate import EvaluationReport, require_captions
 from conaclip_edge.models.certainty import Certainty, mean_certainty
 from conaclip_edge.models.student.record import TrainingRecord
@@ -52,8 +50,7 @@ def compare(
         UserError: an unknown graph, no caption in the split, or whatever a training or an evaluation refuses.
     """
     for graph in graphs:
-        if graph not in PRESETS:
-            raise unknown("graph preset", graph, PRESETS, where="--graphs")
+        check_preset(graph, "--graphs")
     require_captions(read_pairs(config.data, captions_needed=False), split)
     recipes = {
         (graph, seed): config.model_copy(

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import socket
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,6 +20,7 @@ import psutil
 from safetensors import SafetensorError
 
 from conaclip_edge.errors import UserError
+from conaclip_edge.system.products import Product, check_out
 
 _HOST = hashlib.sha256(socket.gethostname().encode("utf-8", "surrogateescape")).hexdigest()[:8]
 
@@ -30,6 +32,8 @@ def atomic_file(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         clear(path)
+        if path.exists() and not path.is_file() and not path.is_dir():  # a device would be replaced by a file
+            raise UserError(f"cannot write {path}: it is no plain file. Choose another path.")
         yield temporary
         with open(temporary, "rb") as handle:
             os.fsync(handle.fileno())
@@ -42,11 +46,18 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path, product: Product | None = None) -> Iterator[Path]:
     """Yield a temporary folder beside `path` that takes its place when the block ends without an error.
 
     An older folder of that name is replaced as a whole; until then it is left as it was.
+
+    Args:
+        path: the folder.
+        product: what is written; a folder that is none, or holds anything else, is not replaced but a UserError. None
+            is for folders that nobody else writes to.
     """
+    if product:
+        check_out(path, product)
     temporary, old = _beside(path, "tmp"), _beside(path, "old")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -96,9 +107,24 @@ def write_json(path: Path, value: Any) -> None:
         temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+def require_file(path: Path) -> None:
+    """Refuse what is there but is no file: a folder, or a pipe or device that would be read without end.
+
+    Raises:
+        OSError: nothing is there, or it may not be looked at.
+        UserError: it is no file.
+    """
+    mode = os.stat(path).st_mode
+    if stat.S_ISDIR(mode):
+        raise UserError(f"{path} is a folder; a file is needed.")
+    if not stat.S_ISREG(mode):
+        raise UserError(f"{path} is no plain file (a pipe or a device). Give a file.")
+
+
 def read_json(path: Path, what: str) -> Any:
     """Read a JSON file; `what` names it in the error ("manifest", "checkpoint config")."""
     try:
+        require_file(path)
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"no {what} at {path}.") from None

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from conaclip_edge.bundle.manifest import ExportedFile, Manifest, parse_manifest, read_manifest
+from conaclip_edge.bundle.members import member_problems
 from conaclip_edge.bundle.write import TargetFiles, embedding_space, write_bundle
 from conaclip_edge.errors import UserError
 from conaclip_edge.models.student.checkpoint import load_student, save_student
@@ -163,10 +164,31 @@ def test_another_precision_of_a_target_stands_beside_the_first(bundle, tmp_path)
     assert "onnx/image.fp16.onnx" in manifest.members
 
 
+def test_a_bundle_from_before_the_licence_file_is_whole_and_gets_one_when_it_grows(bundle):
+    (bundle / "LICENSE.md").unlink()
+    shutil.rmtree(bundle / "examples")
+    start = read_manifest(bundle)
+    members = {name: one for name, one in start.members.items() if (bundle / name).exists()}
+    assert len(members) < len(start.members) - 1
+    assert member_problems(bundle, members) == []
+    manifest = write_bundle(bundle, start.model_copy(update={"members": members}), bundle, [])
+    assert {"LICENSE.md", "examples/kotlin/Pixels.kt", "examples/swift/Pixels.swift"} <= set(manifest.members)
+    assert member_problems(bundle, manifest.members) == []
+
+
+def test_examples_go_with_their_target(bundle):
+    (bundle / "examples/kotlin/Old.kt").write_text("of a version before")
+    start = read_manifest(bundle)
+    files = tuple(file for file in start.files if file.target == "coreml")
+    manifest = write_bundle(bundle, start.model_copy(update={"files": files}), bundle, [])
+    assert not any(name.startswith("examples/kotlin/") for name in manifest.members)
+    assert "examples/swift/Encoder.swift" in manifest.members
+
+
 def test_a_failure_while_writing_leaves_the_old_bundle_alone(bundle):
     before = {path: path.read_bytes() for path in bundle.rglob("*") if path.is_file()}
 
-    def fails(_: Manifest) -> str:
+    def fails(_: Manifest, __: object) -> str:
         raise RuntimeError("the disk is on fire")
 
     with pytest.raises(RuntimeError, match="on fire"):

@@ -147,7 +147,7 @@ RECIPES = [
     ),
     (
         "--set student.image.kind=vti",
-        r"^unknown image tower 'vti' in student\.image\.kind\. Did you mean 'vit'\? Known: mobile, vit\.$",
+        r"^unknown image tower 'vti' in student\.image\.kind\. Did you mean 'vit'\? Known: mobile, siglip, vit\.$",
     ),
     ("--set train.steps=many", r"'train\.steps': Input should be a valid integer.* got 'many'\.$"),
     ("--set train.steps=0", r"'train\.steps': Input should be greater than 0, got 0\.$"),

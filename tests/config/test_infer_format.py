@@ -122,10 +122,7 @@ def test_nothing_at_the_path_is_an_error_of_a_line(tmp_path: Path) -> None:
             r"data\.images is not read by format 'imagefolder', which has the ke",
         ),
         ({"format": "imagefolder", "split": "random"}, r"data\.split is not read by format 'imagefolder'"),
-        (
-            {"format": "imagefolder", "split": "family"},
-            r"recipe\.yaml.*data\.split is not read by format 'imagefolder'",
-        ),
+        ({"format": "imagefolder", "fold": 2}, r"recipe\.yaml.*data\.fold is not read by format 'imagefolder'"),
         (
             {"format": "parquet", "fold": 1},
             r"data\.fold is not read by format 'parquet', which has the keys path, val_fr",
@@ -183,3 +180,8 @@ def test_what_a_recipe_names_has_to_be_there_where_that_is_asked(tmp_path: Path,
     for read in (distill_recipe, study_recipe):
         with pytest.raises(UserError, match=r"^no file or folder /.*/gone\. Correct data\.path"):
             read(recipe, [], check=True)
+
+
+def test_a_recipe_with_every_key_at_its_default_is_no_contradiction(tmp_path: Path) -> None:
+    values = DataConfig(format="imagefolder", path=tmp_path).model_dump(mode="json")
+    assert with_format(DataConfig(**values)) == DataConfig(format="imagefolder", path=tmp_path)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from conaclip_edge.data.pairs import Pairs
-from conaclip_edge.data.usable import reasons, usable_pictures
+from conaclip_edge.data.usable import allowed_bad, reasons, usable_pictures
 from conaclip_edge.errors import UserError
 
 
@@ -87,3 +87,8 @@ def test_a_row_that_is_broken_again_and_again_is_named_once() -> None:
     for _ in range(3):
         list(usable_pictures(Drawn(p0=b"").pairs, [0, 1], 100, left_out))
     assert list(left_out) == ["p0"]
+
+
+def test_one_broken_picture_of_ten_or_more_is_always_allowed_unless_the_share_is_zero() -> None:
+    assert [allowed_bad(total, 0.01) >= 1 for total in (9, 10, 60, 99)] == [False, True, True, True]
+    assert [allowed_bad(60, 0.01) >= 2, allowed_bad(60, 0), allowed_bad(1000, 0.01)] == [False, 0, 10]

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from conaclip_edge.config.graph import GraphConfig, Term
+from conaclip_edge.config.graph import PRESETS, GraphConfig, Term
 from conaclip_edge.distill.embeddings import LEARNING_TYPES, Embeddings
-from conaclip_edge.distill.graph import PRESETS, compute, expand, uses_teacher
+from conaclip_edge.distill.graph import compute, expand, uses_teacher
 from conaclip_edge.distill.supervisions import EDGES, SUPERVISIONS
 from conaclip_edge.errors import UserError
 from tests.helpers.batches import as_arrays, batch, unit

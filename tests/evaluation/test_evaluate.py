@@ -112,7 +112,8 @@ def test_broken_pictures_are_left_out_named_and_limited(
     assert found.dataset.captions == 94
     assert [reason.split(":")[0] for reason in found.dataset.left_out] == ["red-disc-left.png"]
     assert "1 of 48 pictures left out: red-disc-left.png: cannot be decoded" in capsys.readouterr().err
-    with pytest.raises(UserError, match=r"1 of 48 pictures cannot be used, more than max_bad = 1\.0%"):
+    (folder / "red-disc-right.png").write_bytes(b"no picture")
+    with pytest.raises(UserError, match=r"2 of 48 pictures cannot be used, more than max_bad = 1\.0%"):
         evaluate(student, folder, "test", "onnx")
 
 

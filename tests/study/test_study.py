@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 
 from conaclip_edge.cli.main import app
 from conaclip_edge.config.distill import DistillConfig
+from conaclip_edge.config.graph import PRESETS
 from conaclip_edge.config.study import StudyConfig
-from conaclip_edge.distill.graph import PRESETS, expand
+from conaclip_edge.distill.graph import expand
 from conaclip_edge.distill.supervisions import SUPERVISIONS
 from conaclip_edge.errors import Interrupted, UserError
 from conaclip_edge.study.cells import all_cells, graph_of

@@ -20,6 +20,7 @@ from conaclip_edge.bundle.manifest import Manifest, read_manifest
 from conaclip_edge.config.benchmark import BenchmarkConfig
 from conaclip_edge.errors import UserError
 from conaclip_edge.system.files import atomic_folder, read_json
+from conaclip_edge.system.products import PHONE_RECIPE
 from conaclip_edge.system.result import Result
 
 SCRIPT = "ios_measure.py"
@@ -73,7 +74,7 @@ def write_ios_recipe(bundle: Path, suite: BenchmarkConfig, out: Path) -> IosReci
     _coreml_candidates(bundle, read_manifest(bundle), suite)
     command = f"python {SCRIPT} {shlex.quote(bundle.name)} ios.json --team TEAM_ID"
     script = files("conaclip_edge.benchmarks.phones").joinpath(SCRIPT).read_text("utf-8")
-    with atomic_folder(out) as folder:
+    with atomic_folder(out, PHONE_RECIPE) as folder:
         (folder / SCRIPT).write_text(script, "utf-8")
         (folder / "README.md").write_text(_RECIPE.format(bundle=bundle, name=bundle.name, command=command), "utf-8")
     return IosRecipe(recipe=str(out), command=command)

@@ -12,12 +12,13 @@ from conaclip_edge.benchmarks.report.speed_table import speed_section
 from conaclip_edge.benchmarks.schema.report import BenchmarkReport, read_report
 from conaclip_edge.benchmarks.schema.speed import SpeedReport, read_speed
 from conaclip_edge.system.files import atomic_file, atomic_folder
+from conaclip_edge.system.products import REPORT
 from conaclip_edge.system.result import Result
 
 
 def write_report(report: BenchmarkReport, out: Path) -> None:
     """Write report.json, report.md and report.html into a folder, which is replaced as a whole."""
-    with atomic_folder(out) as folder:
+    with atomic_folder(out, REPORT) as folder:
         (folder / "report.json").write_text(json_text(report), "utf-8")
         (folder / "report.md").write_text(render_markdown(report), "utf-8")
         (folder / "report.html").write_text(render_html(report), "utf-8")
@@ -25,7 +26,7 @@ def write_report(report: BenchmarkReport, out: Path) -> None:
 
 def write_speed(report: SpeedReport, out: Path) -> None:
     """Write speed.json and speed.md into a folder, which is replaced as a whole."""
-    with atomic_folder(out) as folder:
+    with atomic_folder(out, REPORT) as folder:
         (folder / "speed.json").write_text(json_text(report), "utf-8")
         (folder / "speed.md").write_text(f"# Speed\n\n{speed_section(report)}\n", "utf-8")
 

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from conaclip_edge.config.data import DataConfig
 from conaclip_edge.config.data_formats import CAPTION_SUFFIXES, FILE_NAME_COLUMNS, METADATA, PICTURE_SUFFIXES
-from conaclip_edge.data.formats.picture_files import file_pairs, inside
+from conaclip_edge.data.formats.picture_files import file_pairs, inside, say_unpaired
 from conaclip_edge.data.formats.source_files import cache_folder, data_path, reading
 from conaclip_edge.data.formats.source_table import open_index
 from conaclip_edge.data.formats.splits import split_named, split_of_folder, split_of_table
@@ -59,10 +59,8 @@ def read(config: DataConfig) -> Pairs:
 
 def _say_unpaired(folder: Path, tables: Sequence[str], pairs: Pairs, pictures: Sequence[str]) -> None:
     """Say on stderr how many pictures have no caption, and how many are left out since they may be held out."""
-    unpaired = sum(not captions for captions in pairs.captions)
     where = " and ".join(tables[:3]) or "no .txt file beside them"
-    if unpaired:
-        say(f"data: {unpaired:,} of {len(pairs):,} pictures in {folder} have no caption ({where}): unpaired data.")
+    say_unpaired(pairs, folder, where)
     held_out = {name for name in pictures if split_of_folder(PurePosixPath(name)) != "train"} if tables else set()
     if held_out and (left_out := held_out.difference(pairs.keys)):
         say(f"data: {len(left_out):,} pictures in folders of val and test, which {where} does not name, are left out.")

@@ -25,7 +25,7 @@ def data_path(config: DataConfig) -> Path:
 def picture_folder(config: DataConfig, otherwise: Path) -> Path:
     """Return the absolute path of `data.images`, or `otherwise` where it is not set; a missing one is a UserError."""
     folder = config.images.expanduser().absolute() if config.images else otherwise
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise UserError(f"no picture folder {folder}. Correct data.images, or give an absolute path.")
     return folder
 

@@ -27,6 +27,7 @@ from conaclip_edge.models.teacher.record import SplitRecall, TeacherData, Teache
 from conaclip_edge.models.tokenizer import whole_text
 from conaclip_edge.system.files import atomic_folder, write_json
 from conaclip_edge.system.locks import only_run
+from conaclip_edge.system.products import TEACHER
 from conaclip_edge.system.progress import Meter
 
 
@@ -63,7 +64,7 @@ def fit_teacher(config: TeacherConfig, out: Path) -> TeacherFit:
         trained_parameters=sum(parameter.numel() for parameter in learning),
         before=before,
     )
-    with atomic_folder(out) as target:
+    with atomic_folder(out, TEACHER) as target:
         for part in (teacher.model, teacher.tokenizer, teacher.image_processor):
             part.save_pretrained(target)
         write_json(target / "training.json", record.model_dump(mode="json"))

@@ -22,6 +22,7 @@ from conaclip_edge.models.teacher.packaged_towers import PretrainedTowers
 from conaclip_edge.models.teacher.record import SplitRecall, TeacherData, TeacherTraining
 from conaclip_edge.system.files import atomic_folder
 from conaclip_edge.system.locks import only_run
+from conaclip_edge.system.products import TEACHER
 from conaclip_edge.system.progress import Meter
 from conaclip_edge.teacher_cache.store import TeacherCache, teacher_cache, write_cache
 
@@ -55,7 +56,7 @@ def train_teacher(config: TeacherConfig, out: Path) -> TeacherTraining:
         val=recall("val"),
         test=recall("test"),
     )
-    with atomic_folder(out) as target:
+    with atomic_folder(out, TEACHER) as target:
         _write(config, towers, head, target, record)
     write_cache(pairs, JoinedTeacher.load(out), config.cache, pictures, texts, features, config.data.max_pixels)
     return record

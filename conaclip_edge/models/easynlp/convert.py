@@ -14,12 +14,13 @@ from torch import Tensor
 from conaclip_edge.config.base import Config
 from conaclip_edge.config.parse import parse
 from conaclip_edge.errors import UserError
+from conaclip_edge.models.easynlp.files import check_files
 from conaclip_edge.models.easynlp.layout import KINDS, Part, is_unused, part_of, transformers_config
 from conaclip_edge.models.teacher.load import load_teacher
-from conaclip_edge.system.files import atomic_folder, read_json
+from conaclip_edge.system.files import atomic_folder, read_json, write_json
+from conaclip_edge.system.products import TEACHER, check_out
 from conaclip_edge.system.result import Result
 
-FILES = ("config.json", "pytorch_model.bin", "vocab.txt")
 MOST_MERGES_BYTES = 64 * 2**20
 
 
@@ -52,18 +53,19 @@ def convert(folder: Path, out: Path) -> ConvertReport:
     Raises:
         UserError: a file is missing, or is not what config.json says.
     """
-    for name in FILES:
-        if not (folder / name).is_file():
-            raise UserError(f"no {name} in {folder}. A checkpoint of EasyNLP's CLIP holds {', '.join(FILES)}.")
+    check_files(folder)
     if out.resolve() == folder.resolve():
         raise UserError(f"--out {out} is the checkpoint's own folder, which would be replaced. Choose another one.")
+    check_out(out, TEACHER)
     kind, config = _read_config(folder / "config.json")
     model, unused = _build(config, kind, _read_weights(folder / "pytorch_model.bin", kind), folder)
-    with atomic_folder(out) as target:
+    with atomic_folder(out, TEACHER) as target:
         model.save_pretrained(target)
         _write_tokenizer(kind, model.config.text_config, folder / "vocab.txt", target)
         _image_processor(kind, model.config.vision_config.image_size).save_pretrained(target)
         teacher = load_teacher(str(target))
+        # by it the next conversion knows that the folder may be replaced
+        write_json(target / "converted.json", {"from": "EasyNLP", "model_type": kind})
     count = sum(parameter.numel() for parameter in model.parameters())
     return ConvertReport(
         teacher=out, model_type=kind, embed_dim=teacher.embed_dim, parameters=count, unused=tuple(unused)

@@ -19,6 +19,7 @@ from conaclip_edge.models.student.dual_encoder import DualEncoder, text_config
 from conaclip_edge.models.student.folder import OWN, RECORD, check_checkpoint
 from conaclip_edge.models.tokenizer import TextTokenizer, for_context
 from conaclip_edge.system.files import atomic_folder, read_json
+from conaclip_edge.system.products import STUDENT
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Student:
 
 def save_student(model: DualEncoder, tokenizer_json: dict[str, Any], training: dict[str, Any], folder: Path) -> None:
     """Write a checkpoint folder, whole or not at all; with a ViT image tower it is a transformers CLIPModel folder."""
-    with atomic_folder(folder) as target:
+    with atomic_folder(folder, STUDENT) as target:
         write_student(model, tokenizer_json, training, target)
 
 
@@ -59,7 +60,10 @@ def write_student(model: DualEncoder, tokenizer_json: dict[str, Any], training: 
         content = clip.to_dict() | {"architectures": ["CLIPModel"]}
         _write_json(target / "preprocessor_config.json", _clip_processor(config.image))
     _write_json(target / "config.json", content | {"conaclip_edge": config.model_dump(mode="json")})
-    _write_json(target / "tokenizer.json", for_context(tokenizer_json, config.text.context))
+    padded = config.text.kind == "siglip"
+    _write_json(
+        target / "tokenizer.json", tokenizer_json if padded else for_context(tokenizer_json, config.text.context)
+    )
     _write_json(target / "preprocess.json", describe(Preprocess.of(config.image)))
     _write_json(target / RECORD, training)
 

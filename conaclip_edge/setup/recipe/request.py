@@ -49,7 +49,7 @@ def check_request(folder: Path, teacher: str | None, out: Path, force: bool) -> 
         raise UserError(f"{out} is a folder. Name the recipe's file: --out {out / 'recipe.yaml'}")
     if out.exists() and not force:
         raise UserError(f"{out} is there already. Name another file (--out), or overwrite it: --force")
-    path = check_path(folder)
+    path = check_path(folder, "Correct the argument")
     source, made = _teacher(teacher)
     data = with_format(DataConfig(path=path))
     require_extra("train")

@@ -16,6 +16,7 @@ from conaclip_edge.search.folder.picture_folder import picture_bytes
 from conaclip_edge.search.index import PictureIndex, open_index
 from conaclip_edge.search.words.unread import silent_ids
 from conaclip_edge.system.files import atomic_folder, read_json
+from conaclip_edge.system.products import SITE, check_out
 from conaclip_edge.system.progress import track
 from conaclip_edge.system.result import Result
 from conaclip_edge.web.names import shown_name
@@ -114,9 +115,10 @@ def build_site(bundle: Path, index: Path, out: Path, credit: str = "") -> SiteRe
         )
     if out.resolve() in (*bundle.resolve().parents, *index.resolve().parents, bundle.resolve(), index.resolve()):
         raise UserError(f"--out {out} would replace the bundle or the index. Choose another folder.")
+    check_out(out, SITE)
     check_members(bundle, manifest.model_dump(), [*copied, bundle / "golden"])
     modules = site_modules()
-    with atomic_folder(out) as folder:
+    with atomic_folder(out, SITE) as folder:
         for name in PAGE:
             (folder / name).write_bytes(page_file(name))
         engine = files("conaclip_edge.web") / "model"

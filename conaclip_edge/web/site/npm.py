@@ -46,7 +46,7 @@ def site_modules() -> Path:
             for name in _PINS:
                 shutil.copy(source / name, scratch)
         _run(program, Path(scratch))
-        with atomic_folder(folder) as temporary:
+        with atomic_folder(folder, None) as temporary:
             for name, source_name in MODULES.items():
                 shutil.copy(Path(scratch) / "node_modules" / source_name, temporary / name)
             write_json(temporary / _VERSIONS, json.loads(texts["package.json"])["dependencies"])

@@ -78,3 +78,26 @@ def test_annotations_of_another_shape_are_told(tmp_path, images, notes, message)
     (tmp_path / "captions_train2017.json").write_text(json.dumps({"images": images, "annotations": notes}))
     with pytest.raises(UserError, match=message):
         read_pairs(DataConfig(format="coco", path=tmp_path))
+
+
+def test_pictures_that_no_file_names_are_unpaired_and_counted(tmp_path, capsys):
+    annotations(tmp_path / "captions_train2017.json", {"a.jpg": ["x"], "b.jpg": ["y"]}, tmp_path / "train2017")
+    for name in ("train2017/c.jpg", "unlabeled2017/d.jpg", "val2017/held-out.jpg", "test2017/held-out.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"picture")
+    pairs = read_pairs(DataConfig(format="coco", path=tmp_path, val_fraction=0, test_fraction=0))
+    assert dict(zip(pairs.keys, pairs.captions, strict=True)) == {
+        "train2017/a.jpg": ("x",),
+        "train2017/b.jpg": ("y",),
+        "train2017/c.jpg": (),
+        "unlabeled2017/d.jpg": (),
+    }
+    assert "2 of 4 pictures in" in capsys.readouterr().err
+
+
+def test_pictures_of_a_folder_that_has_none_of_the_named_ones_are_not_taken(tmp_path):
+    annotations(tmp_path / "captions_train2017.json", {"a.jpg": ["x"]})
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "b.jpg").write_bytes(b"picture")
+    with pytest.raises(UserError, match=r"First of 1 skipped: a\.jpg: no such file"):
+        read_pairs(DataConfig(format="coco", path=tmp_path, images=tmp_path / "other"))

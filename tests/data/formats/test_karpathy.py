@@ -102,3 +102,11 @@ def test_file_that_is_no_json_is_told(tmp_path, data):
     (tmp_path / "dataset_x.json").write_bytes(data)
     with pytest.raises(UserError, match=r"cannot read data set .*dataset_x\.json: "):
         read_pairs(DataConfig(format="karpathy", path=tmp_path))
+
+
+def test_pictures_that_the_file_does_not_name_are_unpaired_and_counted(tmp_path, capsys):
+    config = data_set(tmp_path, [image("a.jpg")])
+    (tmp_path / "images" / "b.jpg").write_bytes(b"picture")
+    pairs = read_pairs(config.model_copy(update={"val_fraction": 0, "test_fraction": 0}))
+    assert [list(pairs.keys), list(map(len, pairs.captions))[1]] == [["a.jpg", "b.jpg"], 0]
+    assert "1 of 2 pictures in" in capsys.readouterr().err

@@ -77,9 +77,10 @@ def test_a_joined_teacher_is_refused(world: Path, tmp_path: Path, monkeypatch: p
 def test_too_many_broken_train_pictures_end_the_run(world: Path, tmp_path: Path) -> None:
     data = tiny.image_folder(tmp_path / "data")
     rows = [json.loads(line) for line in (data / "metadata.jsonl").read_text("utf-8").splitlines()]
-    broken = next(row["file_name"] for row in rows if row["split"] == "train")
-    (data / broken).write_bytes(b"no picture")
+    broken, other = [row["file_name"] for row in rows if row["split"] == "train"][:2]
+    for name in (broken, other):
+        (data / name).write_bytes(b"no picture")
     config = recipe(world, data={"format": "imagefolder", "path": str(data)}, batch_size=1000)
-    with pytest.raises(UserError, match=rf"1 of \d+ pictures cannot be used, more than max_bad = 1.0%: .*{broken}"):
+    with pytest.raises(UserError, match=rf"2 of \d+ pictures cannot be used, more than max_bad = 1.0%: .*{broken}"):
         fit_teacher(config, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -16,7 +16,7 @@ from conaclip_edge.benchmarks.schema.speed import Finding
 from conaclip_edge.benchmarks.speed.two_clocks import Times, over, rounds
 from conaclip_edge.config.benchmark import SpeedConfig
 from conaclip_edge.config.distill import DistillConfig
-from conaclip_edge.config.graph import GraphConfig, Term
+from conaclip_edge.config.graph import PRESETS, GraphConfig, Term
 from conaclip_edge.config.load import distill_recipe
 from conaclip_edge.distill import graph
 from conaclip_edge.distill.embeddings import LEARNING_TYPES
@@ -59,7 +59,7 @@ def run_graphs(recipe: DistillConfig, count: int, seed: int) -> dict[str, Times]
     torch.set_num_threads(1)
     graphs = {
         "all edges and supervisions": every_term(),
-        **{name: graph.PRESETS[name] for name in ("conaclip", "infonce")},
+        **{name: PRESETS[name] for name in ("conaclip", "infonce")},
     }
     with tempfile.TemporaryDirectory(prefix="conaclip-edge-") as scratch:
         # the rows of a step depend on whether a graph looks at the teacher: all take those of the recipe's

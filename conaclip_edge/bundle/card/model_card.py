@@ -1,7 +1,13 @@
-"""The model card: README.md of a bundle, written from its manifest alone."""
+"""The model card: README.md of a bundle, written from its manifest and preprocess.json."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+from conaclip_edge.bundle.card.fields import FILE, GOLDEN, MANIFEST, preprocess_table, table
+from conaclip_edge.bundle.card.licence import LICENCE
+from conaclip_edge.bundle.card.platforms import platform_sections
 from conaclip_edge.bundle.gate_words import (
     measured_text,
     passed_below,
@@ -10,11 +16,15 @@ from conaclip_edge.bundle.gate_words import (
     tolerance_text,
 )
 from conaclip_edge.bundle.manifest import ExportedFile, Manifest
-from conaclip_edge.bundle.model_card_code import snippets
 
 
-def model_card(manifest: Manifest) -> str:
-    """Write the model card of a bundle; its members need not be known yet."""
+def model_card(manifest: Manifest, preprocess: Mapping[str, Any]) -> str:
+    """Write the model card of a bundle.
+
+    Args:
+        manifest: its members need not be known yet.
+        preprocess: content of preprocess.json.
+    """
     parts = [
         f"# {manifest.name}: text-to-picture search on a phone",
         _summary(manifest),
@@ -22,9 +32,10 @@ def model_card(manifest: Manifest) -> str:
         "## Teacher, student, data\n\n" + _origin(manifest),
         "## Intended use\n\n" + _USE,
         "## Limits\n\n" + _limits(manifest),
-        "## Loading it\n\n" + _inputs(manifest),
-        *(f"### {title}\n\n```{language}\n{code}\n```" for title, language, code in snippets(manifest)),
+        "## Loading it\n\n" + _inputs(manifest, preprocess),
+        *platform_sections(manifest, preprocess),
         "## Checking it\n\n" + _CHECK,
+        "## What the JSON files say\n\n" + _fields(preprocess),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -39,10 +50,11 @@ _CHECK = """\
 `--trusted KEY.pub` also asks for the signature of that key, where the bundle is signed. An app checks its own
 tokenizing, picture scaling and inference the same way: `golden/golden.json` gives texts with their exact ids, picture
 files and the least cosine of each precision; `golden/golden.safetensors` gives, in the same order, `text.embedding`,
-`picture.pixels` (uint8, value x 255, within one level) and `picture.embedding`."""
+`picture.pixels` (uint8, value x 255, within one level) and `picture.embedding`. The examples have a function for it."""
 
 
 def _summary(manifest: Manifest) -> str:
+    length = f"{'padded to' if manifest.fixed_length else 'up to'} {manifest.context}"
     return f"""\
 Two towers into one space: a picture and a text that fit together get embeddings with a high cosine. Exported and
 measured by conaclip-edge.
@@ -50,7 +62,7 @@ measured by conaclip-edge.
 - embedding: {manifest.embed_dim} float32 values, length 1
 - embedding space: `{manifest.embedding_space}`. Embeddings compare only where this id is the same: an index made with
   another id has to be made again.
-- pictures: {manifest.image_size} x {manifest.image_size} pixels; texts: up to {manifest.context} ids"""
+- pictures: {manifest.image_size} x {manifest.image_size} pixels; texts: {length} ids"""
 
 
 def _files(files: tuple[ExportedFile, ...]) -> str:
@@ -110,7 +122,8 @@ def _origin(manifest: Manifest) -> str:
 - student: {manifest.name}, {size}{graph}
 - data: {name}{amount}. {licence}
 - the golden pictures named `held-out-*` are from the data set, under the same terms
-- the weights were learned from the data and the teacher: their licences decide what you may do with them"""
+- the weights were learned from the data and the teacher: their licences decide what you may do with them, see
+  `{LICENCE}`"""
 
 
 def _limits(manifest: Manifest) -> str:
@@ -126,15 +139,35 @@ def _limits(manifest: Manifest) -> str:
     return text
 
 
-def _inputs(manifest: Manifest) -> str:
-    size = manifest.image_size
+def _inputs(manifest: Manifest, preprocess: Mapping[str, Any]) -> str:
+    size, resize = manifest.image_size, preprocess["resize"]
+    squash = preprocess["crop"] is None
+    steps = "both sides scaled to the input's, whatever the picture's shape" if squash else "shorter side, centre crop"
+    texts = f"""\
+`input_ids` int32 [1, L]: from `tokenizer.json`, at most {manifest.context} ids of which the last is {manifest.eos_id}
+(end of text). A longer text is cut and keeps that last id. Do not pad; where a length is asked for, fill up with
+{manifest.pad_id} behind the end."""
+    if manifest.fixed_length:
+        texts = f"""\
+`input_ids` int32 [1, {manifest.context}]: from `tokenizer.json`, which cuts a text to {manifest.context} ids and fills
+it up with {manifest.pad_id}. A library that does neither leaves it to you. Never fewer: the tower was trained on padded
+texts and reads the last position."""
     return f"""\
-`pixel_values` float32 [1, 3, {size}, {size}]: RGB from 0 to 1, channel by channel. `preprocess.json` says how to get
-there: EXIF orientation, white behind transparency, shorter side by bicubic with antialiasing, centre crop; mean and
-standard deviation are inside the model.
+Everybody: `pixel_values` float32 [1, 3, {size}, {size}]: RGB from 0 to 1, channel by channel. EXIF orientation, colours
+to sRGB, white behind transparency; {steps}; the resize is {resize["filter"]} with antialiasing; mean and
+standard deviation are inside the model. `preprocess.json` has it as data.
 
-`input_ids` int32 [1, L]: from `tokenizer.json` by any library that reads it, cut to {manifest.context} ids of which
-the last is {manifest.eos_id} (end of text). Do not pad; where a length is asked for, fill up with {manifest.pad_id}
-behind the end.
+{texts}
 
 `embedding` float32 [1, {manifest.embed_dim}], length 1: the cosine of two is their dot product."""
+
+
+def _fields(preprocess: Mapping[str, Any]) -> str:
+    return "\n\n".join(
+        [
+            "`preprocess.json`:\n\n" + preprocess_table(preprocess),
+            "`manifest.json`:\n\n" + table(MANIFEST),
+            "Each of its `files`:\n\n" + table(FILE),
+            "`golden/golden.json`:\n\n" + table(GOLDEN),
+        ]
+    )

@@ -1,0 +1,176 @@
+"""The model card's sections for those who write an app, and the example files that go into the bundle with them.
+
+Versions and sizes were taken from: the Package.swift of swift-transformers 1.3.3 (iOS 16, macOS 13); the AAR of ONNX
+Runtime 1.29.0 of 2026-08-12, as the npm package com.github.asus4.onnxruntime 0.4.9 carries it (minSdk 24, four ABIs,
+sizes of its libonnxruntime.so); the list of onnxruntime-android on Maven Central (1.27.0; onnxruntime-mobile ends with
+1.18.0); ExecuTorch's docs and build.gradle (minSdk 23, two ABIs); DJL's android/tokenizer-native (0.33.0, four ABIs).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from conaclip_edge.bundle.card.python_code import files_of, python_code
+from conaclip_edge.bundle.manifest import ExportedFile, Manifest
+
+EXAMPLES = "examples"
+_HERE = Path(__file__).parent / EXAMPLES
+_SWIFT = ("Encoder.swift", "Pixels.swift", "GoldenCheck.swift")
+_KOTLIN = ("Encoder.kt", "Pixels.kt", "GoldenCheck.kt")
+# deployment target -> specification version of the package, and the systems that read it
+SYSTEMS = {"iOS17": (8, "iOS 17, macOS 14"), "iOS18": (9, "iOS 18, macOS 15")}
+_OPSET_23 = 23  # which ONNX Runtime reads since 1.23
+
+
+def example_files(manifest: Manifest) -> dict[str, str]:
+    """Return the example code for the bundle's targets: path in the bundle -> content."""
+    kotlin = [
+        name
+        for name, files in (("OnnxEncoder.kt", _onnx(manifest)), ("ExecutorchEncoder.kt", _executorch(manifest)))
+        if files
+    ]
+    names = [f"swift/{name}" for name in _SWIFT] if _coreml(manifest) else []
+    names += [f"kotlin/{name}" for name in (*_KOTLIN, *kotlin)] if kotlin else []
+    return {f"{EXAMPLES}/{name}": (_HERE / name).read_text("utf-8") for name in names}
+
+
+def platform_sections(manifest: Manifest, preprocess: Mapping[str, Any]) -> list[str]:
+    """Return a section of Markdown for each platform that the bundle has files for, and for Python."""
+    sections = []
+    if coreml := _coreml(manifest):
+        sections.append(_ios(manifest, coreml))
+    if (onnx := _onnx(manifest)) or _executorch(manifest):
+        sections.append(_android(manifest, onnx, _executorch(manifest)))
+    code = python_code(manifest, preprocess)
+    sections.append(f"### Python\n\nIn the bundle's folder:\n\n```python\n{code}\n```")
+    return sections
+
+
+def _coreml(manifest: Manifest) -> dict[str, ExportedFile]:
+    return files_of(manifest, "coreml", ".mlpackage")
+
+
+def _onnx(manifest: Manifest) -> dict[str, ExportedFile]:
+    return files_of(manifest, "onnx", ".onnx")
+
+
+def _executorch(manifest: Manifest) -> dict[str, ExportedFile]:
+    return files_of(manifest, "executorch", ".pte")
+
+
+def _ios(manifest: Manifest, files: dict[str, ExportedFile]) -> str:
+    names = {tower: file.path.rpartition("/")[2].removesuffix(".mlpackage") for tower, file in files.items()}
+    deployment = files["image"].settings.get("deployment", "iOS17")
+    version, systems = SYSTEMS[deployment]
+    lengths = files["text"].notes.get("lengths")
+    texts = f"of {', '.join(map(str, lengths))} ids (shorter ones are filled up)" if lengths else "of any length"
+    if manifest.fixed_length:
+        texts = f"padded to {manifest.context} ids"
+    run = "by Core ML on a Mac" if files["image"].gate.executed == "native" else "by an interpreter, on no Apple device"
+    return f"""\
+### iOS and macOS: Swift, Core ML
+
+- **Systems:** {systems} or newer (specification version {version} of both packages).
+- **Compute units:** any; `Encoder` takes `.all`, so that Core ML chooses. These packages were run {run}: look at the
+  performance report of Xcode for what runs on the Neural Engine of your device.
+- **Files:** drag both packages of `coreml/` into the app's target, and this folder in as a folder reference.
+- **Tokenizer:** `https://github.com/huggingface/swift-transformers`, exact version 1.3.3, product `Tokenizers` (iOS 16,
+  macOS 13). It reads `tokenizer.json` but does not cut texts; `TextIds` does. It is a port, not the same code: the
+  golden check names texts whose ids differ. It does not know the `</w>` of CLIP's own BPE vocabulary.
+- **Picture to input:** `Pixels.swift`, without vImage and Core Image: neither promises a bicubic filter with a = -0.5
+  and antialiasing. vImage's high-quality scaling is Lanczos; docs/bundle.md of conaclip-edge measures what other
+  filters cost. Decoding and colours are ImageIO's and Core Graphics'.
+- **Texts:** {texts}, at most {manifest.context}.
+- **Nearest neighbours:** `nearest` is one call of Accelerate (`vDSP_mmul`) over vectors that lie one after the other.
+
+`examples/swift/` has all of it; parsed, not compiled, where this bundle was made. Use:
+
+```swift
+import Foundation
+
+let folder = Bundle.main.url(forResource: "bundle", withExtension: nil)!
+let encoder = try Encoder(folder: folder, imageName: "{names["image"]}", textName: "{names["text"]}")
+assert(try goldenDifferences(encoder, folder: folder, precision: "{files["image"].precision}").isEmpty)
+
+// once for each picture; keep the vectors one after the other
+let pictures: [URL] = []
+let index = try pictures.flatMap {{ try encoder.embed(picture: Data(contentsOf: $0)) }}
+// for each query
+let hits = nearest(try encoder.embed(text: "a red bicycle"), in: index, count: 10)
+```"""
+
+
+def _android(manifest: Manifest, onnx: dict[str, ExportedFile], executorch: dict[str, ExportedFile]) -> str:
+    first = onnx or executorch
+    encoder = "OnnxEncoder" if onnx else "ExecutorchEncoder"
+    gradle = [*_ONNX_GRADLE] if onnx else []
+    if executorch:
+        made = executorch["image"].notes.get("versions", {}).get("executorch", "1.0.0")
+        gradle.append(f'    implementation("org.pytorch:executorch-android:[{made},2.0)") // pin what it resolves to')
+    runtimes = [_onnx_runtime(onnx)] if onnx else []
+    runtimes += [_EXECUTORCH_RUNTIME] if executorch else []
+    return f"""\
+### Android: Kotlin, {" or ".join((["ONNX Runtime"] if onnx else []) + (["ExecuTorch"] if executorch else []))}
+
+```kotlin
+// app/build.gradle.kts
+android {{
+    defaultConfig {{
+        minSdk = 28
+        ndk {{ abiFilters += listOf("arm64-v8a", "x86_64") }}
+    }}
+    packaging {{ resources.excludes += "native/lib/**" }} // DJL's libraries for desktops
+}}
+dependencies {{
+{chr(10).join(gradle)}
+    implementation("ai.djl.huggingface:tokenizers:0.33.0")
+    implementation("ai.djl.android:tokenizer-native:0.33.0")
+}}
+```
+
+{chr(10).join(runtimes)}
+- **minSdk:** the example needs 28 (`ImageDecoder` turns pictures upright and brings them to sRGB); the tokenizer
+  needs 26 (`java.nio.file`).
+- **Tokenizer:** DJL's Android build of the library that made `tokenizer.json`, so the ids are its own. Texts are
+  cut to {manifest.context} ids and the last one stays {manifest.eos_id}.
+- **Files:** put this folder into `src/main/assets/bundle`. Runtimes and tokenizer open paths, so `bundleFolder`
+  copies it to files once for each version of its manifest.
+- **Picture to input:** `Pixels.kt`. `Bitmap.createScaledBitmap` is no substitute: bilinear without antialiasing.
+  docs/bundle.md of conaclip-edge measures what it costs.
+- **Threads:** the encoder's `threads`; measure on the device. Keep one encoder, and call it from one thread.
+
+`examples/kotlin/` has all of it. Use:
+
+```kotlin
+val encoder = {encoder}(bundleFolder(context), "{first["image"].precision}", threads = 2)
+check(goldenDifferences(encoder).isEmpty())
+
+// once for each picture; keep the vectors one after the other
+val pictures = listOf<java.io.File>()
+val index = pictures.flatMap {{ encoder.embed(it.readBytes()).toList() }}.toFloatArray()
+// for each query
+val hits = nearest(encoder.embed("a red bicycle"), index, count = 10)
+```"""
+
+
+_ONNX_GRADLE = ('    implementation("com.microsoft.onnxruntime:onnxruntime-android:1.27.0")',)
+
+
+def _onnx_runtime(files: dict[str, ExportedFile]) -> str:
+    opset = files["image"].notes.get("opset", _OPSET_23)
+    needs = f"opset {opset}" + (", so 1.23 or newer" if opset >= _OPSET_23 else "")
+    return f"""\
+- **ONNX Runtime:** `onnxruntime-android` ({needs}), minSdk 24, ABIs arm64-v8a, armeabi-v7a, x86, x86_64. For
+  arm64-v8a it adds 12.1 MB to a download and 32.1 MB on the device (libonnxruntime.so of the AAR of 1.29.0).
+  It opens `.onnx` and `.ort`: take `.onnx`, which is faster. `.ort` is for builds of your own that are reduced to
+  fewer operators and read nothing else, and fits the runtime's version that wrote it. `onnxruntime-mobile`, the reduced
+  package of Maven Central, ended with 1.18.0 and is too old for these files."""
+
+
+_EXECUTORCH_RUNTIME = """\
+- **ExecuTorch:** `executorch-android`, minSdk 23, ABIs arm64-v8a and x86_64, with XNNPACK; not older than the one that
+  exported. What it adds to an app is not known here: Android Studio's APK Analyzer shows it. Its Kotlin API is marked
+  experimental. `Tensor.fromBlob` takes plain arrays, red, green and blue plane one after the other: no
+  channels-last memory, which the runtime does not refuse and which gives wrong embeddings."""

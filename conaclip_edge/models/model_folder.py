@@ -1,0 +1,116 @@
+"""What lies at a path where a model is meant, by names alone: found before any large library is imported."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+from typing import Any
+
+from conaclip_edge.errors import UserError
+from conaclip_edge.models.transformers_folder import is_easynlp
+from conaclip_edge.system.files import read_json
+
+EXAMPLE = "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"
+# file -> what a folder with it is, in the words of an error; the first that is there counts
+_KINDS = {
+    "manifest.json": "a bundle",
+    "pictures.sqlite": "an index",
+    "report.json": "a report",
+    "site.json": "a site",
+    "open_clip_config.json": "a model of OpenCLIP",
+    "metadata.jsonl": "a data set",
+    "metadata.csv": "a data set",
+}
+_PICKLED = (".bin", ".pt", ".pth", ".pkl")
+
+
+def check_teacher(source: str) -> dict[str, Any] | None:
+    """Refuse what is no teacher.
+
+    Args:
+        source: folder or hub name.
+
+    Returns:
+        Content of its config.json; None for a hub name.
+
+    Raises:
+        UserError: it is something else, or lacks config.json or weights.
+    """
+    folder = Path(source)
+    if not _there(folder, f"teacher {source}"):
+        if not source.startswith((".", "/", "~")) and source.count("/") == 1 and not folder.is_symlink():
+            return None
+        raise UserError(_no_teacher(source, ""))
+    if not (folder / "config.json").is_file():
+        if (folder / "open_clip_config.json").is_file():
+            raise UserError(
+                f"teacher {source} is a model of OpenCLIP, whose files transformers does not read. Name the same "
+                f"model as transformers has it, e.g. {EXAMPLE}, or a folder with its config.json and model.safetensors."
+            )
+        raise UserError(_no_teacher(source, what_is(folder)))
+    config = read_config(folder)
+    if config.get("model_type") == "conaclip-edge":
+        raise UserError(f"teacher {source} is a student of conaclip-edge. Name the teacher it was distilled from.")
+    if "conaclip_edge" not in config and is_easynlp(config):
+        raise UserError(
+            f"teacher {source} is a checkpoint of EasyNLP. Convert it once: conaclip-edge convert {source} "
+            "--out teacher"
+        )
+    return config
+
+
+def check_model(folder: Path) -> None:
+    """Refuse what is no folder of a teacher, a checkpoint or a bundle.
+
+    Raises:
+        UserError: what it is instead.
+    """
+    known = "a folder of a teacher, a checkpoint or a bundle is needed."
+    if not _there(folder, f"model {folder}"):
+        raise UserError(f"no model at {folder}: {known}")
+    if not (folder / "manifest.json").is_file() and not (folder / "config.json").is_file():
+        raise UserError(f"no model at {folder}: {known} It is {what_is(folder)}.")
+    if not (folder / "manifest.json").is_file():
+        read_config(folder)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return the content of a model's config.json; a UserError if it cannot be read or holds no keys."""
+    config = read_json(folder / "config.json", "model config")
+    if not isinstance(config, dict):
+        raise UserError(f"{folder / 'config.json'} must hold keys and values, not {type(config).__name__}.")
+    return config
+
+
+def what_is(folder: Path) -> str:
+    """Say what an existing folder is, for an error."""
+    try:
+        kind = next((kind for name, kind in _KINDS.items() if (folder / name).is_file()), "")
+        names = sorted(path.name for path in folder.iterdir())
+    except OSError as error:
+        return f"a folder that cannot be looked into ({error.strerror})"
+    if not names:
+        return "an empty folder"
+    pickled = [name for name in names if name.endswith(_PICKLED)]
+    return kind or f"a folder of {', '.join((pickled or names)[:3])}{' and more' if len(names) > 3 else ''}"
+
+
+def _there(folder: Path, what: str) -> bool:
+    """Return whether anything is at a path; anything but a folder is a UserError."""
+    try:
+        mode = folder.stat().st_mode
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError) as error:
+        raise UserError(f"{what} cannot be looked at: {getattr(error, 'strerror', None) or error}.") from error
+    if not stat.S_ISDIR(mode):
+        raise UserError(f"{what} is no folder. Name the folder that its config.json is in.")
+    return True
+
+
+def _no_teacher(source: str, found: str) -> str:
+    there = f" {found} is there." if found else ""
+    return (
+        f"no teacher at {source}: a folder with config.json and model.safetensors is needed, or a hub name such as "
+        f"{EXAMPLE}.{there} The demo's: conaclip-edge train-teacher --out {source}"
+    )

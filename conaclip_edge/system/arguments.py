@@ -1,0 +1,51 @@
+"""What Python code gives to the functions of `import conaclip_edge`, as the commands would have it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from os import PathLike
+from pathlib import Path
+
+from conaclip_edge.errors import UserError
+
+
+def to_path(given: str | PathLike[str], name: str) -> Path:
+    """Return a path that was given as one or as a text.
+
+    Args:
+        given: the argument.
+        name: of the argument, for the error.
+
+    Raises:
+        UserError: anything else, or an empty text.
+    """
+    if not isinstance(given, str | PathLike) or not isinstance(os.fspath(given), str):
+        raise UserError(f"{name} has to be a path (a text or a Path), not {_shown(given)}.")
+    if not os.fspath(given):
+        raise UserError(f"{name} is an empty path. Give a file or folder.")
+    return Path(given)
+
+
+def path_or_none(given: str | PathLike[str] | None, name: str) -> Path | None:
+    """Return a path as `to_path` does; None stays None."""
+    return None if given is None else to_path(given, name)
+
+
+def to_paths(given: Iterable[str | PathLike[str]], name: str) -> list[Path]:
+    """Return paths that were given as a list; one alone is a UserError, as anything else is."""
+    if isinstance(given, str | PathLike) or not isinstance(given, Iterable):
+        raise UserError(f"{name} has to be a list of paths, not {_shown(given)}.")
+    return [to_path(one, f"each of {name}") for one in given]
+
+
+def to_texts(given: Iterable[str], name: str) -> list[str]:
+    """Return `key=value` texts that were given as a list; one alone is a UserError, as anything else is."""
+    listed = list(given) if isinstance(given, Iterable) and not isinstance(given, str | bytes) else [None]
+    if not all(isinstance(one, str) for one in listed):
+        raise UserError(f"{name} has to be a list of texts such as ['KEY=VALUE'], not {_shown(given)}.")
+    return [one for one in listed if isinstance(one, str)]
+
+
+def _shown(given: object) -> str:
+    return "None" if given is None else f"{type(given).__name__} {str(given)[:80]!r}"
