@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conaclip_edge.benchmarks.report.advice import advice
+from conaclip_edge.benchmarks.report.advice import advice, without_recall
 from conaclip_edge.benchmarks.report.ann_tables import ann_answer, ann_table
 from conaclip_edge.benchmarks.report.numbers import ABSENT, TO, megabytes, milliseconds, percent, share, times
 from conaclip_edge.benchmarks.schema.environment import Environment
@@ -41,7 +41,7 @@ def answer(report: BenchmarkReport) -> str:
     if report.ann and not report.rows:
         return ann_answer(report.ann)
     if not report.dataset:
-        return f"Speed on {report.environment.label}; recall was not measured there."
+        return f"Speed on {report.environment.label}. {without_recall(report)}"
     found = advice(report)
     if not report.ship:
         return f"{found.headline}: {found.known[0].lower()}{found.known[1:]} {found.next}"
