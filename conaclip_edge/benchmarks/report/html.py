@@ -11,7 +11,7 @@ import yaml
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from conaclip_edge.benchmarks.report.advice import advice
+from conaclip_edge.benchmarks.report.advice import advice, without_recall
 from conaclip_edge.benchmarks.report.ann_tables import ann_answer, ann_chart, ann_legend
 from conaclip_edge.benchmarks.report.device_table import LEGEND, device_answer, device_rows, without_devices
 from conaclip_edge.benchmarks.report.markdown import recall_line
@@ -117,6 +117,7 @@ def _template_values(report: BenchmarkReport) -> dict[str, Any]:
         "tilde": _tilde,
         "ship": ship,
         "advice": advice(report) if report.dataset else None,
+        "without_recall": "" if report.dataset else without_recall(report),
         "recall_line": recall_line(report) if report.dataset and report.dataset.chance is not None else "",
         "ship_path": f"rows/{report.ship}",
         "teacher": TEACHER,

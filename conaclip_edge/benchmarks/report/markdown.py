@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conaclip_edge.benchmarks.report.advice import advice
+from conaclip_edge.benchmarks.report.advice import advice, without_recall
 from conaclip_edge.benchmarks.report.ann_tables import ann_answer, ann_table
 from conaclip_edge.benchmarks.report.device_table import (
     device_answer,
@@ -52,7 +52,7 @@ def answer(report: BenchmarkReport) -> str:
     if report.rows and not without_devices(report).rows:
         return device_answer(report)
     if not report.dataset:
-        return f"Speed on {report.environment.label}; recall was not measured there."
+        return f"Speed on {report.environment.label}. {without_recall(report)}"
     found = advice(report)
     if not report.ship:
         return f"{found.headline}: {found.known[0].lower()}{found.known[1:]} {found.next}"
