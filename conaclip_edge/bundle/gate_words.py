@@ -108,6 +108,8 @@ def measured_text(gate: Gate) -> str:
         )
     if gate.split != "val":
         text += " Val alone was too small; figures of a report on test are of pictures that the gate has seen."
+    if "train" in gate.split:
+        text += " Train pictures say whether a file equals the student, and nothing of how good the student is."
     if gate.too_few:
         text += (
             f" {gate.pictures} pictures are too few to tell whether recall was lost (see its intervals): what decided "

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, ConfigDict, Field, SerializerFunctionWrapHa
 from pydantic_core import PydanticCustomError
 
 from conaclip_edge.bundle.members import MANIFEST, Member, Problem, Sha256
-from conaclip_edge.config.base import Config
+from conaclip_edge.config.base import Config, Growing
 from conaclip_edge.errors import UserError
 from conaclip_edge.models.certainty import LEAST_PICTURES, WIDEST
 from conaclip_edge.runtime.open_tower import RUNTIMES
@@ -175,7 +175,7 @@ class ExportedFile(Strict):
     gate: Gate
 
 
-class Manifest(Strict):
+class Manifest(Strict, Growing):
     """Content of manifest.json.
 
     Attributes:
@@ -187,6 +187,7 @@ class Manifest(Strict):
         vocab_size: ids are below it.
         eos_id: ends every text.
         pad_id: may follow it.
+        fixed_length: every text has `context` ids, padded as tokenizer.json says; else left out of the file.
         licence: what the data may be used for; "" if the data set does not say.
         training: recipe, teacher, data and figures of the distillation; `adopted` for a model exported as it was.
         versions: of what made the golden vectors.
@@ -194,6 +195,8 @@ class Manifest(Strict):
         members: every file of the bundle but this one.
         digest: sha256 of this document without the digest.
     """
+
+    later: ClassVar[frozenset[str]] = frozenset({"fixed_length"})
 
     schema_: Literal["conaclip-edge/bundle/1"] = Field(alias="schema")
     name: str
@@ -204,6 +207,7 @@ class Manifest(Strict):
     vocab_size: int = Field(gt=0)
     eos_id: int
     pad_id: int
+    fixed_length: bool = False
     licence: str
     training: dict[str, Any]
     versions: dict[str, str]

@@ -134,6 +134,7 @@ def start_bundle(
         vocab_size=model.text.vocab_size,
         eos_id=student.tokenizer.eos_id,
         pad_id=student.tokenizer.pad_id,
+        fixed_length=student.tokenizer.fixed_length,
         licence=student.training.get("data", {}).get("licence") or licence,
         training=student.training,
         versions={package: version(package) for package in ("torch", "transformers", "numpy", "pillow", "tokenizers")}

@@ -4,30 +4,15 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field
 
-from conaclip_edge.config.base import Config
+from conaclip_edge.config.base import Config, Growing
 
 Resize = Literal["crop", "squash"]
 Resample = Literal["bicubic", "bilinear"]
 
 
-class _Later(Config):
-    """A config with keys that are newer than some checkpoints and are written only where they say something.
-
-    An embedding space is a hash of the shape, among others: a key that changes nothing must not change it.
-    """
-
-    later: ClassVar[frozenset[str]] = frozenset()
-
-    @model_serializer(mode="wrap")
-    def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        content: dict[str, Any] = handler(self)
-        fields = type(self).model_fields
-        return {key: value for key, value in content.items() if key not in self.later or value != fields[key].default}
-
-
-class ImageTowerConfig(_Later):
+class ImageTowerConfig(Growing):
     """A student's (or the joined teacher's) image tower.
 
     `vit` is transformers' CLIP vision tower, `siglip` its SigLIP vision tower. `mobile` is a chain of inverted residual
@@ -56,7 +41,7 @@ class ImageTowerConfig(_Later):
     head_width: int = Field(0, description="mobile: channels of the last 1x1 convolution; 0 leaves it out")
 
 
-class TextTowerConfig(_Later):
+class TextTowerConfig(Growing):
     """A text tower: transformers' CLIP text tower, causal, pooled at the first EOS; or SigLIP's.
 
     SigLIP's was trained on texts padded to the context, sees all of them without a mask, and is pooled at the last

@@ -81,7 +81,7 @@ def tokenizer_of(tokenizer_json: dict[str, Any], context: int) -> TextTokenizer:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "tokenizer.json"
         file.write_text(json.dumps(tokenizer_json), "utf-8")
-        return TextTokenizer(file, context)
+        return TextTokenizer(file, context, ignore_padding=True)
 
 
 @torch.no_grad()

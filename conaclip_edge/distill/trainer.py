@@ -120,7 +120,7 @@ class Trainer:
         folder = RunFolder(out, config, resume, data.sources(), accelerator.is_main_process)
         folder.write_json("tokenizer.json", data.tokenizer_json)
         accelerator.wait_for_everyone()
-        tokenizer = TextTokenizer(folder.path / "tokenizer.json", data.student.config.text.context)
+        tokenizer = TextTokenizer(folder.path / "tokenizer.json", data.student.config.text.context, ignore_padding=True)
         examples = examples_of(data, tokenizer, config.train.teacher_views, folder.path)
         learns_unpaired = graph.uses_teacher(terms)
         sampler = Sampler(

@@ -42,22 +42,33 @@ def _told(file: Path) -> Iterator[None]:
 class TextTokenizer:
     """Maps texts to int32 ids with the first EOS where the tower pools.
 
+    A file that pads every text to the context is of a tower that was trained so (SigLIP's): its ids are taken as they
+    are, always `context` of them.
+
     Args:
         file: a `tokenizer.json`.
         context: the largest number of ids of a text, special tokens included.
         content: of the file, where it is to be read otherwise than it lies there; `file` is what errors name then.
+        ignore_padding: as of a teacher's file, which may pad though its student's tower is not trained on padding.
     """
 
-    def __init__(self, file: Path, context: int, content: str | None = None):
+    def __init__(self, file: Path, context: int, content: str | None = None, ignore_padding: bool = False):
         self.file, self.context = file, context
         with _told(file):
             self.content = file.read_bytes().decode("utf-8") if content is None else content
             self.tokenizer = Tokenizer.from_str(self.content)
+            padding = None if ignore_padding else self.tokenizer.padding
             self.tokenizer.no_padding()
             self.tokenizer.enable_truncation(context)
             eos_id = eos_of(self.tokenizer)
             pads = [self.tokenizer.token_to_id(name) for name in _PAD_NAMES]
+            self.fixed_length = padding is not None and padding["length"] == context
+            if padding is not None and self.fixed_length:
+                self.tokenizer.enable_padding(pad_id=padding["pad_id"], pad_token=padding["pad_token"], length=context)
+                pads = [padding["pad_id"]]
         pad_id = next((number for number in pads if number is not None), None)
+        if self.fixed_length and eos_id is None:
+            eos_id = pad_id
         for number, names in ((eos_id, _EOS_NAMES), (pad_id, _PAD_NAMES)):
             if number is None:
                 wanted = ", ".join(names)
@@ -77,9 +88,11 @@ class TextTokenizer:
         return sorted({*frame, self.eos_id, self.pad_id})
 
     def ids(self, text: str) -> list[int]:
-        """Tokenise one text: 2..context ids, the last one EOS."""
+        """Tokenise one text: 2..context ids, the last one EOS; of a fixed length, `context` as the file gives them."""
         with _told(self.file):
             ids: list[int] = self.tokenizer.encode(whole_text(text)).ids
+        if self.fixed_length:
+            return ids
         if ids[-1:] != [self.eos_id]:
             ids = [*ids[: self.context - 1], self.eos_id]
         return ids if len(ids) > 1 else [*ids, self.eos_id]
@@ -120,6 +133,21 @@ def for_context(tokenizer_json: dict[str, Any], context: int) -> dict[str, Any]:
     tokenizer.post_processor = ending if own is None else processors.Sequence([own, ending])
     changed: dict[str, Any] = json.loads(tokenizer.to_str())
     return content | {"post_processor": changed["post_processor"]}
+
+
+def padded_to_context(tokenizer_json: dict[str, Any], context: int, pad_token: str, pad_id: int) -> dict[str, Any]:
+    """Return a tokenizer.json that gives exactly `context` ids of every text, to any library that reads it as it is.
+
+    Args:
+        tokenizer_json: of a model whose text tower was trained on padded texts without a mask.
+        context: number of ids of a text, special tokens included.
+        pad_token: fills a text up behind its end.
+        pad_id: its id.
+    """
+    padding: dict[str, Any] = {"strategy": {"Fixed": context}, "direction": "Right", "pad_to_multiple_of": None}
+    padding |= {"pad_id": pad_id, "pad_type_id": 0, "pad_token": pad_token}
+    cut = {"direction": "Right", "max_length": context, "strategy": "LongestFirst", "stride": 0}
+    return tokenizer_json | {"padding": padding, "truncation": cut}
 
 
 def eos_of(tokenizer: Tokenizer) -> int | None:

@@ -35,11 +35,13 @@ class Query:
         text: words; "" for none.
         minus: what to stay away from, each a word or a phrase.
         picture: bytes of an encoded picture to look for alike ones of.
+        max_pixels: a larger picture is refused; None takes the index's limit.
     """
 
     text: str = ""
     minus: tuple[str, ...] = ()
     picture: bytes | None = None
+    max_pixels: int | None = None
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,8 @@ class Searcher:
         total = np.zeros(self.index.dim, dtype=np.float32)
         if query.picture is not None:
             try:
-                pixels = pixel_values(query.picture, self.bundle.preprocess, self.index.max_pixels)
+                limit = min(self.index.max_pixels, query.max_pixels or self.index.max_pixels)
+                pixels = pixel_values(query.picture, self.bundle.preprocess, limit)
             except BadPicture as error:
                 raise UserError(f"the query's picture {error}.") from error
             total += self.bundle.embed_pixels(pixels[None])[0]

@@ -51,7 +51,12 @@ def advice(report: BenchmarkReport) -> Advice:
     pictures = report.dataset.pictures
     if (beside and beside.too_few) or pictures < LEAST_PICTURES:
         chance = f", where chance alone gives {percent(beside.chance)}" if beside else ""
-        found = f" Mean recall of {measured.label}: {_recall(measured, beside)}{chance}." if measured and beside else ""
+        judged = ": at chance" if beside and beside.at_chance else ""
+        found = (
+            f" Mean recall of {measured.label}: {_recall(measured, beside)}{chance}{judged}."
+            if measured and beside
+            else ""
+        )
         return Advice(
             "Too few pictures to tell",
             f"{pictures} held-out pictures are too few to tell what recall is left, or a good model from a poor one."
@@ -72,6 +77,19 @@ def advice(report: BenchmarkReport) -> Advice:
         f"No natively run int8 row reaches a relative recall of {share(report.suite.min_relative_recall)} in both "
         "directions (the share of the float32 student's recall that is left), not even with its interval.",
         "The table shows how far each is.",
+    )
+
+
+def without_recall(report: BenchmarkReport) -> str:
+    """Say why a report has no recall, and how to get it."""
+    if report.environment.kind == "phone":
+        return (
+            "Recall was not measured here. Merge this report with one of a host, which has it: "
+            "conaclip-edge report host/report.json report.json"
+        )
+    return (
+        "Recall was not measured: the data have no captions. Name captioned pictures that the student has not seen: "
+        f"conaclip-edge benchmark {report.model.bundle} --data FOLDER"
     )
 
 

@@ -36,6 +36,10 @@ conaclip-edge benchmark BUNDLE --device ios               # what to run on a Mac
 - **Recall** is measured by running each file on the held-out split, one picture or text per call, both directions. Any
   caption of a picture counts, a tie counts against the query. **Relative recall** is the share of the float32 student's
   (or the teacher's) recall that is left; it comes with a paired bootstrap interval, also for each tower alone.
+- **What recall is worth**: it stands beside the number of pictures, chance (the mean recall of a random order), the
+  teacher's figure and a 95 % interval. An interval that includes chance is called "at chance"; fewer than 20 pictures,
+  or an interval wider than 20 points, are called "too few to tell". A report says "Ship" only where recall can be told
+  and a phone was timed; on a host's timings it names the row that is the fastest there, and what to measure next.
 - **Latency**: all rows are loaded side by side and run in interleaved rounds, each once per round in random order, on
   real pictures and on captions at even quantiles of the corpus's lengths. A ratio is the median of the rounds' ratios.
   Rounds go on until every median is known well enough or the suite's time is up; times that spread more than the suite

@@ -33,6 +33,7 @@ MANIFEST = {
     "vocab_size": "ids are below it",
     "eos_id": "ends every text",
     "pad_id": "may follow it",
+    "fixed_length": "true: every text is padded to `context` ids; not there: texts have any length up to it",
     "licence": "of the data, in their own words; empty if they state none",
     "training": "recipe, teacher, data and figures of the training",
     "versions": "of what made the golden vectors",

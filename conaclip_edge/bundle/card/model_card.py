@@ -56,6 +56,7 @@ files and the least cosine of each precision; `golden/golden.safetensors` gives,
 
 
 def _summary(manifest: Manifest) -> str:
+    length = f"{'padded to' if manifest.fixed_length else 'up to'} {manifest.context}"
     return f"""\
 Two towers into one space: a picture and a text that fit together get embeddings with a high cosine. Exported and
 measured by conaclip-edge.
@@ -63,7 +64,7 @@ measured by conaclip-edge.
 - embedding: {manifest.embed_dim} float32 values, length 1
 - embedding space: `{manifest.embedding_space}`. Embeddings compare only where this id is the same: an index made with
   another id has to be made again.
-- pictures: {manifest.image_size} x {manifest.image_size} pixels; texts: up to {manifest.context} ids"""
+- pictures: {manifest.image_size} x {manifest.image_size} pixels; texts: {length} ids"""
 
 
 def _files(files: tuple[ExportedFile, ...]) -> str:
@@ -125,14 +126,21 @@ def _inputs(manifest: Manifest, preprocess: Mapping[str, Any]) -> str:
     size, resize = manifest.image_size, preprocess["resize"]
     squash = preprocess["crop"] is None
     steps = "both sides scaled to the input's, whatever the picture's shape" if squash else "shorter side, centre crop"
+    texts = f"""\
+`input_ids` int32 [1, L]: from `tokenizer.json`, at most {manifest.context} ids of which the last is {manifest.eos_id}
+(end of text). A longer text is cut and keeps that last id. Do not pad; where a length is asked for, fill up with
+{manifest.pad_id} behind the end."""
+    if manifest.fixed_length:
+        texts = f"""\
+`input_ids` int32 [1, {manifest.context}]: from `tokenizer.json`, which cuts a text to {manifest.context} ids and fills
+it up with {manifest.pad_id}. A library that does neither leaves it to you. Never fewer: the tower was trained on padded
+texts and reads the last position."""
     return f"""\
 Everybody: `pixel_values` float32 [1, 3, {size}, {size}]: RGB from 0 to 1, channel by channel. EXIF orientation, colours
 to sRGB, white behind transparency; {steps}; the resize is {resize["filter"]} with antialiasing; mean and
 standard deviation are inside the model. `preprocess.json` has it as data.
 
-`input_ids` int32 [1, L]: from `tokenizer.json`, at most {manifest.context} ids of which the last is {manifest.eos_id}
-(end of text). A longer text is cut and keeps that last id. Do not pad; where a length is asked for, fill up with
-{manifest.pad_id} behind the end.
+{texts}
 
 `embedding` float32 [1, {manifest.embed_dim}], length 1: the cosine of two is their dot product."""
 

@@ -66,6 +66,8 @@ def _ios(manifest: Manifest, files: dict[str, ExportedFile]) -> str:
     version, systems = SYSTEMS[deployment]
     lengths = files["text"].notes.get("lengths")
     texts = f"of {', '.join(map(str, lengths))} ids (shorter ones are filled up)" if lengths else "of any length"
+    if manifest.fixed_length:
+        texts = f"padded to {manifest.context} ids"
     run = "by Core ML on a Mac" if files["image"].gate.executed == "native" else "by an interpreter, on no Apple device"
     return f"""\
 ### iOS and macOS: Swift, Core ML

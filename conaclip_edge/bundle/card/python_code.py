@@ -51,9 +51,11 @@ RESIZE
 
 def embed_text(caption):
     ids = tokenizer.encode(caption).ids
+PAD    return run(text, "input_ids", np.array([ids], np.int32))"""
+_CUT = """\
     if not 2 <= len(ids) <= CONTEXT or ids[-1] != EOS:
         ids = [*ids[: CONTEXT - 1], EOS]  # too long: cut, with the end of the text kept
-PAD    return run(text, "input_ids", np.array([ids], np.int32))"""
+"""
 _ANY = """\
 from conaclip_edge import open_bundle
 
@@ -99,8 +101,10 @@ def _towers(
         if lengths
         else ""
     )
+    pad = "" if manifest.fixed_length else _CUT + pad  # tokenizer.json does both then
     resize = _SQUASH if preprocess["crop"] is None else _CROP
     parts = {
+        "PAD": pad,
         "IMPORTS": imports,
         "OPEN": load.replace("IMAGE", files["image"].path).replace("TEXT", files["text"].path),
         "RUN": run,
@@ -110,7 +114,6 @@ def _towers(
         "CONTEXT - 1": str(manifest.context - 1),
         "CONTEXT": str(manifest.context),
         "EOS": str(manifest.eos_id),
-        "PAD": pad,
     }
     code = _CODE
     for name, text in parts.items():

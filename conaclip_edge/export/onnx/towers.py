@@ -28,9 +28,9 @@ def image_model(towers: Towers, graph: Graph, about: str) -> onnx.ModelProto:
     given = helper.make_tensor_value_info("pixel_values", TensorProto.FLOAT, ["batch", 3, size, size])
     pixels = graph.add("Cast", "pixel_values", to=TensorProto.FLOAT16) if graph.half else "pixel_values"
     if isinstance(tower, VitTower):
-        embedding = _vit(graph, pixels, tower)
+        embedding = _vit(graph, pixels, tower, size)
     elif isinstance(tower, SiglipTower):
-        embedding = _siglip(graph, pixels, tower)
+        embedding = _siglip(graph, pixels, tower, size)
     else:
         assert isinstance(tower, MobileTower)
         embedding = _mobile(graph, pixels, tower)
@@ -47,9 +47,9 @@ def text_model(towers: Towers, graph: Graph, about: str) -> onnx.ModelProto:
     return graph.model(given, _text(graph, towers.text), towers.embed_dim, about)
 
 
-def _vit(graph: Graph, pixels: str, tower: VitTower) -> str:
+def _vit(graph: Graph, pixels: str, tower: VitTower, size: int) -> str:
     width, heads = tower.patch.out_channels, len(tower.blocks)
-    x = _patches(graph, pixels, tower.patch)
+    x = _patches(graph, pixels, tower.patch, size)
     x = graph.add("Add", x, graph.constant("position", tower.position))
     x = layer_norm(graph, x, tower.norm, "norm")
     batch = graph.add("Shape", pixels, start=0, end=1)
@@ -61,8 +61,8 @@ def _vit(graph: Graph, pixels: str, tower: VitTower) -> str:
     return _embedding(graph, x, tower.last_norm, tower.projection)
 
 
-def _siglip(graph: Graph, pixels: str, tower: SiglipTower) -> str:
-    x = _patches(graph, pixels, tower.patch)
+def _siglip(graph: Graph, pixels: str, tower: SiglipTower, size: int) -> str:
+    x = _patches(graph, pixels, tower.patch, size)
     x = graph.add("Add", x, graph.constant("position", tower.position))
     for index, block in enumerate(tower.blocks):
         x = _block(graph, x, block, f"blocks.{index}")
@@ -85,7 +85,7 @@ def _first_row(graph: Graph, x: str) -> str:
     return str(graph.add("Slice", x, graph.shape(0), graph.shape(1), graph.shape(1)))
 
 
-def _patches(graph: Graph, pixels: str, patch: nn.Conv2d) -> str:
+def _patches(graph: Graph, pixels: str, patch: nn.Conv2d, size: int) -> str:
     """Cut pixels into embedded patches [batch, patches, width]; as a linear layer in int8, which Conv is slow in."""
     width, side = patch.out_channels, patch.kernel_size[0]
     assert patch.bias is not None
@@ -93,6 +93,9 @@ def _patches(graph: Graph, pixels: str, patch: nn.Conv2d) -> str:
         weight, bias = graph.constant("patch.w", patch.weight), graph.constant("patch.b", patch.bias)
         x = graph.add("Conv", pixels, weight, bias, strides=[side, side])
         return str(graph.add("Transpose", graph.add("Reshape", x, graph.shape(0, width, -1)), perm=[0, 2, 1]))
+    if size % side:  # as 384 by patches of 14: the last pixels are in no patch
+        whole = graph.shape(size - size % side, size - size % side)
+        pixels = graph.add("Slice", pixels, graph.shape(0, 0), whole, graph.shape(2, 3))
     # SpaceToDepth orders channels as (y, x, channel)
     x = graph.add("SpaceToDepth", pixels, blocksize=side)
     x = graph.add("Reshape", x, graph.shape(0, 3 * side * side, -1))

@@ -60,7 +60,10 @@ def write_student(model: DualEncoder, tokenizer_json: dict[str, Any], training: 
         content = clip.to_dict() | {"architectures": ["CLIPModel"]}
         _write_json(target / "preprocessor_config.json", _clip_processor(config.image))
     _write_json(target / "config.json", content | {"conaclip_edge": config.model_dump(mode="json")})
-    _write_json(target / "tokenizer.json", for_context(tokenizer_json, config.text.context))
+    padded = config.text.kind == "siglip"
+    _write_json(
+        target / "tokenizer.json", tokenizer_json if padded else for_context(tokenizer_json, config.text.context)
+    )
     _write_json(target / "preprocess.json", describe(Preprocess.of(config.image)))
     _write_json(target / RECORD, training)
 

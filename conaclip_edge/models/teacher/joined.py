@@ -66,7 +66,7 @@ class JoinedTeacher(Teacher):
         self.image_head = Head(self.image.features, config.hidden, config.embed_dim)
         self.tokenizer_file = folder / "tokenizer.json"
         self.context = 64
-        self.tokenizer = TextTokenizer(self.tokenizer_file, self.context)
+        self.tokenizer = TextTokenizer(self.tokenizer_file, self.context, ignore_padding=True)
         self.freeze()
 
     @classmethod

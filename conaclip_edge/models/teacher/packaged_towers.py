@@ -76,7 +76,7 @@ class PretrainedTowers(Teacher):
         self.text = MeanPooledText(BertModel.from_pretrained(folder, add_pooling_layer=False))
         self.tokenizer_file = folder / "tokenizer.json"
         self.context = MINILM_CONTEXT
-        self.tokenizer = TextTokenizer(self.tokenizer_file, self.context)
+        self.tokenizer = TextTokenizer(self.tokenizer_file, self.context, ignore_padding=True)
         self.fingerprint = sha256_text(sha256_file(lite0_file()), sha256_file(folder / "model.safetensors"), "towers/1")
         self.freeze()
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 from conaclip_edge.bundle.members import MANIFEST
 from conaclip_edge.config.data import DataConfig
+from conaclip_edge.config.data_formats import check_path
 from conaclip_edge.config.infer_format import is_data_file
 from conaclip_edge.errors import UserError
 from conaclip_edge.runtime.open_tower import RUNTIMES
@@ -40,8 +42,9 @@ def describe(path: Path) -> Description:
     Raises:
         UserError: nothing is there, nothing known, or something damaged.
     """
-    if not path.exists():
+    if not os.path.lexists(path):
         raise UserError(f"nothing at {path.absolute()}. `info` describes {KNOWN}.")
+    check_path(path, f"`info` describes {KNOWN}")
     return _file(path) if path.is_file() else _folder(path)
 
 

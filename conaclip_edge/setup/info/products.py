@@ -111,7 +111,7 @@ def _report_facts(report: BenchmarkReport) -> dict[str, Fact]:
         "created": report.created,
         "machine": report.environment.label,
         "data": f"{report.dataset.name}, {report.dataset.pictures} pictures" if report.dataset else "none",
-        "to ship": report.name(report.row(report.ship)) if report.ship else "no row keeps enough recall",
+        "to ship": report.name(report.row(report.ship)) if report.ship else "no row",
         "advice": answer(report).replace("**", ""),
         "recall": recall_line(report),
         "rows": tuple(rows),

@@ -152,7 +152,7 @@ def _captions_in(teacher: Teacher, captions: Sequence[str]) -> tuple[int, float,
     """Return ids of a long caption, the share beyond the context, and ids per letter in scripts other than Latin."""
     if not captions:
         return PHRASE_IDS, 0.0, 0.0
-    tokenizer = TextTokenizer(teacher.tokenizer_file, teacher.context)
+    tokenizer = TextTokenizer(teacher.tokenizer_file, teacher.context, ignore_padding=True)
     lengths = sorted(len(tokenizer.ids(text)) for text in captions)
     long = max(PHRASE_IDS, lengths[int(0.95 * (len(lengths) - 1))])
     cut = sum(tokenizer.cuts(text) for text in captions) / len(captions)

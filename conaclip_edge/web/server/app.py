@@ -34,6 +34,7 @@ from conaclip_edge.web.server.gate import Gate
 from conaclip_edge.web.thumbnails import large, shown_as_it_is, thumbnail
 
 LARGEST_UPLOAD = 20 * 1024 * 1024
+UPLOAD_PIXELS = 3  # per byte of the largest upload: a small file may claim to be a picture that fills the memory
 BODY_SECONDS = 60  # for a picture to come
 MOST_HITS = 200
 _SAMPLE, _LOOK = 60, 2000  # pictures that are shown before anything is asked, and keys that are tried for them
@@ -84,9 +85,9 @@ def make_app(
             picture = _developed(picture, asked.name)
         with lock:
             text = asked.text if asked.exact else searcher.correct(asked.text)
-            query = parse_query(text, picture)
+            query = replace(parse_query(text, picture), max_pixels=UPLOAD_PIXELS * largest_upload)
             if asked.like is not None:
-                query = replace(query, picture=_read(index.path(asked.like)))
+                query = replace(query, picture=_read(index.path(asked.like)), max_pixels=None)
             found = searcher.search(query, asked.k, asked.only, fold=not asked.all)
         low = found.cut_off
         hits = tuple(

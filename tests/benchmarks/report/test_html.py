@@ -70,9 +70,12 @@ def test_a_report_of_a_phone_alone_says_that_recall_is_elsewhere():
     rows = values["rows"][:2]
     for row in rows:
         row |= {"recall": None, "mean_recall": None, "relative_recall": {}, "alone": {}, "stages": {}, "coverage": {}}
+    values["environment"]["kind"] = "phone"
     bare = {"rows": rows, "dataset": None, "ship": None, "gallery": [], "pictures": {}, "gallery_row": None}
     page = render_html(parse_report(values | bare, "x"))
     assert "Recall was not measured here" in page
+    values["environment"]["kind"] = "host"
+    assert "the data have no captions" in render_html(parse_report(values | bare, "x"))
     read_page(page)
 
 

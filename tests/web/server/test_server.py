@@ -273,3 +273,15 @@ def test_a_file_name_that_is_no_utf_8_is_shown_with_a_replacement_character(sear
     assert hit["name"] == "caf\N{REPLACEMENT CHARACTER}.png"
     assert [one["name"] for one in page.get("/about").json()["sample"]] == [hit["name"]]
     assert page.get(hit["full"].removeprefix(".")).content == odd.read_bytes()
+
+
+def test_an_upload_that_claims_more_pixels_than_its_size_allows_is_refused(searched):
+    client = TestClient(
+        make_app(open_searcher(searched.index), searched.bundle, "127.0.0.1", largest_upload=2000),
+        base_url="http://127.0.0.1:8000",
+    )
+    buffer = BytesIO()
+    Image.new("1", (100, 100)).save(buffer, "PNG")
+    answer = client.post("/search", content=buffer.getvalue())
+    assert answer.status_code == 400
+    assert "100x100 pixels are more than max_pixels = 6000" in answer.json()["error"]

@@ -42,10 +42,10 @@ def shape(content: dict[str, Any], picture: PictureInput) -> ModelConfig:
         image=ImageTowerConfig(
             kind="vit",
             size=vision.image_size,
-            mean=picture.mean,
-            std=picture.std,
             resize=picture.resize,
             resample=picture.resample,
+            mean=picture.mean,
+            std=picture.std,
             width=vision.hidden_size,
             layers=vision.num_hidden_layers,
             heads=vision.num_attention_heads,

@@ -20,22 +20,24 @@ class Family:
     Attributes:
         name: what it is called in messages and on the model card.
         module: has `shape`, `student_name` and `with_tokenizer`; see `clip.py`.
+        padded: its texts are lower-cased and padded to the context, as it was trained.
     """
 
     name: str
     module: str
+    padded: bool = False
 
 
 # model_type of config.json -> its family
 FAMILIES: dict[str, Family] = {
     "clip": Family("CLIP", f"{_HERE}.clip"),
+    "siglip": Family("SigLIP", f"{_HERE}.siglip", padded=True),
 }
 # dual encoders that can teach, but whose towers have no form for export
 _TEACHERS = {
     "altclip": "an AltCLIP",
     "chinese_clip": "a Chinese-CLIP",
-    "siglip": "a SigLIP",
-    "siglip2": "a SigLIP 2",
+    "siglip2": "a SigLIP 2 for pictures of any shape (NaFlex)",
     "vision-text-dual-encoder": "a VisionTextDualEncoder",
     "conaclip-edge-teacher": "a teacher that train-teacher joined of two towers",
 }

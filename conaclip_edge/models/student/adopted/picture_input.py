@@ -27,6 +27,12 @@ _CLIP = {
     "image_mean": [0.48145466, 0.4578275, 0.40821073],
     "image_std": [0.26862954, 0.26130258, 0.27577711],
 }
+_SIGLIP = _CLIP | {
+    "size": {"height": 224, "width": 224},
+    "do_center_crop": False,
+    "image_mean": [0.5, 0.5, 0.5],
+    "image_std": [0.5, 0.5, 0.5],
+}
 _RESAMPLES: dict[int, Resample] = {2: "bilinear", 3: "bicubic"}
 
 
@@ -65,9 +71,11 @@ def picture_input(folder: Path) -> PictureInput:
         content = content["image_processor"]  # as processor_config.json has it
     if not isinstance(content, dict):
         raise UserError(f"{path} must hold keys and values, not {type(content).__name__}.")
-    steps = _CLIP | {key: value for key, value in content.items() if value is not None}
     kind = str(content.get("image_processor_type") or content.get("feature_extractor_type") or "CLIP")
-    if not kind.startswith(("CLIP", "ChineseCLIP")) and (lacking := sorted(_CLIP.keys() - content.keys())):
+    siglip = kind.startswith("SiglipImageProcessor")
+    steps = (_SIGLIP if siglip else _CLIP) | {key: value for key, value in content.items() if value is not None}
+    known = siglip or kind.startswith(("CLIP", "ChineseCLIP"))
+    if not known and (lacking := sorted(_CLIP.keys() - content.keys())):
         _refuse(path, f"it is a {kind}, and leaves out {', '.join(lacking)}")
     if not steps["do_resize"]:
         _refuse(path, "do_resize is false: pictures of any size cannot go in")

@@ -13,7 +13,7 @@ from conaclip_edge.config.model import ModelConfig
 from conaclip_edge.errors import ConaclipError, UserError
 from conaclip_edge.models.student.adopted.families import family_of
 from conaclip_edge.models.student.adopted.picture_input import picture_input
-from conaclip_edge.models.tokenizer import TextTokenizer, for_context
+from conaclip_edge.models.tokenizer import TextTokenizer, for_context, padded_to_context
 
 T = TypeVar("T")
 
@@ -50,7 +50,7 @@ def read_shape(folder: Path, content: dict[str, Any]) -> Adopted:
     picture = picture_input(folder)
     where = f"cannot read the {family.name}'s shape in {folder / 'config.json'}"
     config: ModelConfig = _read(where, lambda: module.shape(content, picture))
-    tokenizer = _tokenizer(folder, config.text.context)
+    tokenizer = _tokenizer(folder, config.text.context, family.padded)
     if tokenizer.vocab_size > config.text.vocab_size:
         raise UserError(
             f"{folder}: its tokenizer has {tokenizer.vocab_size} tokens, its token table only "
@@ -60,18 +60,26 @@ def read_shape(folder: Path, content: dict[str, Any]) -> Adopted:
     return Adopted(family.name, config, tokenizer, module.student_name)
 
 
-def _tokenizer(folder: Path, context: int) -> TextTokenizer:
-    """Read a folder's tokenizer, converted where it is no fast one, with texts cut to the context."""
+def _tokenizer(folder: Path, context: int, padded: bool) -> TextTokenizer:
+    """Read a folder's tokenizer, converted where it is no fast one, with texts cut (and padded) to the context."""
     from transformers import AutoTokenizer
 
-    from conaclip_edge.models.teacher.tokenizer_json import changed_tokenizer
+    from conaclip_edge.models.teacher.tokenizer_json import changed_tokenizer, lower_case
 
     def read() -> str:
         slow = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
+        if padded:
+            lower_case(slow)
         content = changed_tokenizer(slow, folder, str(folder))
         if content is None:
             content = json.loads((folder / "tokenizer.json").read_text("utf-8"))
-        return json.dumps(for_context(content, context), indent=2, ensure_ascii=False) + "\n"
+        if not padded:
+            content = for_context(content, context)
+        elif slow.pad_token is None:
+            raise UserError("its tokenizer names no pad_token, and its text tower was trained on padded texts")
+        else:
+            content = padded_to_context(content, context, str(slow.pad_token), int(slow.pad_token_id))
+        return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
     content = _read(f"cannot read the tokenizer of {folder}", read)
     return TextTokenizer(folder / "tokenizer.json", context, content)

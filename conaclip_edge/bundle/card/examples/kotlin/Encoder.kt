@@ -39,11 +39,13 @@ abstract class Encoder(val bundle: File, val precision: String) {
     val context: Int = manifest.getInt("context")
     val dim: Int = manifest.getInt("embed_dim")
     private val eos = manifest.getInt("eos_id")
+    private val pad = manifest.getInt("pad_id")
+    private val fixedLength = manifest.optBoolean("fixed_length")
 
     /** [pixels]: red, green and blue plane, each value 0..1 */
     abstract fun embed(pixels: FloatArray): FloatArray
 
-    /** [ids]: at most [context], the last one the end of the text, not padded */
+    /** [ids]: at most [context], the last one the end of the text, not padded; or [context] of a fixed length */
     abstract fun embed(ids: IntArray): FloatArray
 
     fun embed(picture: ByteArray): FloatArray = embed(pixels(picture, preprocess))
@@ -53,6 +55,10 @@ abstract class Encoder(val bundle: File, val precision: String) {
     /** Texts that are too long are cut, and the last id stays the end of the text. */
     fun ids(text: String): IntArray {
         val ids = tokenizer.encode(text).ids.map { it.toInt() }
+        if (fixedLength) {
+            val cut = if (ids.size > context) ids.take(context - 1) + eos else ids
+            return IntArray(context) { cut.getOrElse(it) { pad } }
+        }
         val whole = ids.size in 2..context && ids.last() == eos
         return (if (whole) ids else ids.take(context - 1) + eos).toIntArray()
     }

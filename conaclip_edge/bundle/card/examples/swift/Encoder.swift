@@ -17,6 +17,7 @@ struct Facts: Decodable {
     let context: Int
     let eosId: Int
     let padId: Int
+    let fixedLength: Bool?
 }
 
 func readJSON<Content: Decodable>(_ file: URL, as type: Content.Type) throws -> Content {
@@ -46,6 +47,10 @@ struct TextIds {
 
     func callAsFunction(_ text: String) -> [Int32] {
         var ids = tokenizer.encode(text: text)
+        if facts.fixedLength == true {
+            if ids.count > facts.context { ids = Array(ids.prefix(facts.context - 1)) + [facts.eosId] }
+            return (ids + Array(repeating: facts.padId, count: facts.context - ids.count)).map(Int32.init)
+        }
         if ids.count > facts.context || ids.count < 2 || ids.last != facts.eosId {
             ids = Array(ids.prefix(facts.context - 1)) + [facts.eosId]
         }
@@ -100,7 +105,7 @@ final class Encoder {
 
     func embed(text words: String) throws -> [Float] { try embed(ids: ids(words)) }
 
-    /// - Parameter ids: at most `facts.context`, the last one the end of the text
+    /// - Parameter ids: at most `facts.context`, the last one the end of the text; or just so many of a fixed length
     func embed(ids: [Int32]) throws -> [Float] {
         let length = lengths.first { $0 >= ids.count } ?? ids.count
         let input = try MLMultiArray(shape: [1, NSNumber(value: length)], dataType: .int32)
