@@ -10,6 +10,7 @@ import pytest
 from conaclip_edge.benchmarks.report.html import render_html
 from conaclip_edge.benchmarks.report.markdown import answer, render_markdown, summary_table
 from conaclip_edge.benchmarks.report.numbers import ABSENT, FORMATS, TO, value_at
+from conaclip_edge.benchmarks.report.regression import check_regression
 from conaclip_edge.benchmarks.report.write import json_text
 from conaclip_edge.benchmarks.schema.report import BenchmarkReport, parse_report
 from conaclip_edge.errors import UserError
@@ -91,3 +92,12 @@ def test_an_emulated_row_with_a_time_is_no_report():
     values["rows"] = [values["rows"][0] | {"executed": "emulated"}]
     with pytest.raises(UserError, match="was not run by its platform, so it has no latency"):
         parse_report(values, "x")
+
+
+@pytest.mark.parametrize(("times", "worse"), [(1.009, []), (0.5, []), (1.02, ["57.13 million instructions"])])
+def test_more_instructions_than_before_are_a_regression(times, worse):
+    values = json.loads(json_text(alone()))
+    values["rows"][0]["on_device"]["image"]["instructions"]["median"] *= times
+    found = check_regression(parse_report(values, "x"), alone())
+    assert len(found) == len(worse)
+    assert all(text in line and "it was 56.01" in line for text, line in zip(worse, found, strict=True))
