@@ -17,7 +17,7 @@ from conaclip_edge.errors import GateFailed, UserError, unknown
 from conaclip_edge.system.products import PHONE_RECIPE, REPORT, check_out
 from conaclip_edge.system.result import Result
 
-DEVICES = ("android", "ios")
+DEVICES = ("android", "arm64", "ios")
 
 
 def benchmark_command(
@@ -34,7 +34,7 @@ def benchmark_command(
         bundle: folder with manifest.json.
         suite: what is measured.
         out: folder of the report; None takes one beside the bundle.
-        device: "android", "ios" or None for this machine.
+        device: "android", "arm64", "ios" or None for this machine.
         serial: Android only: which phone, where several are attached.
         result: iOS only: what the Mac measured; None writes what the Mac needs.
 
@@ -79,6 +79,10 @@ def _report(
         from conaclip_edge.benchmarks.phones.android import benchmark_android
 
         return benchmark_android(bundle, suite, out, serial)
+    if device == "arm64":
+        from conaclip_edge.benchmarks.arm64.run import benchmark_arm64
+
+        return benchmark_arm64(bundle, suite, out)
     if result:
         from conaclip_edge.benchmarks.phones.ios import import_ios_result
 

@@ -191,7 +191,7 @@ class Manifest(Strict, Growing):
         pad_id: may follow it.
         fixed_length: every text has `context` ids, padded as tokenizer.json says; else left out of the file.
         licence: what the data may be used for; "" if the data set does not say.
-        training: recipe, teacher, data and figures of the distillation.
+        training: recipe, teacher, data and figures of the distillation; `adopted` for a model exported as it was.
         versions: of what made the golden vectors.
         files: the exported towers.
         members: every file of the bundle but this one.

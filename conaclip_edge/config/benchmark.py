@@ -45,6 +45,12 @@ class AndroidConfig(Config):
     timeout: float = Field(300.0, gt=0, description="seconds for one adb command")
 
 
+class Arm64Config(Config):
+    """How long a bundle's files are run on arm64."""
+
+    seconds: float = Field(60.0, ge=0, description="after which no further picture is embedded by a file")
+
+
 class AnnConfig(Config):
     """How the index's graph is measured against exact search, on synthetic vectors of the student's width."""
 
@@ -87,6 +93,7 @@ class BenchmarkConfig(Config):
     min_relative_recall: float = Field(0.99, description="share of the student's recall that an interval must reach")
     gallery: GalleryConfig = GalleryConfig()
     android: AndroidConfig = AndroidConfig()
+    arm64: Arm64Config = Arm64Config()
     ann: AnnConfig | None = Field(None, description="measures the index's graph, and nothing else")
 
 

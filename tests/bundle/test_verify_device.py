@@ -10,7 +10,7 @@ import pytest
 from conaclip_edge.bundle.verify import verify_table
 from conaclip_edge.bundle.verify_device import verify_on_arm64
 from conaclip_edge.errors import UserError
-from tests.helpers.arm64 import LABEL, emulated, stand_in
+from tests.helpers.benchmarks.arm64_systems import LABEL, emulated, stand_in
 from tests.helpers.command_line import Run
 
 

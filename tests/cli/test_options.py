@@ -89,3 +89,24 @@ def test_every_command_has_an_example_of_itself_that_names_its_own_options(comma
 @pytest.mark.parametrize("command", ["evaluate", "export", "benchmark"])
 def test_what_asks_for_data_that_are_elsewhere_takes_them(command: str) -> None:
     assert "--data" in commands()[command]
+
+
+TOP = PACKAGE.parent
+SIGNED = "bundle manifest, signature"  # begins the line that a key signs; no command
+DOCUMENTS = sorted(
+    path
+    for pattern in ("*.md", "docs/*.md", "distill/**/*.md", "distill/**/*.yaml", "export/**/*.md", "export/**/*.yaml")
+    for path in (*TOP.glob(pattern), *TOP.glob(pattern.replace("distill", "benchmarks")))
+)
+
+
+@pytest.mark.parametrize("path", sorted({str(path.relative_to(TOP)) for path in DOCUMENTS}))
+def test_a_command_that_a_document_names_exists_and_has_the_options(path: str) -> None:
+    text = (TOP / path).read_text("utf-8").replace("\\\n", " ")
+    if path.endswith(".md"):  # the code in it
+        text = "\n".join(max(found) for found in re.findall(r"```\w*\n(.*?)```|`([^`]+)`", text, re.DOTALL))
+    for command, arguments in re.findall(r"(?m)^[ #$]*conaclip-edge ([a-z][a-z-]*)((?: [^\s:;`#|]+)*)", text):
+        if f"{command}{arguments}".startswith(SIGNED):
+            continue
+        assert command in commands(), f"no command {command}"
+        assert set(OPTION.findall(arguments)) <= commands()[command], command

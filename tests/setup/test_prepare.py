@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from conaclip_edge.runtime.arm64.machine import arm64_folder
-from tests.helpers.arm64 import emulated
+from tests.helpers.benchmarks.arm64_systems import emulated
 from tests.helpers.command_line import Run
 
 

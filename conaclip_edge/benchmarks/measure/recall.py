@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from conaclip_edge.benchmarks.schema.report import Dataset
 from conaclip_edge.benchmarks.schema.row import DIRECTIONS, Direction
 from conaclip_edge.benchmarks.schema.spread import Interval
 from conaclip_edge.config.data import DataConfig
@@ -90,6 +91,31 @@ def embed_split(
         for name in encoders
     }
     return Split(tuple(kept), tuple(captions), caption_to_image, tuple(reasons(left_out))), found
+
+
+def dataset_of(
+    pairs: Pairs, name: str, split: Split, lengths: Sequence[int], by_chance: float | None = None
+) -> Dataset:
+    """Describe the pairs that recall was measured on.
+
+    Args:
+        pairs: the data set.
+        name: of the split.
+        split: what of it was used.
+        lengths: ids of each caption.
+        by_chance: mean recall of a random ranking; None where none was measured.
+    """
+    return Dataset(
+        name=pairs.name,
+        split=name,
+        pictures=len(split.rows),
+        captions=len(split.captions),
+        fingerprint=pairs.fingerprint,
+        licence=pairs.licence,
+        lengths=quantiles(lengths),
+        left_out=split.left_out,
+        chance=by_chance,
+    )
 
 
 def rank(embedded: Embedded, caption_to_image: np.ndarray) -> Ranks | None:

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from conaclip_edge.benchmarks.report.advice import advice, without_recall
 from conaclip_edge.benchmarks.report.ann_tables import ann_answer, ann_chart, ann_legend
+from conaclip_edge.benchmarks.report.device_table import LEGEND, device_answer, device_rows, without_devices
 from conaclip_edge.benchmarks.report.markdown import recall_line
 from conaclip_edge.benchmarks.report.numbers import ABSENT, ReportValues, bare
 from conaclip_edge.benchmarks.report.row_charts import (
@@ -32,6 +33,7 @@ TOWERS = {"image": "picture", "text": "text"}
 SECTIONS = {
     "answer": "Answer",
     "rows": "Rows",
+    "device": "On a device",
     "pareto": "Recall / latency",
     "size": "Size",
     "latency": "Latency",
@@ -97,7 +99,9 @@ def render_html(report: BenchmarkReport) -> str:
 
 def _template_values(report: BenchmarkReport) -> dict[str, Any]:
     """Return what report.html names."""
-    values = ReportValues(report)
+    values, devices = ReportValues(report), device_rows(report)
+    device_text = device_answer(report) if devices else ""
+    report = without_devices(report)
     ship = report.row(report.ship) if report.ship else None
     measured = [row for row in report.rows if row.group != "training"]
     training = [row for row in report.rows if row.group == "training"]
@@ -141,16 +145,20 @@ def _template_values(report: BenchmarkReport) -> dict[str, Any]:
         "training_split": next((row.equal_budget.split for row in training if row.equal_budget), ""),
         "covered": [(row, tower) for row in measured for tower in row.coverage],
         "gallery_kinds": _GALLERY,
+        "devices": devices,
+        "device_answer": device_text,
+        "device_legend": LEGEND,
         "ann": report.ann,
         "ann_answer": bold(ann_answer(report.ann)) if report.ann else "",
         "ann_legend": ann_legend(report.ann) if report.ann else "",
         "ann_chart": ann_chart(report.ann) if report.ann else None,
         "environments": (report.environment, *report.other_environments),
-        "commands": commands(report),
+        "commands": commands(report, " --device arm64" if devices and not report.rows else ""),
         "suite": yaml.safe_dump(report.suite.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
     }
     filled = {
         "rows": report.rows,
+        "device": devices,
         "pareto": shown["picture_chart"] or shown["query_chart"],
         "size": report.rows,
         "latency": shown["latency_charts"],
@@ -164,11 +172,11 @@ def _template_values(report: BenchmarkReport) -> dict[str, Any]:
     return shown | {"sections": [(name, title) for name, title in SECTIONS.items() if filled.get(name, True)]}
 
 
-def commands(report: BenchmarkReport) -> str:
+def commands(report: BenchmarkReport, device: str = "") -> str:
     """Return the commands that make this report again; a suite of one's own is shown below them."""
     suite = "" if report.suite == BenchmarkConfig() else f" --suite {report.suite.name}.yaml"
     return (
-        f"conaclip-edge benchmark {shlex.quote(report.model.bundle)}{suite}\n"
+        f"conaclip-edge benchmark {shlex.quote(report.model.bundle)}{suite}{device}\n"
         "conaclip-edge report report.json --check report.json    # fails where recall or a latency ratio got worse"
     )
 

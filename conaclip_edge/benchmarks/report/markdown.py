@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from conaclip_edge.benchmarks.report.advice import advice, without_recall
 from conaclip_edge.benchmarks.report.ann_tables import ann_answer, ann_table
+from conaclip_edge.benchmarks.report.device_table import (
+    device_answer,
+    device_lines,
+    device_rows,
+    device_table,
+    without_devices,
+)
 from conaclip_edge.benchmarks.report.numbers import ABSENT, TO, megabytes, milliseconds, percent, share, times
 from conaclip_edge.benchmarks.schema.environment import Environment
 from conaclip_edge.benchmarks.schema.report import BenchmarkReport
@@ -15,8 +22,10 @@ from conaclip_edge.benchmarks.schema.spread import Interval
 def render_markdown(report: BenchmarkReport) -> str:
     """Render a report as Markdown."""
     parts = [f"# {report.model.name}: what its exported files can do", answer(report)]
-    if report.rows:
+    if without_devices(report).rows:
         parts += ["## Rows", rows_table(report)]
+    if device_rows(report):
+        parts += ["## On a device's kernels", device_table(report)]
     if report.ann:
         parts += ["## The index's graph", *([ann_answer(report.ann)] if report.rows else []), ann_table(report.ann)]
     if has_relative_recall(report):
@@ -40,6 +49,8 @@ def answer(report: BenchmarkReport) -> str:
     """Return a paragraph that says what to ship."""
     if report.ann and not report.rows:
         return ann_answer(report.ann)
+    if report.rows and not without_devices(report).rows:
+        return device_answer(report)
     if not report.dataset:
         return f"Speed on {report.environment.label}. {without_recall(report)}"
     found = advice(report)
@@ -74,7 +85,7 @@ def rows_table(report: BenchmarkReport) -> str:
         "| row | run | size | text to picture R@1 / 5 / 10 | picture to text R@1 / 5 / 10 | picture | query | memory |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for row in report.rows:
+    for row in without_devices(report).rows:
         if row.group == "training":
             continue
         label = report.name(row)
@@ -103,6 +114,9 @@ def summary_table(report: BenchmarkReport) -> str:
     """Format the first table of a report for a terminal."""
     if report.ann and not report.rows:
         return ann_table(report.ann)
+    devices, report = device_lines(report), without_devices(report)
+    if devices and not report.rows:
+        return "\n".join(devices)
     names = [report.name(row) for row in report.rows if row.group != "training"]
     width = max(map(len, names), default=0) + 2
     lines = [
@@ -123,7 +137,7 @@ def summary_table(report: BenchmarkReport) -> str:
         lines.append(f"> is the fastest native int8 row whose relative recall may be {bar}")
     if report.dataset and report.rows:
         lines += [recall_line(report), answer(report).replace("**", "")]
-    return "\n".join(lines)
+    return "\n".join([*lines, *devices])
 
 
 def recall_line(report: BenchmarkReport) -> str:

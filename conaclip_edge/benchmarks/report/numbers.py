@@ -56,6 +56,16 @@ def number(value: float) -> str:
     return f"{value:.3g}"
 
 
+def millions(value: float) -> str:
+    """Format a count in millions to at least three digits."""
+    return f"{value / 1e6:.2f}" if value < 1e8 else f"{value / 1e6:.1f}"
+
+
+def cosine(value: float) -> str:
+    """Format a cosine."""
+    return f"{value:.5f}"
+
+
 FORMATS: dict[str, Callable[[float], str]] = {
     "ms": milliseconds,
     "mb": megabytes,
@@ -65,6 +75,8 @@ FORMATS: dict[str, Callable[[float], str]] = {
     "count": count,
     "rate": rate,
     "number": number,
+    "millions": millions,
+    "cosine": cosine,
 }
 
 

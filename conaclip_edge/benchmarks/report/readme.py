@@ -30,6 +30,7 @@ conaclip-edge benchmark runs/demo/bundle                  # report.json, report.
 conaclip-edge report host.json phone.json --out runs/both # rows of several machines in one report
 conaclip-edge report new.json --check old.json            # exit code 1 where recall or a latency ratio got worse
 conaclip-edge benchmark BUNDLE --device android           # an attached phone, by adb
+conaclip-edge benchmark BUNDLE --device arm64             # arm64's kernels under qemu: embeddings and instructions
 conaclip-edge benchmark BUNDLE --device ios               # what to run on a Mac with an iPhone; imports its result
 ```
 

@@ -15,6 +15,7 @@ from conaclip_edge.errors import UserError
 
 OTHER_HOST = 0.5  # points of recall that int8 kernels of another instruction set may cost
 SLOWER = 0.1  # share by which a ratio may grow before it counts
+MORE_INSTRUCTIONS = 0.01  # share by which a count may grow; it does not depend on what else the machine does
 SLOWER_NOISY = 0.5  # the same where one of the timings is marked as noisy
 
 
@@ -51,7 +52,8 @@ def check_regression(new: BenchmarkReport, old: BenchmarkReport) -> list[str]:
 
     On the same instruction sets recall has to be as high as it was, on others within half a point. A ratio counts as
     worse if its median grew by more than a tenth (by half if a timing is marked as noisy) and the two runs' quartiles
-    do not overlap; it is compared only between machines of the same instruction sets and cores.
+    do not overlap; it is compared only between machines of the same instruction sets and cores. Instructions on a
+    device count as worse if they grew by more than a hundredth, whatever the host.
 
     Args:
         new: the report.
@@ -73,6 +75,7 @@ def check_regression(new: BenchmarkReport, old: BenchmarkReport) -> list[str]:
         if after is None:
             worse.append(f"{before.label}: the row is gone")
             continue
+        worse += _more_instructions(after, before)
         machines = [_machine(report, row) for report, row in ((new, after), (old, before))]
         worse += _recall_losses(after, before, 0.0 if machines[0].isa == machines[1].isa else OTHER_HOST)
         if (machines[0].isa, machines[0].cores) == (machines[1].isa, machines[1].cores):
@@ -144,6 +147,21 @@ def _recall_losses(after: ReportRow, before: ReportRow, allowed: float) -> list[
         if now < was - allowed - 1e-9:
             losses.append(f"{before.label}: {way} recall fell from {was:.2f} to {now:.2f} % (mean of R@1, R@5, R@10)")
     return losses
+
+
+def _more_instructions(after: ReportRow, before: ReportRow) -> list[str]:
+    found = []
+    for tower, was in before.on_device.items():
+        now = after.on_device.get(tower)
+        if now is None or not now.instructions or not was.instructions or after.device != before.device:
+            continue
+        if now.instructions.median > (1 + MORE_INSTRUCTIONS) * was.instructions.median:
+            counts = [f"{one.instructions.median / 1e6:.2f}" for one in (now, was) if one.instructions]
+            found.append(
+                f"{before.label} on {before.device}: {tower} tower takes {counts[0]} million instructions per call, "
+                f"it was {counts[1]}"
+            )
+    return found
 
 
 def _slower(after: ReportRow, before: ReportRow) -> list[str]:

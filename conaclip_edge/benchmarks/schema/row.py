@@ -126,6 +126,60 @@ class EqualBudget(Result):
     seconds: tuple[float, ...] | None = None
 
 
+class Instructions(Result):
+    """Instructions of one call: counted, not timed.
+
+    Attributes:
+        median: of the counts.
+        low: the least of them.
+        high: the largest.
+        n: number of counts, each a difference of two runs.
+        start: of loading the file and the first call together.
+        ids: of the text that was counted; None for a picture.
+    """
+
+    median: float
+    low: float
+    high: float
+    n: int
+    start: int
+    ids: int | None
+
+
+class OnDevice(Result):
+    """One exported tower run on a device's kernels.
+
+    Attributes:
+        golden: least cosine to the golden vectors.
+        golden_passed: whether that is what `verify` asks for.
+        to_student: mean cosine to the float32 student over the held-out inputs.
+        to_host: mean cosine to the host's run of the same file over them.
+        to_host_least: the least of these.
+        pictures: of the split that recall was measured on, the first ones.
+        captions: of these pictures.
+        recall: with the other tower of the same target as the host runs it.
+        mean_recall: of it.
+        host_mean_recall: the same pictures and captions with both towers run by the host.
+        instructions: None where they cannot be counted.
+        runtime_bytes: peak memory of the process before the file was loaded; under emulation with the emulator.
+        peak_bytes: after it ran.
+    """
+
+    golden: float
+    golden_passed: bool
+    to_student: float
+    to_host: float
+    to_host_least: float
+    pictures: int
+    captions: int
+    recall: RecallTable
+    mean_recall: float
+    host_mean_recall: float
+    instructions: Instructions | None
+    runtime_bytes: int
+    peak_bytes: int
+
+
 class ReportRow(Extended):
     """One model, target and precision on one machine.
 
@@ -137,29 +191,33 @@ class ReportRow(Extended):
         host: label of the environment.
         format: suffix of the files; "" for a model that is no exported file.
         weights: "random" rows have the shape of a known model and no recall.
-        executed: by the platform's own runtime, by the reference interpreter, or not at all; `notes` say why.
+        device: whose kernels ran the files, where that is not the host: "arm64 (emulated Cortex-A76)".
+        executed: by the platform's own runtime, by the reference interpreter, under emulation, or not at all; `notes`
+            say why.
         relative_recall: "student" or "teacher" -> direction -> share of that model's mean recall that is left.
         alone: tower -> that tower with the float32 student's other one.
         latency_ms: at batch 1, one thread, texts at their own lengths.
         more_latency: all other conditions.
         peak_rss_bytes: tower or "both" -> peak of a fresh process.
         stages: "picture" or "query" -> stage -> median milliseconds, in order.
+        on_device: what a device's kernels gave, of rows with a device; these have neither times nor other recall.
         equal_budget: of training rows.
         mean_interval: 95 % interval of the mean recall; an older report has none.
     """
 
-    later = ("mean_interval",)
+    later = ("mean_interval", "device", "on_device")
 
     id: str
     label: str
     group: Literal["files", "comparison", "training"]
     host: str
+    device: str | None = None
     model: str
     target: Literal["onnx", "executorch", "coreml", "torch", "web"]
     precision: Literal["int8", "fp16", "fp32"]
     format: str
     weights: Literal["trained", "random"]
-    executed: Literal["native", "reference", "no"]
+    executed: Literal["native", "reference", "emulated", "no"]
     size_bytes: Sizes | None
     recall: RecallTable | None
     recall_interval: dict[Direction, dict[str, tuple[float, float]]] | None = None
@@ -172,6 +230,7 @@ class ReportRow(Extended):
     peak_rss_bytes: Memory | None = None
     stages: dict[Literal["picture", "query"], dict[str, float]] = Field(default_factory=dict)
     coverage: dict[Tower, Coverage] = Field(default_factory=dict)
+    on_device: dict[Tower, OnDevice] = Field(default_factory=dict)
     equal_budget: EqualBudget | None = None
     notes: tuple[str, ...] = ()
 

@@ -16,10 +16,10 @@ from conaclip_edge.benchmarks.measure.fresh_process import in_fresh_process
 from conaclip_edge.benchmarks.measure.latency import Timings, measure_latency
 from conaclip_edge.benchmarks.measure.machine import environment
 from conaclip_edge.benchmarks.measure.models import open_model
-from conaclip_edge.benchmarks.measure.recall import Embedded, Split, embed_split, quantiles, rank, typical
+from conaclip_edge.benchmarks.measure.recall import Embedded, Split, dataset_of, embed_split, rank, typical
 from conaclip_edge.benchmarks.report.new_report import new_report
 from conaclip_edge.benchmarks.report.write import write_report
-from conaclip_edge.benchmarks.schema.report import BenchmarkReport, Dataset
+from conaclip_edge.benchmarks.schema.report import BenchmarkReport
 from conaclip_edge.benchmarks.schema.row import Tower
 from conaclip_edge.benchmarks.schema.row_ids import TEACHER
 from conaclip_edge.benchmarks.suite.build_rows import Measurements, can_tell, choose_row, make_row, training_rows
@@ -94,7 +94,7 @@ def run_benchmark(bundle: Path, suite: BenchmarkConfig, out: Path) -> BenchmarkR
     if comparison.is_file():
         rows += training_rows(read_json(comparison, "comparison"), machine.label)
     by_chance = next((chance(one) for one in ranked.values() if one), None)
-    dataset = _dataset(pairs, suite, split, lengths, by_chance)
+    dataset = dataset_of(pairs, suite.split, split, lengths, by_chance)
     told = by_chance is not None and can_tell(rows, len(split.rows), by_chance)
     ship = choose_row(rows, suite.min_relative_recall) if told else None
     report = new_report(bundle, manifest, suite, machine, rows, dataset if labelled else None, ship)
@@ -165,22 +165,6 @@ def _cold_starts(
         inputs: dict[Tower, np.ndarray] = {"image": pixels, "text": ids}
         cold_starts[candidate.spec.row] = measure_cold_start(candidate.spec, inputs, suite.loads)
     return cold_starts
-
-
-def _dataset(
-    pairs: Pairs, suite: BenchmarkConfig, split: Split, lengths: list[int], by_chance: float | None
-) -> Dataset:
-    return Dataset(
-        name=pairs.name,
-        split=suite.split,
-        pictures=len(split.rows),
-        captions=len(split.captions),
-        fingerprint=pairs.fingerprint,
-        licence=pairs.licence,
-        lengths=quantiles(lengths),
-        left_out=split.left_out,
-        chance=by_chance,
-    )
 
 
 def _with_gallery(

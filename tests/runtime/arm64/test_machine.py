@@ -9,7 +9,7 @@ import pytest
 
 from conaclip_edge.errors import UserError
 from conaclip_edge.runtime.arm64.machine import arm64_folder, host_version, prepared_arm64, this_machine
-from tests.helpers.arm64 import stand_in
+from tests.helpers.benchmarks.arm64_systems import stand_in
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from conaclip_edge.bundle.golden import read_golden
 from conaclip_edge.errors import UserError
 from conaclip_edge.runtime.arm64.run_tower import run_tower
 from conaclip_edge.runtime.open_tower import open_tower
-from tests.helpers.arm64 import LABEL, emulated, stand_in
+from tests.helpers.benchmarks.arm64_systems import LABEL, emulated, stand_in
 
 
 @pytest.mark.parametrize("suffix", ["onnx", "ort"])

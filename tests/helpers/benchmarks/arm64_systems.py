@@ -34,7 +34,6 @@ class Session(onnxruntime.InferenceSession):
 
 os.sched_rr_get_interval, onnxruntime.InferenceSession = mark, Session
 sys.argv = sys.argv[2:]
-sys.path[0] = os.path.dirname(sys.argv[0])
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 LABEL = "arm64 (emulated for a test)"

@@ -1,0 +1,102 @@
+"""The section of a report on files that were run on a device's kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from conaclip_edge.benchmarks.report.numbers import ABSENT, TO, megabytes, millions, percent
+from conaclip_edge.benchmarks.schema.report import BenchmarkReport
+from conaclip_edge.benchmarks.schema.row import OnDevice, ReportRow
+
+_HEADS = (
+    *("row", "tower", "size", "golden", "cosine to the student", "cosine to this host's run"),
+    *("recall there", "recall here", "pictures", "instructions of a call", "load and first call", "memory"),
+)
+TOWERS = {"image": "picture", "text": "query"}
+LEGEND = (
+    "Golden: least cosine to the golden vectors, by the bar of verify. Cosines: means over the held-out inputs (in "
+    "brackets the least). Recall: mean of the six, of this tower there with the other tower here, and of both here, on "
+    "the same pictures. Instructions: in millions, counted by runs of two lengths, median [least"
+    f"{TO}largest]; they are no time. Memory: peak of the process, before the file was loaded and after it ran; under "
+    "emulation the emulator is in both."
+)
+
+
+def device_rows(report: BenchmarkReport) -> list[ReportRow]:
+    """Return the rows of files that were run on a device's kernels."""
+    return [row for row in report.rows if row.device]
+
+
+def without_devices(report: BenchmarkReport) -> BenchmarkReport:
+    """Return a report without these rows, for the tables and charts of times."""
+    return report.model_copy(update={"rows": tuple(row for row in report.rows if not row.device)})
+
+
+def device_answer(report: BenchmarkReport) -> str:
+    """Return a sentence on which files were run where, and whether they passed."""
+    rows = device_rows(report)
+    towers = [tower for row in rows for tower in row.on_device.values()]
+    failed = sum(not tower.golden_passed for tower in towers)
+    verdict = f"{failed} of {len(towers)} miss" if failed else f"all {len(towers)} reach"
+    devices = " and ".join(dict.fromkeys(str(row.device) for row in rows))
+    return (
+        f"Run on {devices}: {verdict} the bar on the golden vectors. Instructions are counted there, and are no time: "
+        "milliseconds come from a phone (benchmark --device android or ios)."
+    )
+
+
+def device_table(report: BenchmarkReport) -> str:
+    """Tabulate the rows of devices, a line per tower."""
+    rows = device_rows(report)
+    devices = list(dict.fromkeys(str(row.device) for row in rows))
+    lines = [f"| {' | '.join(_HEADS)} |", f"|{'---|' * len(_HEADS)}"]
+    lines += [f"| {' | '.join(cells)} |" for cells in _cells(rows, len(devices) > 1)]
+    return "\n".join([f"{', '.join(devices)}.", "", *lines, "", LEGEND])
+
+
+def device_lines(report: BenchmarkReport) -> list[str]:
+    """Tabulate the same for a terminal, with what fits a line."""
+    lines = []
+    for device in dict.fromkeys(row.device for row in device_rows(report)):
+        lines.append(
+            f"{device}{'':{max(1, 34 - len(str(device)))}}{'golden':>9}{'to host':>9}{'there/here R':>15}{'n':>5}"
+            f"{'M instr.':>10}{'memory':>9}"
+        )
+        for row in device_rows(report):
+            for tower, found in row.on_device.items() if row.device == device else ():
+                recall = f"{found.mean_recall:.1f} / {found.host_mean_recall:.1f}"
+                count = millions(found.instructions.median) if found.instructions else ABSENT
+                lines.append(
+                    f"  {f'{row.label}, {TOWERS[tower]}':33}{found.golden:>9.5f}{found.to_host:>9.5f}{recall:>15}"
+                    f"{found.pictures:>5}{count:>10}{megabytes(found.peak_bytes):>9}"
+                )
+    return lines
+
+
+def _cells(rows: Sequence[ReportRow], many: bool) -> list[list[str]]:
+    return [
+        [
+            f"{row.label}, {row.device}" if many else row.label,
+            TOWERS[tower],
+            megabytes(getattr(row.size_bytes, tower)) if row.size_bytes else ABSENT,
+            f"{found.golden:.5f} {'passed' if found.golden_passed else '**missed**'}",
+            f"{found.to_student:.5f}",
+            f"{found.to_host:.5f} [{found.to_host_least:.5f}]",
+            percent(found.mean_recall),
+            percent(found.host_mean_recall),
+            f"{found.pictures} ({found.captions} captions)",
+            *_counts(found),
+            f"{megabytes(found.runtime_bytes)}, {megabytes(found.peak_bytes)}",
+        ]
+        for row in rows
+        for tower, found in row.on_device.items()
+    ]
+
+
+def _counts(found: OnDevice) -> tuple[str, str]:
+    counted = found.instructions
+    if counted is None:
+        return ABSENT, ABSENT
+    of = f", {counted.ids} ids" if counted.ids else ""
+    spread = f"[{millions(counted.low)}{TO}{millions(counted.high)}, n = {counted.n}{of}]"
+    return f"{millions(counted.median)} {spread}", millions(counted.start)
