@@ -88,9 +88,10 @@ class Gate(Later):
         found: what pictures were to find where there are no captions: embeddings of the same pictures, the teacher's
             or the float32 student's.
         chance: mean recall in percent of a random order; an older bundle has none.
+        teacher_mean_recall: the teacher's on the same pictures, where the student's record has it.
     """
 
-    later = ("found", "chance")
+    later = ("found", "chance", "teacher_mean_recall")
 
     dataset: str
     fingerprint: str
@@ -108,6 +109,7 @@ class Gate(Later):
     golden: Cosines
     found: Literal["teacher pictures", "student pictures"] | None = None
     chance: float | None = None
+    teacher_mean_recall: float | None = None
 
     @property
     def too_few(self) -> bool:

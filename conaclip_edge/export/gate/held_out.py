@@ -20,7 +20,7 @@ from conaclip_edge.evaluation.encoder import Encoder
 from conaclip_edge.evaluation.encoders import open_teacher
 from conaclip_edge.evaluation.recall import Ranks, ranks
 from conaclip_edge.evaluation.torch_encoders import embed_ids, embed_pixels
-from conaclip_edge.models.certainty import LEAST_PICTURES
+from conaclip_edge.models.certainty import LEAST_PICTURES, teacher_mean_recall
 from conaclip_edge.models.student.checkpoint import Student
 from conaclip_edge.models.vocabulary_words import vocabulary_phrases
 from conaclip_edge.system.progress import say, track
@@ -58,6 +58,7 @@ class HeldOut:
         left_out: pictures that cannot be used, as "key: reason".
         split: that the pictures are of, or several with " + " between.
         targets: of data without captions; the texts are phrases of the tokenizer's words then.
+        teacher_mean_recall: the teacher's on the same pictures, where the student's record has it.
     """
 
     dataset: str
@@ -72,6 +73,7 @@ class HeldOut:
     left_out: tuple[str, ...] = ()
     split: GateSplit = SPLIT
     targets: Targets | None = None
+    teacher_mean_recall: float | None = None
 
 
 def held_out(
@@ -153,6 +155,7 @@ def held_out(
         tuple(reasons(left_out)),
         splits,
         targets,
+        teacher_mean_recall(student.training, pairs.fingerprint, splits, len(pictures)),
     )
 
 
