@@ -7,15 +7,15 @@ The folders `conaclip_edge.distill` and `conaclip_edge.export` have the names of
 from __future__ import annotations
 
 from collections.abc import Sequence
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from conaclip_edge.models.model_folder import check_teacher
 from conaclip_edge.models.trained import Trained
-from conaclip_edge.system.arguments import path_or_none, to_path, to_paths, to_texts
-from conaclip_edge.system.extras import extras_needed
-from conaclip_edge.system.products import RUN, STUDENT, TEACHER, check_out
+from conaclip_edge.system.arguments import path_or_none, text_or_none, to_path, to_paths, to_text, to_texts
+from conaclip_edge.system.expected_errors import expected_errors
+from conaclip_edge.system.products import RUN, STUDENT, TEACHER, check_folder, check_out
 
 if TYPE_CHECKING:
     from conaclip_edge.benchmarks.schema.report import BenchmarkReport
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 Pathlike = str | PathLike[str]
 
 
-@extras_needed()
+@expected_errors()
 def distill_student(
     recipe: Pathlike | None = None, settings: Sequence[str] = (), out: Pathlike | None = None, resume: bool = False
 ) -> Trained[TrainingRecord]:
@@ -61,6 +61,7 @@ def distill_student(
     config = distill_recipe(path_or_none(recipe, "recipe"), to_texts(settings, "settings"), check=True)
     folder = path_or_none(out, "out") or Path("runs") / config.name
     check_teacher(config.teacher)
+    check_folder(config.cache, "cache")
     check_out(folder, STUDENT)
     check_out(folder.with_name(f"{folder.name}.run"), RUN)
     from conaclip_edge.distill.trainer import distill
@@ -70,7 +71,7 @@ def distill_student(
     return Trained(folder, record)
 
 
-@extras_needed()
+@expected_errors()
 def train_teacher(
     recipe: Pathlike | None = None, settings: Sequence[str] = (), out: Pathlike | None = None
 ) -> Trained[TeacherTraining]:
@@ -94,6 +95,7 @@ def train_teacher(
 
     config = teacher_recipe(path_or_none(recipe, "recipe"), to_texts(settings, "settings"), check=True)
     folder = path_or_none(out, "out") or Path("runs") / config.name
+    check_folder(config.cache, "cache")
     check_out(folder, TEACHER)
     if config.base:
         check_teacher(config.base)
@@ -105,10 +107,10 @@ def train_teacher(
     return Trained(folder, join_towers.train_teacher(config, folder))
 
 
-@extras_needed()
+@expected_errors()
 def export_bundle(
     checkpoint: Pathlike | None = None,
-    target: str = "all",
+    target: Pathlike = "all",
     precision: str | None = None,
     settings: Sequence[str] = (),
     out: Pathlike | None = None,
@@ -141,7 +143,11 @@ def export_bundle(
     from conaclip_edge.export.targets import default_bundle, export_configs, skipped_targets
     from conaclip_edge.system.latest_run import latest_run
 
-    asked = (target, to_texts(settings, "settings"), precision)
+    asked = (
+        to_text(fspath(target) if isinstance(target, PathLike) else target, "target"),
+        to_texts(settings, "settings"),
+        text_or_none(precision, "precision"),
+    )
     configs, skipped = export_configs(*asked), skipped_targets(*asked)
     source = path_or_none(checkpoint, "checkpoint") or latest_run()
     bundle = path_or_none(out, "out") or default_bundle(source)
@@ -154,7 +160,7 @@ def export_bundle(
     return export.export_bundle(source, configs, bundle, given, replace, sensitivity, skipped=list(map(str, skipped)))
 
 
-@extras_needed()
+@expected_errors()
 def verify(bundle: Pathlike, trusted: Sequence[Pathlike] = (), device: str | None = None) -> VerifyReport:
     """Check a bundle: signature, hashes, golden vectors and every file that runs here, as `conaclip-edge verify`.
 
@@ -176,10 +182,10 @@ def verify(bundle: Pathlike, trusted: Sequence[Pathlike] = (), device: str | Non
     """
     from conaclip_edge.bundle.verify_device import verify_on
 
-    return verify_on(to_path(bundle, "bundle"), to_paths(trusted, "trusted"), device)
+    return verify_on(to_path(bundle, "bundle"), to_paths(trusted, "trusted"), text_or_none(device, "device"))
 
 
-@extras_needed()
+@expected_errors()
 def evaluate(
     model: Pathlike, data: Pathlike | None = None, split: str = "test", target: str = "onnx"
 ) -> EvaluationReport:
@@ -202,10 +208,11 @@ def evaluate(
     """
     from conaclip_edge.evaluation.evaluate import evaluate as measure
 
-    return measure(to_path(model, "model"), path_or_none(data, "data"), split, target)
+    names = to_text(split, "split"), to_text(target, "target")
+    return measure(to_path(model, "model"), path_or_none(data, "data"), *names)
 
 
-@extras_needed()
+@expected_errors()
 def benchmark(
     bundle: Pathlike | None = None,
     suite: Pathlike | None = None,
@@ -246,7 +253,7 @@ def benchmark(
     return measure(source, config, path_or_none(out, "out"))
 
 
-@extras_needed()
+@expected_errors()
 def index(bundle: Pathlike, pictures: Pathlike, out: Pathlike | None = None, target: str | None = None) -> IndexReport:
     """Index a folder of pictures, or bring its index up to date, as `conaclip-edge index`; see also `open_index`.
 
@@ -269,10 +276,11 @@ def index(bundle: Pathlike, pictures: Pathlike, out: Pathlike | None = None, tar
     """
     from conaclip_edge.search.commands import index_pictures
 
-    return index_pictures(to_path(bundle, "bundle"), to_path(pictures, "pictures"), path_or_none(out, "out"), target)
+    paths = to_path(bundle, "bundle"), to_path(pictures, "pictures"), path_or_none(out, "out")
+    return index_pictures(*paths, text_or_none(target, "target"))
 
 
-@extras_needed()
+@expected_errors()
 def open_index(folder: Pathlike, bundle: Pathlike | None = None) -> FolderIndex:
     """Open the index of a folder of pictures, to `add` pictures and to `search`.
 

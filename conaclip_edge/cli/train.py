@@ -121,7 +121,7 @@ def cache(
 
         config = distill_recipe(recipe, settings or [], check=True)
         check_teacher(config.teacher)
-        check_folder(config.cache)
+        check_folder(config.cache, "cache")
         from conaclip_edge.teacher_cache.build import build_cache, cache_text
 
         report = build_cache(config, worker, merge or ())
@@ -152,6 +152,7 @@ def compare(
             check_preset(name, "--graphs")
         config = distill_recipe(recipe, settings or [], check=True)
         check_teacher(config.teacher)
+        check_folder(config.cache, "cache")
         check_folder(out)
         from conaclip_edge.study.compare import compare as run
         from conaclip_edge.study.compare import recall_table
@@ -182,6 +183,7 @@ def study(
         given = [f"{key}={value}" for key, value in options.items() if value is not None]
         config = study_recipe(recipe, [*(settings or []), *given], check=True)
         check_teacher(config.recipe.teacher)
+        check_folder(config.recipe.cache, "cache")
         check_folder(out)
         from conaclip_edge.study.page import write_study
         from conaclip_edge.study.study import study as run

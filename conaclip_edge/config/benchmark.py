@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from pydantic import Field
 
-from conaclip_edge.config.base import Config
+from conaclip_edge.config.base import Config, Name
 from conaclip_edge.config.data import DataConfig
 
 
@@ -72,7 +72,7 @@ Comparison = Literal["teacher", "student", "plain-onnx", "plain-executorch", "cl
 class BenchmarkConfig(Config):
     """A benchmark suite: what is measured on a bundle, how often, and what it is compared with."""
 
-    name: str = "demo"
+    name: Name = "demo"
     seed: int = Field(0, ge=0, lt=2**63)
     data: DataConfig | None = Field(None, description="left out: what the student was distilled on")
     split: Literal["val", "test"] = "test"

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from numbers import Integral
 from os import PathLike
 from pathlib import Path
+from typing import TypeVar
 
 from conaclip_edge.errors import UserError
+
+T = TypeVar("T")
 
 
 def to_path(given: str | PathLike[str], name: str) -> Path:
@@ -18,12 +22,14 @@ def to_path(given: str | PathLike[str], name: str) -> Path:
         name: of the argument, for the error.
 
     Raises:
-        UserError: anything else, or an empty text.
+        UserError: anything else, an empty text, or one with a byte that no path has.
     """
     if not isinstance(given, str | PathLike) or not isinstance(os.fspath(given), str):
         raise UserError(f"{name} has to be a path (a text or a Path), not {_shown(given)}.")
     if not os.fspath(given):
         raise UserError(f"{name} is an empty path. Give a file or folder.")
+    if "\0" in os.fspath(given):
+        raise UserError(f"{name} {os.fspath(given)!r} holds a zero byte, which no path has. Correct it.")
     return Path(given)
 
 
@@ -41,10 +47,43 @@ def to_paths(given: Iterable[str | PathLike[str]], name: str) -> list[Path]:
 
 def to_texts(given: Iterable[str], name: str) -> list[str]:
     """Return `key=value` texts that were given as a list; one alone is a UserError, as anything else is."""
-    listed = list(given) if isinstance(given, Iterable) and not isinstance(given, str | bytes) else [None]
+    listed: list[object] = list(given) if isinstance(given, Iterable) and not isinstance(given, str | bytes) else [None]
     if not all(isinstance(one, str) for one in listed):
         raise UserError(f"{name} has to be a list of texts such as ['KEY=VALUE'], not {_shown(given)}.")
     return [one for one in listed if isinstance(one, str)]
+
+
+def to_text(given: str, name: str) -> str:
+    """Return a text; anything else, and an empty one, is a UserError."""
+    if not isinstance(given, str) or not given:
+        raise UserError(f"{name} has to be a text, not {_shown(given)}.")
+    return given
+
+
+def text_or_none(given: str | None, name: str) -> str | None:
+    """Return a text as `to_text` does; None stays None."""
+    return None if given is None else to_text(given, name)
+
+
+def to_count(given: int, name: str, least: int = 1) -> int:
+    """Return a whole number; anything else, and one below `least`, is a UserError."""
+    if not isinstance(given, Integral) or given < least:
+        raise UserError(f"{name} has to be a whole number from {least} on, not {_shown(given)}.")
+    return int(given)
+
+
+def as_list(given: Iterable[T], name: str) -> Iterable[T]:
+    """Return what was given as a list; one thing alone, or nothing, is a UserError.
+
+    Args:
+        given: the argument; what is in it is not looked at.
+        name: of the argument, for the error.
+    """
+    if isinstance(given, str | bytes | PathLike) or not isinstance(given, Iterable):
+        raise UserError(
+            f"{name} has to be a list, not {_shown(given)}. Give [{name.removesuffix('s')}] for a single one."
+        )
+    return given
 
 
 def _shown(given: object) -> str:
