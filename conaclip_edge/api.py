@@ -13,8 +13,15 @@ from typing import TYPE_CHECKING
 
 from conaclip_edge.models.model_folder import check_teacher
 from conaclip_edge.models.trained import Trained
-from conaclip_edge.system.arguments import path_or_none, text_or_none, to_path, to_paths, to_text, to_texts
-from conaclip_edge.system.expected_errors import expected_errors
+from conaclip_edge.system.arguments import (
+    expected_errors,
+    path_or_none,
+    text_or_none,
+    to_path,
+    to_paths,
+    to_text,
+    to_texts,
+)
 from conaclip_edge.system.products import RUN, STUDENT, TEACHER, check_folder, check_out
 
 if TYPE_CHECKING:
@@ -95,7 +102,6 @@ def train_teacher(
 
     config = teacher_recipe(path_or_none(recipe, "recipe"), to_texts(settings, "settings"), check=True)
     folder = path_or_none(out, "out") or Path("runs") / config.name
-    check_folder(config.cache, "cache")
     check_out(folder, TEACHER)
     if config.base:
         check_teacher(config.base)
@@ -143,11 +149,8 @@ def export_bundle(
     from conaclip_edge.export.targets import default_bundle, export_configs, skipped_targets
     from conaclip_edge.system.latest_run import latest_run
 
-    asked = (
-        to_text(fspath(target) if isinstance(target, PathLike) else target, "target"),
-        to_texts(settings, "settings"),
-        text_or_none(precision, "precision"),
-    )
+    name = to_text(fspath(target) if isinstance(target, PathLike) else target, "target")
+    asked = name, to_texts(settings, "settings"), text_or_none(precision, "precision")
     configs, skipped = export_configs(*asked), skipped_targets(*asked)
     source = path_or_none(checkpoint, "checkpoint") or latest_run()
     bundle = path_or_none(out, "out") or default_bundle(source)
@@ -208,8 +211,7 @@ def evaluate(
     """
     from conaclip_edge.evaluation.evaluate import evaluate as measure
 
-    names = to_text(split, "split"), to_text(target, "target")
-    return measure(to_path(model, "model"), path_or_none(data, "data"), *names)
+    return measure(to_path(model, "model"), path_or_none(data, "data"), split, target)
 
 
 @expected_errors()
@@ -276,8 +278,7 @@ def index(bundle: Pathlike, pictures: Pathlike, out: Pathlike | None = None, tar
     """
     from conaclip_edge.search.commands import index_pictures
 
-    paths = to_path(bundle, "bundle"), to_path(pictures, "pictures"), path_or_none(out, "out")
-    return index_pictures(*paths, text_or_none(target, "target"))
+    return index_pictures(to_path(bundle, "bundle"), to_path(pictures, "pictures"), path_or_none(out, "out"), target)
 
 
 @expected_errors()

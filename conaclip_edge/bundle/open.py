@@ -18,8 +18,7 @@ from conaclip_edge.errors import UserError, unknown
 from conaclip_edge.models.tokenizer import TextTokenizer
 from conaclip_edge.runtime.open_tower import RUNTIMES, open_tower, suffixes_of
 from conaclip_edge.runtime.tower import Executed, Tower
-from conaclip_edge.system.arguments import as_list, to_count, to_path, to_text
-from conaclip_edge.system.expected_errors import expected_errors
+from conaclip_edge.system.arguments import as_list, expected_errors, to_count, to_path, to_text
 from conaclip_edge.system.files import read_json, require_file
 
 PRECISIONS = ("int8", "fp16", "fp32")  # from the smallest files

@@ -18,7 +18,7 @@ from conaclip_edge.cli.search import add_search_commands
 from conaclip_edge.cli.setup import add_setup_commands
 from conaclip_edge.cli.train import add_training_commands
 from conaclip_edge.errors import ConaclipError, Interrupted
-from conaclip_edge.system.expected_errors import expected_errors
+from conaclip_edge.system.arguments import expected_errors
 from conaclip_edge.system.extras import require_extra
 from conaclip_edge.system.signals import end_on_signals, exit_code, signalled
 from conaclip_edge.system.version import __version__

@@ -13,8 +13,7 @@ from conaclip_edge.search.folder.picture_folder import picture_bytes
 from conaclip_edge.search.index import Hit
 from conaclip_edge.search.query import Searcher, open_searcher, parse_query
 from conaclip_edge.search.report import IndexReport
-from conaclip_edge.system.arguments import to_count, to_path
-from conaclip_edge.system.expected_errors import expected_errors
+from conaclip_edge.system.arguments import expected_errors, to_count, to_path
 
 
 class FolderIndex:
