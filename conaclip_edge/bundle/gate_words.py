@@ -94,6 +94,8 @@ def measured_text(gate: Gate) -> str:
     """Say on what the gate ran, what chance and the student give there, and what the pictures cannot tell."""
     student = sum(sum(found.values()) for found in gate.recall_student.values()) / 6
     chance = "" if gate.chance is None else f", chance {gate.chance:.1f} %"
+    if gate.teacher_mean_recall is not None:
+        chance += f", teacher {gate.teacher_mean_recall:.1f} %"
     if gate.found is None:
         on = f"{gate.pictures} pictures and {gate.captions} captions"
         recall = f"mean recall of the float32 student {student:.1f} %{chance}"

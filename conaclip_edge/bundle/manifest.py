@@ -88,9 +88,10 @@ class Gate(Later):
         found: what pictures were to find where there are no captions: embeddings of the same pictures, the teacher's
             or the float32 student's.
         chance: mean recall in percent of a random order; an older bundle has none.
+        teacher_mean_recall: the teacher's on the same pictures, where the student's record has it.
     """
 
-    later = ("found", "chance")
+    later = ("found", "chance", "teacher_mean_recall")
 
     dataset: str
     fingerprint: str
@@ -108,6 +109,7 @@ class Gate(Later):
     golden: Cosines
     found: Literal["teacher pictures", "student pictures"] | None = None
     chance: float | None = None
+    teacher_mean_recall: float | None = None
 
     @property
     def too_few(self) -> bool:
@@ -189,7 +191,7 @@ class Manifest(Strict, Growing):
         pad_id: may follow it.
         fixed_length: every text has `context` ids, padded as tokenizer.json says; else left out of the file.
         licence: what the data may be used for; "" if the data set does not say.
-        training: recipe, teacher, data and figures of the distillation.
+        training: recipe, teacher, data and figures of the distillation; `adopted` for a model exported as it was.
         versions: of what made the golden vectors.
         files: the exported towers.
         members: every file of the bundle but this one.

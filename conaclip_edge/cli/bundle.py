@@ -17,14 +17,16 @@ def add_bundle_commands(app: typer.Typer) -> None:
 
 
 def export(
-    checkpoint: Annotated[Path | None, typer.Argument(help="Checkpoint folder; left out: the newest run.")] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Argument(help="Student, or a CLIP as it is; left out: the newest run.")
+    ] = None,
     target: Annotated[str, typer.Option(help="coreml, executorch, onnx, all, or a target file (.yaml).")] = "all",
     precision: Annotated[
         str | None, typer.Option(help="int8, fp16 or fp32; default int8. Of all, targets that lack it are skipped.")
     ] = None,
     settings: SetOption = None,
     out: Annotated[Path | None, typer.Option(help="Bundle; default: bundle/ beside the checkpoint.")] = None,
-    data: Annotated[Path | None, typer.Option(help="Recipe or picture folder, if the student's are elsewhere.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Recipe or picture folder; default: the student's.")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace the bundle instead of adding to it.")] = False,
     sensitivity: Annotated[bool, typer.Option("--sensitivity", help="List what each layer loses in int8.")] = False,
     as_json: JsonOption = False,
@@ -32,6 +34,8 @@ def export(
     """Export a student's towers, run the files on held-out pairs, and keep what passes as a bundle.
 
     Example: conaclip-edge export --target coreml
+
+    Without distilling: conaclip-edge export clip-vit-base-patch32 --data PICTURES
     """
     with results(as_json) as show:
         from conaclip_edge.api import export_bundle

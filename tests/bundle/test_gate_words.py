@@ -81,6 +81,7 @@ def test_what_was_measured_stands_beside_chance() -> None:
     assert "136 pictures and 200 captions" in text
     assert "mean recall of the float32 student 40.0 %, chance 3.9 %" in text
     assert "too few" not in text
+    assert "chance 3.9 %, teacher 55.5 %" in measured_text(gate(teacher_mean_recall=55.5))
 
 
 @pytest.mark.parametrize("changes", [{"pictures": 12}, {"alone": retrieval(width=0.3)}])

@@ -70,7 +70,15 @@ def advice(report: BenchmarkReport) -> Advice:
             f"Mean recall of {measured.label}: {_recall(measured, beside)}; a random order gives "
             f"{percent(beside.chance)}. No export can keep what is not there.",
             "Train longer or on more pictures, and look at the teacher's own recall: conaclip-edge evaluate TEACHER "
-            "--data FOLDER.",
+            "--data FOLDER."
+            if any(row.id == TEACHER for row in report.rows)
+            else "Look whether the captions are in a language that the model reads, and belong to their pictures.",
+        )
+    if not any(row.id == STUDENT for row in report.rows):
+        return Advice(
+            "Nothing to ship yet",
+            "The float32 model is not among the rows, so no relative recall was measured.",
+            f"Name its folder: conaclip-edge benchmark {report.model.bundle} --data FOLDER --set student=FOLDER",
         )
     return Advice(
         "Nothing to ship yet",

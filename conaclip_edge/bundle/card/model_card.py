@@ -7,6 +7,7 @@ from typing import Any
 
 from conaclip_edge.bundle.card.fields import FILE, GOLDEN, MANIFEST, preprocess_table, table
 from conaclip_edge.bundle.card.licence import LICENCE
+from conaclip_edge.bundle.card.origin import adopted_family, origin
 from conaclip_edge.bundle.card.platforms import platform_sections
 from conaclip_edge.bundle.gate_words import (
     measured_text,
@@ -25,11 +26,12 @@ def model_card(manifest: Manifest, preprocess: Mapping[str, Any]) -> str:
         manifest: its members need not be known yet.
         preprocess: content of preprocess.json.
     """
+    title, text = origin(manifest, LICENCE)
     parts = [
         f"# {manifest.name}: text-to-picture search on a phone",
         _summary(manifest),
         "## Files\n\n" + _files(manifest.files),
-        "## Teacher, student, data\n\n" + _origin(manifest),
+        f"## {title}\n\n{text}",
         "## Intended use\n\n" + _USE,
         "## Limits\n\n" + _limits(manifest),
         "## Loading it\n\n" + _inputs(manifest, preprocess),
@@ -106,32 +108,13 @@ def _recall(values: dict[str, float]) -> str:
     return " / ".join(f"{value:.1f}" for value in values.values())
 
 
-def _origin(manifest: Manifest) -> str:
-    training = manifest.training
-    teacher = training.get("teacher", {}).get("name", "not recorded")
-    counts = training.get("parameters", {})
-    size = f"{counts['image']:,} + {counts['text']:,} parameters (picture + text)" if counts else "size not recorded"
-    terms = training.get("graph", [])
-    graph = f", distilled with {len(terms)} terms of the interaction graph" if terms else ""
-    data = training.get("data", {})
-    name = data.get("name") or manifest.files[0].gate.dataset
-    amount = f", {data['train_pictures']} train pictures" if "train_pictures" in data else ""
-    licence = manifest.licence or "The data set states no licence: find out what it allows before you publish anything."
-    return f"""\
-- teacher: {teacher}
-- student: {manifest.name}, {size}{graph}
-- data: {name}{amount}. {licence}
-- the golden pictures named `held-out-*` are from the data set, under the same terms
-- the weights were learned from the data and the teacher: their licences decide what you may do with them, see
-  `{LICENCE}`"""
-
-
 def _limits(manifest: Manifest) -> str:
+    learned = "what it was trained on" if adopted_family(manifest) else "its teacher and data"
     text = f"""\
 - It finds what its data showed: pictures and words unlike them are found worse, other languages worst.
 - A text is cut after {manifest.context} ids. Counting, negation, reading text in pictures and who does what to whom are
   weak in models of this kind.
-- It carries the biases of its teacher and data; nothing was done against them.
+- It carries the biases of {learned}; nothing was done against them.
 - int8 kernels differ between processors. The figures above are of the hosts named in `manifest.json`; measure on the
   device that you ship to."""
     if any(file.gate.executed == "reference" for file in manifest.files):

@@ -104,6 +104,7 @@ def compare_with_student(outputs: dict[str, FileEmbeddings], held: HeldOut, gold
             golden=summary(cosines(run.golden, golden.embeddings(tower))),
             found=held.targets.of if held.targets else None,
             chance=chance(held.ranks),
+            teacher_mean_recall=held.teacher_mean_recall,
         )
         for tower, run in outputs.items()
     }

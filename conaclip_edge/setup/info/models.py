@@ -12,6 +12,9 @@ from conaclip_edge.config.model import ModelConfig
 from conaclip_edge.config.parse import parse
 from conaclip_edge.errors import UserError
 from conaclip_edge.models.certainty import Certainty, recall_text
+from conaclip_edge.models.student.adopted.families import family_of
+from conaclip_edge.models.student.folder import check_checkpoint
+from conaclip_edge.models.transformers_folder import pickled_files
 from conaclip_edge.setup.info.description import Description, Fact, megabytes, quoted
 from conaclip_edge.system.files import read_json
 
@@ -91,17 +94,30 @@ def _teacher(folder: Path, content: dict[str, Any]) -> Description:
             "text.encoder.embeddings.word_embeddings.weight",
         ),
     }
-    pickled = sorted(path.name for path in folder.glob("*") if path.suffix in (".bin", ".pt", ".pth", ".pkl"))
+    pickled = pickled_files(folder)
     if not shapes:
         facts["not usable"] = "no safetensors weights" + (
             f", only {pickled[0]}, which is not opened" if pickled else ""
         )
+    distil = f"conaclip-edge init PICTURES --teacher {quoted(folder)}"
+    as_it_is = _exported_as_it_is(folder)
+    if as_it_is:
+        facts["without distilling"] = f"a {as_it_is}, which export takes as it is"
+    export = f"conaclip-edge export {quoted(folder)} --target all --data PICTURES"
     return Description(
         path=str(folder),
         kind="teacher",
         facts=facts,
-        next_command=f"conaclip-edge init PICTURES --teacher {quoted(folder)}",
+        next_command=f"{distil}, or as it is: {export}" if as_it_is else distil,
     )
+
+
+def _exported_as_it_is(folder: Path) -> str | None:
+    """Return the family of a model that needs no distillation; None for one that needs it, or cannot be read."""
+    try:
+        return family_of(folder, check_checkpoint(folder)).name
+    except UserError:
+        return None
 
 
 def numbers(folder: Path) -> int:

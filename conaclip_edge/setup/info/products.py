@@ -27,12 +27,14 @@ def describe_bundle(folder: Path) -> Description:
         UserError: no manifest, or a damaged one.
     """
     manifest = read_manifest(folder)
+    adopted = manifest.training.get("adopted", {}).get("family")
     files = [
         f"{file.path}: {megabytes(file.size)}, cosine {file.gate.cosine.mean:.4f} to the float student"
         for file in manifest.files
     ]
     facts: dict[str, Fact] = {
         "name": manifest.name,
+        "made of": f"a {adopted} as it is, without distilling" if adopted else None,
         "files": tuple(files),
         "embedding": manifest.embed_dim,
         "picture": f"{manifest.image_size} pixels",

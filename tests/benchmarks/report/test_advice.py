@@ -10,6 +10,7 @@ from conaclip_edge.benchmarks.report.advice import advice
 from conaclip_edge.benchmarks.report.html import render_html
 from conaclip_edge.benchmarks.report.markdown import answer, render_markdown
 from conaclip_edge.benchmarks.schema.report import BenchmarkReport, parse_report
+from conaclip_edge.benchmarks.schema.row_ids import STUDENT, TEACHER
 from tests.helpers.benchmarks.sample import sample_values
 
 
@@ -60,6 +61,24 @@ def test_a_model_at_chance_is_called_that() -> None:
     assert advice(found).headline == "The model is at chance"
     assert "a random order gives 62.0 %" in answer(found)
     assert "The model is at chance" in render_html(found)
+
+
+def without_rows(found: BenchmarkReport, *ids: str) -> BenchmarkReport:
+    values = found.model_dump(mode="json", by_alias=True)
+    return parse_report(values | {"rows": [row for row in values["rows"] if row["id"] not in ids]}, "x")
+
+
+def test_without_the_float_model_nothing_is_said_of_the_recall_that_is_left() -> None:
+    found = advice(without_rows(report(ship=None), STUDENT))
+    assert found.headline == "Nothing to ship yet"
+    assert "no relative recall was measured" in found.known
+    assert "--set student=FOLDER" in found.next
+
+
+def test_a_model_at_chance_that_had_no_teacher_is_sent_to_none() -> None:
+    found = advice(without_rows(report(chance=62.0, ship=None), TEACHER))
+    assert "teacher" not in found.next.lower()
+    assert "captions" in found.next
 
 
 def test_recall_is_shown_with_pictures_chance_and_intervals() -> None:
