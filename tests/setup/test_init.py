@@ -66,7 +66,8 @@ def test_sixty_captioned_pictures_go_from_a_folder_to_a_measured_student(run: Ru
     assert report["cost"]["memory_bytes"] > 1e8
     # its teacher is smaller than any student
     assert [note.split(" (")[0] for note in report["notes"]] == [
-        "Captioned pictures that are held out: 10 in val and 10 in test are too few to tell a good model from a poor one.",
+        "Captioned pictures that are held out: 10 in val and 10 in test are too few to tell a good model from a "
+        "poor one.",
         "The student",
     ]
 
