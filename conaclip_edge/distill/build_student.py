@@ -47,7 +47,8 @@ def build_student(
             "edges between the two need one space. Leave embed_dim out."
         )
     tokenizer_json = json.loads(teacher.tokenizer_file.read_text("utf-8"))
-    kept = np.arange(len(teacher.token_table()))
+    # a table may have more rows than there are tokens (to fill up a multiple of 64): no text reaches them
+    kept = np.arange(tokenizer_of(tokenizer_json, shape.text.context).vocab_size)
     known: dict[str, np.ndarray] = {}
     if config.vocab.keep == "corpus":
         near: list[str] = []

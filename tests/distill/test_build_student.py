@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from conaclip_edge.config.model import StudentConfig
 from conaclip_edge.config.parse import parse
@@ -21,8 +22,12 @@ from conaclip_edge.distill.build_student import (
     tokenizer_of,
 )
 from conaclip_edge.models.student.dual_encoder import DualEncoder
+from conaclip_edge.models.teacher.load import load_teacher
 from conaclip_edge.models.vocabulary_words import surface, whole_words
+from tests.helpers.models.clip_folders import change_json
+from tests.helpers.models.tiny_teachers import siglip
 from tests.helpers.models.tiny_tokenizers import minilm_json
+from tests.helpers.tiny import STUDENT
 
 DIM = 12
 CORPUS = ["green tree", "three sheep"]
@@ -133,3 +138,21 @@ def test_resized_positions_keep_the_class_row_and_what_lies_between_the_others()
 def test_positions_of_the_same_size_or_of_no_grid_stay(count: int) -> None:
     positions = torch.rand(37, 3)
     assert resized_positions(positions, count) is positions
+
+
+def test_a_teacher_with_more_token_rows_than_tokens_gives_a_row_for_each_token(tmp_path: Path) -> None:
+    siglip(tmp_path / "teacher")
+    change_json(tmp_path / "teacher/config.json", text_config={**_text_config(tmp_path / "teacher"), "vocab_size": 320})
+    weights = load_file(tmp_path / "teacher/model.safetensors")
+    name = "text_model.embeddings.token_embedding.weight"
+    weights[name] = torch.cat([weights[name], torch.zeros(20, weights[name].shape[1])])
+    save_file(weights, tmp_path / "teacher/model.safetensors", metadata={"format": "pt"})
+    teacher = load_teacher(str(tmp_path / "teacher"))
+    tiny = StudentConfig.model_validate(STUDENT)
+    student, _, taken = build_student(tiny, teacher, ["a cat"], tmp_path / "cache")
+    assert student.config.text.vocab_size == 300
+    assert taken > 0
+
+
+def _text_config(folder: Path) -> dict[str, Any]:
+    return dict(json.loads((folder / "config.json").read_text("utf-8"))["text_config"])

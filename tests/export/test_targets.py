@@ -97,3 +97,9 @@ def test_the_page_of_targets_holds_the_table_and_every_target_file():
         assert page.count(f"\n| `{target.name}` |") == len(target.precisions)
     for file in FILES:
         assert f"| `targets/{file.name}` |" in page
+
+
+def test_the_folder_that_one_stands_in_has_a_bundle_beside_it(tmp_path, monkeypatch):
+    (tmp_path / "clip").mkdir()
+    monkeypatch.chdir(tmp_path / "clip")
+    assert default_bundle(Path()) == tmp_path / "clip.bundle"

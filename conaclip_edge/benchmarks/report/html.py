@@ -146,6 +146,7 @@ def _template_values(report: BenchmarkReport) -> dict[str, Any]:
         "covered": [(row, tower) for row in measured for tower in row.coverage],
         "gallery_kinds": _GALLERY,
         "devices": devices,
+        "many_devices": len({row.device for row in devices}) > 1,
         "device_answer": device_text,
         "device_legend": LEGEND,
         "ann": report.ann,

@@ -54,11 +54,12 @@ def unpack_debian(downloads: Path, root: Path) -> dict[str, str]:
     }
     options = [part for key, value in settings.items() for part in ("-o", f"{key}={value}")]
     # a source that has nothing for arm64 fails here; what counts is whether the packages are found
-    _run([apt, *options, "-qq", "update"])
+    lists = _run([apt, *options, "-qq", "update"])
     done = _run([apt, *options, "-qq", "-y", "--download-only", "install", *DEBIAN])
     packages = sorted(archives.glob("*.deb"))
     if done.returncode or not packages:
-        reason = _last(done, "E:")
+        failed = [line for line in lists.stderr.splitlines() if line.startswith(("E: ", "W: Failed to fetch"))]
+        reason = failed[0][3:300].rstrip(". ") if failed else _last(done, "E:")
         raise UserError(
             f"apt could not fetch Debian's arm64 packages ({', '.join(DEBIAN)}): {reason}. {_NETWORK.format('apt')}."
         )

@@ -86,7 +86,7 @@ def test_eos_id_2_pools_where_transformers_does():
 
 @pytest.mark.parametrize("eos", [2, VOCAB - 1])
 def test_a_clip_folder_with_legacy_or_current_eos_gives_the_same_tower(tmp_path, eos):
-    from transformers import CLIPConfig, CLIPModel
+    from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel
 
     torch.manual_seed(0)
     text_part = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -98,7 +98,10 @@ def test_a_clip_folder_with_legacy_or_current_eos_gives_the_same_tower(tmp_path,
     )
     clip = CLIPModel(config).eval()
     clip.save_pretrained(tmp_path)
+    square = {"height": SIZE, "width": SIZE}
+    CLIPImageProcessorPil(size={"shortest_edge": SIZE}, crop_size=square).save_pretrained(tmp_path)
     _write_tokenizer(tmp_path / "tokenizer.json")
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}', "utf-8")
     tower = text_tower(load_student(tmp_path).model)
     rows = ids([0, 5, 9, VOCAB - 1, VOCAB - 1], [0, 7, VOCAB - 1, 3, VOCAB - 1])
     with torch.no_grad():

@@ -14,10 +14,12 @@ from conaclip_edge.benchmarks.schema.row import ReportRow
 from conaclip_edge.bundle.open import open_bundle
 from conaclip_edge.data.preprocess import Preprocess, describe, to_pixels
 from conaclip_edge.errors import GateFailed, UserError
+from conaclip_edge.models.student.checkpoint import load_student
 from conaclip_edge.web.measure import report as measure
 from conaclip_edge.web.measure.findings import PageFindings
 from conaclip_edge.web.measure.local_server import serve_folder
 from conaclip_edge.web.site.int8_vectors import best
+from tests.helpers.models.tiny_teachers import siglip, siglip2_fixed
 
 SEARCH = """Promise.all({queries}.map(async text => {{
     const {{search}} = await import("./backend.js");
@@ -245,3 +247,16 @@ def test_steps_that_the_page_does_not_know_are_refused_in_the_browser(tab, addre
     }})"""
     tab.open(f"{address}/")
     assert tab.run(script) == "preprocess.json asks for steps that this page does not know"
+
+
+@pytest.mark.parametrize("family", [siglip, siglip2_fixed])
+def test_texts_of_a_fixed_length_get_pythons_ids_in_the_browser(tab, address, tmp_path, family):
+    family(tmp_path / "model")
+    tokenizer = load_student(tmp_path / "model").tokenizer
+    texts = ["A Cat, on the RED sofa!", "", "two dogs", "word " * 60]
+    script = f"""import("./tokenize.js").then(({{openTokenizer}}) => {{
+        const ids = openTokenizer({tokenizer.content}, {tokenizer.context}, {tokenizer.eos_id});
+        return {json.dumps(texts)}.map(ids);
+    }})"""
+    tab.open(f"{address}/")
+    assert tab.run(script) == [tokenizer.ids(text) for text in texts]
