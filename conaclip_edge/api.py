@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from conaclip_edge.models.model_folder import check_teacher
 from conaclip_edge.models.trained import Trained
 from conaclip_edge.system.arguments import path_or_none, to_path, to_paths, to_texts
-from conaclip_edge.system.extras import extras_needed
+from conaclip_edge.system.extras import extras_needed, require_extra
 from conaclip_edge.system.products import RUN, STUDENT, TEACHER, check_out
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ def distill_student(
 
     config = distill_recipe(path_or_none(recipe, "recipe"), to_texts(settings, "settings"), check=True)
     folder = path_or_none(out, "out") or Path("runs") / config.name
+    require_extra("train")
     check_teacher(config.teacher)
     check_out(folder, STUDENT)
     check_out(folder.with_name(f"{folder.name}.run"), RUN)
@@ -94,6 +95,7 @@ def train_teacher(
 
     config = teacher_recipe(path_or_none(recipe, "recipe"), to_texts(settings, "settings"), check=True)
     folder = path_or_none(out, "out") or Path("runs") / config.name
+    require_extra("train")
     check_out(folder, TEACHER)
     if config.base:
         check_teacher(config.base)
@@ -143,6 +145,7 @@ def export_bundle(
 
     asked = (target, to_texts(settings, "settings"), precision)
     configs, skipped = export_configs(*asked), skipped_targets(*asked)
+    require_extra("train")
     source = path_or_none(checkpoint, "checkpoint") or latest_run()
     bundle = path_or_none(out, "out") or default_bundle(source)
     check_bundle_out(bundle)
