@@ -13,15 +13,8 @@ from typing import TYPE_CHECKING
 
 from conaclip_edge.models.model_folder import check_teacher
 from conaclip_edge.models.trained import Trained
-from conaclip_edge.system.arguments import (
-    expected_errors,
-    path_or_none,
-    text_or_none,
-    to_path,
-    to_paths,
-    to_text,
-    to_texts,
-)
+from conaclip_edge.system.arguments import expected_errors, path_or_none, to_path, to_paths, to_text, to_texts
+from conaclip_edge.system.extras import require_extra
 from conaclip_edge.system.products import RUN, STUDENT, TEACHER, check_folder, check_out
 
 if TYPE_CHECKING:
@@ -67,6 +60,7 @@ def distill_student(
 
     config = distill_recipe(path_or_none(recipe, "recipe"), to_texts(settings, "settings"), check=True)
     folder = path_or_none(out, "out") or Path("runs") / config.name
+    require_extra("train")
     check_teacher(config.teacher)
     check_folder(config.cache, "cache")
     check_out(folder, STUDENT)
@@ -102,6 +96,7 @@ def train_teacher(
 
     config = teacher_recipe(path_or_none(recipe, "recipe"), to_texts(settings, "settings"), check=True)
     folder = path_or_none(out, "out") or Path("runs") / config.name
+    require_extra("train")
     check_out(folder, TEACHER)
     if config.base:
         check_teacher(config.base)
@@ -150,8 +145,9 @@ def export_bundle(
     from conaclip_edge.system.latest_run import latest_run
 
     name = to_text(fspath(target) if isinstance(target, PathLike) else target, "target")
-    asked = name, to_texts(settings, "settings"), text_or_none(precision, "precision")
+    asked = name, to_texts(settings, "settings"), None if precision is None else to_text(precision, "precision")
     configs, skipped = export_configs(*asked), skipped_targets(*asked)
+    require_extra("train")
     source = path_or_none(checkpoint, "checkpoint") or latest_run()
     bundle = path_or_none(out, "out") or default_bundle(source)
     check_bundle_out(bundle)
@@ -185,7 +181,7 @@ def verify(bundle: Pathlike, trusted: Sequence[Pathlike] = (), device: str | Non
     """
     from conaclip_edge.bundle.verify_device import verify_on
 
-    return verify_on(to_path(bundle, "bundle"), to_paths(trusted, "trusted"), text_or_none(device, "device"))
+    return verify_on(to_path(bundle, "bundle"), to_paths(trusted, "trusted"), device)
 
 
 @expected_errors()

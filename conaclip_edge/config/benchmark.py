@@ -66,7 +66,9 @@ class AnnConfig(Config):
     spread: float = Field(0.6, gt=0, description="of a cluster, the distance of two clusters' centres being about 1.4")
 
 
-Comparison = Literal["teacher", "student", "plain-onnx", "plain-executorch", "clip-vit-b32"]
+Comparison = Literal[
+    "teacher", "student", "plain-onnx-fp32", "plain-onnx-static", "plain-onnx", "plain-executorch", "clip-vit-b32"
+]
 
 
 class BenchmarkConfig(Config):
@@ -79,7 +81,7 @@ class BenchmarkConfig(Config):
     pictures: int = Field(5000, gt=0, description="pictures of the split that recall is measured on, at most")
     targets: tuple[Literal["onnx", "executorch", "coreml"], ...] = ("onnx", "executorch", "coreml")
     precisions: tuple[Literal["int8", "fp16", "fp32"], ...] = ("int8", "fp16", "fp32")
-    comparison: tuple[Comparison, ...] = ("teacher", "student", "plain-onnx", "plain-executorch", "clip-vit-b32")
+    comparison: tuple[Comparison, ...] = get_args(Comparison)
     student: Path | None = Field(None, description="its checkpoint; left out: 'student' beside the bundle")
     teacher: str | None = Field(None, description="left out: the one that the student was distilled from")
     threads: tuple[int, ...] = Field((1, 0), description="CPU threads; 0 means all")

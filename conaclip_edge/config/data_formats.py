@@ -116,8 +116,8 @@ def check_source(config: DataConfig) -> None:
             f"data.path = {path} is a file. Format '{config.format}' is {kind.what}; name its folder, or a file "
             f"ending in {', '.join(kind.suffixes)}."
         )
-    if config.images and not check_path(config.images, "Correct data.images").is_dir():
-        raise UserError(f"data.images = {config.images} is a file. Correct data.images: it is the picture folder.")
+    if config.images and not os.path.isdir(os.path.expanduser(config.images)):
+        raise UserError(f"no picture folder {config.images}. Correct data.images, or give an absolute path.")
 
 
 def check_path(path: Path, correct: str = "Correct data.path") -> Path:

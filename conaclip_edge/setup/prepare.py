@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from conaclip_edge.errors import unknown
-from conaclip_edge.runtime.arm64.machine import PACKAGES, arm64_folder, host_version
+from conaclip_edge.errors import UserError, unknown
+from conaclip_edge.runtime.arm64.machine import PACKAGES, arm64_folder, host_version, is_arm64
 from conaclip_edge.runtime.arm64.prepare import PreparedArm64, prepare_arm64
 
 _DEVICES = ("arm64", "arm64-onnx")
@@ -20,6 +20,8 @@ def prepare_device(name: str) -> PreparedArm64:
     """
     if name not in _DEVICES:
         raise unknown("device", name, _DEVICES, where="--prepare")
+    if is_arm64():
+        raise UserError("this machine is arm64 itself: nothing has to be prepared. Leave --prepare out.")
     targets = tuple(target for target, package in PACKAGES.items() if host_version(package))
     return prepare_arm64(arm64_folder(), targets if name == "arm64" else ("onnx",))
 

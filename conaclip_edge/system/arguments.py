@@ -84,11 +84,6 @@ def to_text(given: str, name: str) -> str:
     return given
 
 
-def text_or_none(given: str | None, name: str) -> str | None:
-    """Return a text as `to_text` does; None stays None."""
-    return None if given is None else to_text(given, name)
-
-
 def to_count(given: int, name: str, least: int = 1) -> int:
     """Return a whole number; anything else, and one below `least`, is a UserError."""
     if not isinstance(given, Integral) or given < least:

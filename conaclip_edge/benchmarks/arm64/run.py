@@ -26,7 +26,7 @@ from conaclip_edge.evaluation.encoders import open_student
 from conaclip_edge.evaluation.evaluate import recorded_data
 from conaclip_edge.evaluation.recall import mean_recall
 from conaclip_edge.models.tokenizer import TextTokenizer
-from conaclip_edge.runtime.arm64.machine import Arm64, find_arm64
+from conaclip_edge.runtime.arm64.machine import EMULATOR, PACKAGES, Arm64, find_arm64
 from conaclip_edge.runtime.arm64.run_tower import TowerRun, run_tower
 from conaclip_edge.system.locks import only_run
 from conaclip_edge.system.progress import say
@@ -188,4 +188,7 @@ def _row(candidate: Candidate, host: str, machine: Arm64, towers: dict[Tower, On
 
 
 def _versions(machine: Arm64) -> dict[str, str]:
-    return {f"{name} on arm64" if name[:4] != "qemu" else name: version for name, version in machine.versions.items()}
+    """Return the versions that decide what was measured: of the emulator and the runtimes."""
+    wanted = (EMULATOR, *PACKAGES.values())
+    named = {name: name if name == EMULATOR else f"{name} on arm64" for name in wanted}
+    return {named[name]: machine.versions[name] for name in wanted if name in machine.versions}

@@ -16,9 +16,9 @@ TOWERS = {"image": "picture", "text": "query"}
 LEGEND = (
     "Golden: least cosine to the golden vectors, by the bar of verify. Cosines: means over the held-out inputs (in "
     "brackets the least). Recall: mean of the six, of this tower there with the other tower here, and of both here, on "
-    "the same pictures. Instructions: in millions, counted by runs of two lengths, median [least"
-    f"{TO}largest]; they are no time. Memory: peak of the process, before the file was loaded and after it ran; under "
-    "emulation the emulator is in both."
+    "the same pictures, the first of the split. Instructions: in millions, counted by runs of two lengths, median "
+    f"[least{TO}largest]; they are no time. Memory: peak of the process, before the file was loaded and after it ran; "
+    "under emulation the emulator is in both."
 )
 
 
@@ -37,7 +37,7 @@ def device_answer(report: BenchmarkReport) -> str:
     rows = device_rows(report)
     towers = [tower for row in rows for tower in row.on_device.values()]
     failed = sum(not tower.golden_passed for tower in towers)
-    verdict = f"{failed} of {len(towers)} miss" if failed else f"all {len(towers)} reach"
+    verdict = f"{failed} of {len(towers)} files miss" if failed else f"all {len(towers)} files reach"
     devices = " and ".join(dict.fromkeys(str(row.device) for row in rows))
     return (
         f"Run on {devices}: {verdict} the bar on the golden vectors. Instructions are counted there, and are no time: "

@@ -57,8 +57,8 @@ def number(value: float) -> str:
 
 
 def millions(value: float) -> str:
-    """Format a count in millions to at least three digits."""
-    return f"{value / 1e6:.2f}" if value < 1e8 else f"{value / 1e6:.1f}"
+    """Format a count in millions to at least four digits, so that a hundredth of it shows."""
+    return f"{value / 1e6:.{1 if value >= 1e8 else 2 if value >= 1e7 else 3}f}"
 
 
 def cosine(value: float) -> str:

@@ -20,6 +20,7 @@ from conaclip_edge.evaluation.encoder import Encoder
 from conaclip_edge.evaluation.encoders import open_teacher
 from conaclip_edge.evaluation.recall import Ranks, ranks
 from conaclip_edge.evaluation.torch_encoders import embed_ids, embed_pixels
+from conaclip_edge.export.quantize.calibration import MOST_IDS
 from conaclip_edge.models.certainty import LEAST_PICTURES, teacher_mean_recall
 from conaclip_edge.models.student.checkpoint import Student
 from conaclip_edge.models.vocabulary_words import vocabulary_phrases
@@ -196,7 +197,12 @@ def _embed_pixels(student: Student, pixels: np.ndarray) -> np.ndarray:
 def _embed_unpadded(student: Student, ids: list[np.ndarray]) -> np.ndarray:
     """Embed texts unpadded, those of one length together."""
     lengths = np.asarray([len(text) for text in ids])
-    groups = [np.flatnonzero(lengths == length) for length in sorted(set(lengths.tolist()))]
+    groups = [
+        part
+        for length in sorted(set(lengths.tolist()))
+        for alike in [np.flatnonzero(lengths == length)]
+        for part in np.array_split(alike, -(-len(alike) * length // MOST_IDS))
+    ]
     batches = (np.stack([ids[text] for text in group]) for group in track(groups, "float32 student embeds texts"))
     grouped = embed_ids(student.model, batches)
     embeddings = np.empty_like(grouped)

@@ -26,6 +26,7 @@ from conaclip_edge.system.progress import say
 
 VIEWS = 8  # of each picture at most where they are few: more show the ranges of activations nothing new
 _SEED = 11
+MOST_IDS = 16_384  # of a batch of texts: those of one padded length are many
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,10 @@ class Calibration:
         """Yield input_ids int32 [B, L] of the first `count` texts, those of one length together and unpadded."""
         rows = self.ids[:count]
         for length in sorted({len(row) for row in rows}):
-            yield torch.from_numpy(np.stack([row for row in rows if len(row) == length]))
+            alike = [row for row in rows if len(row) == length]
+            some = max(1, MOST_IDS // length)
+            for start in range(0, len(alike), some):
+                yield torch.from_numpy(np.stack(alike[start : start + some]))
 
     def batches(self, tower: str, count: int | None = None) -> Iterator[Tensor]:
         """Yield the inputs of the tower named "image" or "text"."""

@@ -85,9 +85,14 @@ def find_arm64(folder: Path | None = None) -> Arm64:
     Raises:
         UserError: none was prepared, it is not whole, its packages are not this machine's, or qemu is not installed.
     """
-    if folder is None and sys.platform == "linux" and platform.machine() == "aarch64":
+    if folder is None and is_arm64():
         return this_machine()
     return prepared_arm64(folder or arm64_folder())
+
+
+def is_arm64() -> bool:
+    """Return whether this machine is an arm64 Linux, which needs no emulator."""
+    return sys.platform == "linux" and platform.machine() == "aarch64"
 
 
 def arm64_folder() -> Path:

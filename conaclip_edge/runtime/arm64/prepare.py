@@ -137,6 +137,7 @@ def _system(folder: Path, into: Path) -> dict[str, dict[str, str]]:
     (into / "proc").mkdir()
     cpuinfo = files("conaclip_edge.runtime.arm64").joinpath("cpuinfo").read_bytes()
     (into / "proc" / "cpuinfo").write_bytes(cpuinfo)
+    _python(into)
     return {"sha256": hashes}
 
 
@@ -165,7 +166,7 @@ def _wheels(target: str) -> dict[str, list[str]]:
 def _python(root: Path) -> Path:
     found = sorted(path for path in (root / "usr" / "bin").glob("python3.*") if path.name[8:].isdigit())
     if not found:
-        raise UserError(f"{root} has no Python. Remove it, and prepare it again.")
+        raise UserError("the packages that apt fetched for arm64 have no Python 3. Look at the sources of apt.")
     return found[-1]
 
 

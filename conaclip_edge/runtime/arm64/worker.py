@@ -2,7 +2,7 @@
 
     python worker.py FOLDER
 
-FOLDER holds request.json and inputs.npz, and gets reply.npz. `run_tower` writes and reads them.
+FOLDER holds request.json and inputs.npy, and gets reply.npz. `run_tower` writes and reads them.
 """
 
 import json
@@ -20,32 +20,34 @@ Call = Callable[[Any], Any]  # an input of one row -> its embedding [1, d]
 def main(folder: Path) -> None:
     """Do what a folder's request.json asks for."""
     request = json.loads((folder / "request.json").read_text("utf-8"))
-    sys.path[:0] = request["sites"]
+    sys.path[:1] = request["sites"]  # and not from the folder of this script
     import numpy as np
 
     mark = os.sched_rr_get_interval if request["count"] else int  # the system call that qemu's plugin counts at
-    with np.load(folder / "inputs.npz", allow_pickle=False) as inputs:
-        given = dict(inputs)
-    if "pixels" in given:
-        rows = [row[None].astype(np.float32) / 255 for row in given["pixels"]]
-    else:
-        rows = [row[None] for row in np.split(given["ids"], np.cumsum(given["lengths"])[:-1])]
+    given = np.load(folder / "inputs.npy", mmap_mode="r", allow_pickle=False)  # what is not run takes no memory
+    ends = request["ends"]  # of each text in the row of all ids; pictures have none
+
+    def row(number: int) -> Any:
+        if not ends:
+            return given[number][None].astype(np.float32) / 255
+        return np.array(given[ends[number - 1] if number else 0 : ends[number]])[None]
+
     opener = executorch if request["file"].endswith(".pte") else onnx
     load = opener()
     before = peak()
     mark(0)
     run = load(request["file"])
     mark(0)
-    found = [run(rows[0])]
+    found = [run(row(0))]
     mark(0)
     end = time.monotonic() + request["seconds"]
-    for number, row in enumerate(rows[1:], 1):
+    for number in range(1, len(ends or given)):
         if number >= request["least"] and time.monotonic() > end:
             break
-        found.append(run(row))
+        found.append(run(row(number)))
     highest = peak()
     if request["count"]:
-        sample = rows[request["counted"]]
+        sample = row(request["counted"])
         run(sample)
         for _ in range(request["blocks"]):
             for calls in request["calls"]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from conaclip_edge.models.certainty import LEAST_PICTURES
 from conaclip_edge.setup.data_summary import DataSummary
 from conaclip_edge.setup.recipe.measure import TeacherSummary
 from conaclip_edge.setup.recipe.plan import Cost, Plan
 from conaclip_edge.setup.recipe.request import DEMO_TEACHER, EXAMPLE
 
 LEAST = 60  # captioned pictures that give a student whose recall can be told from chance
-TELLING = 10  # captioned pictures of a split; fewer tell nothing
 HARDLY_KNOWN = 0.9  # ids per letter; a tokenizer that knows a script has 0.2 to 0.7
 
 
@@ -56,9 +56,10 @@ def _data_notes(data: DataSummary, plan: Plan) -> Iterator[str]:
             "be told from chance."
         )
     counts = {name: data.captioned_splits[name] for name in ("val", "test")}
-    few = [f"{count} in {name}" for name, count in counts.items() if count < TELLING]
+    few = [f"{count} in {name}" for name, count in counts.items() if count < LEAST_PICTURES]
     if data.captioned and few:
-        yield f"Captioned pictures that are held out: {' and '.join(few)}; too few to tell recall from chance."
+        held_out = f"Captioned pictures that are held out: {' and '.join(few)} are too few"
+        yield f"{held_out} to tell a good model from a poor one."
     if plan.max_bad > 0.01:
         yield (
             f"About {data.broken_share:.1%} of the pictures cannot be used; the recipe allows {plan.max_bad:.0%} "

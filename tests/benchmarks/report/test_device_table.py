@@ -46,7 +46,9 @@ def test_the_text_has_a_line_per_tower_with_counts_in_millions_and_no_millisecon
 
 def test_a_report_of_a_device_alone_opens_with_it():
     report = alone()
-    assert answer(report).startswith("Run on arm64 (emulated Cortex-A76): all 4 reach the bar on the golden vectors.")
+    assert answer(report).startswith(
+        "Run on arm64 (emulated Cortex-A76): all 4 files reach the bar on the golden vectors."
+    )
     page = read_page(render_html(report))
     section = page.all("section")[0]
     assert section.all("h1")[0].text == "On arm64 (emulated Cortex-A76)"
@@ -59,7 +61,7 @@ def test_a_file_that_misses_the_bar_is_said():
     values = json.loads(json_text(alone()))
     values["rows"][0]["on_device"]["image"]["golden_passed"] = False
     report = parse_report(values, "x")
-    assert "1 of 4 miss the bar" in answer(report)
+    assert "1 of 4 files miss the bar" in answer(report)
     assert "0.99810 **missed**" in render_markdown(report)
     assert "missed" in render_html(report)
 

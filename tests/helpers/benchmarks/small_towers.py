@@ -12,6 +12,8 @@ from pydantic import BaseModel
 
 from conaclip_edge.bundle.manifest import ExportedFile, Manifest, digest_of, manifest_text
 from conaclip_edge.bundle.members import hashed
+from conaclip_edge.data.preprocess import Preprocess, describe
+from conaclip_edge.system.files import write_json
 
 SPACE = "ab" * 32
 
@@ -89,6 +91,7 @@ def small_bundle(folder: Path, targets: dict[str, str]) -> Path:
     for path in targets:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(b"a file")
+    write_json(folder / "preprocess.json", describe(Preprocess(4)))
     known |= {"eos_id": 3, "pad_id": 0, "files": files, "members": hashed(folder), "training": {}}
     manifest = filled(Manifest).model_copy(update=known)
     folder.mkdir(parents=True, exist_ok=True)
@@ -110,5 +113,5 @@ def filled(kind: Any) -> Any:
         return filled(arguments[0])
     if type(None) in arguments:
         return None
-    simple = {str: SPACE, int: 2, float: 1.0, dict: {}, tuple: ()}
+    simple = {str: SPACE, int: 2, bool: False, float: 1.0, dict: {}, tuple: ()}
     return simple[origin or kind]

@@ -53,6 +53,17 @@ def test_packages_that_apt_cannot_fetch_are_named_with_its_reason(
         unpack_debian(tmp_path / "downloads", tmp_path)
 
 
+def test_lists_that_apt_cannot_fetch_are_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = "W: Failed to fetch http://debian/InRelease  Could not connect"
+    script = (
+        f"case \"$*\" in *update) echo '{failed}' >&2;; *) echo 'E: Unable to locate package x' >&2; exit 100;; esac"
+    )
+    programs(tmp_path / "bin", monkeypatch, apt_get=f"#!/bin/sh\n{script}\n", dpkg_deb="#!/bin/sh\n")
+    wanted = r"arm64 packages .*: Failed to fetch http://debian/InRelease  Could not connect\. Look at the network"
+    with pytest.raises(UserError, match=wanted):
+        unpack_debian(tmp_path / "downloads", tmp_path)
+
+
 def test_a_package_that_is_damaged_is_fetched_again_next_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     archives = tmp_path / "downloads" / "archives"
     archives.mkdir(parents=True)
