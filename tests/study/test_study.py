@@ -285,6 +285,7 @@ def test_seeds_and_budget_of_the_command_reach_every_run(monkeypatch: pytest.Mon
         raise UserError("enough")
 
     monkeypatch.setattr("conaclip_edge.study.study.study", stop)
-    CliRunner().invoke(app, ["study", "--seeds", "2", "--budget", "7", "--set", "recipe.train.batch_size=5"])
+    changes = ("--set", "recipe.train.batch_size=5", "--set", "recipe.teacher=some/hub-name")
+    CliRunner().invoke(app, ["study", "--seeds", "2", "--budget", "7", *changes])
     (config,) = asked
     assert (config.seeds, config.recipe.train.steps, config.recipe.train.batch_size) == (2, 7, 5)
