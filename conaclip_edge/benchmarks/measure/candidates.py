@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ from conaclip_edge.benchmarks.measure.fresh_process import in_fresh_process
 from conaclip_edge.benchmarks.measure.models import Spec
 from conaclip_edge.benchmarks.schema.row import Sizes, Tower
 from conaclip_edge.benchmarks.schema.row_ids import CLIP, PLAIN_EXECUTORCH, PLAIN_ONNX, STUDENT, TEACHER
+from conaclip_edge.bundle.card.accelerators import Accelerator, accelerators_of
 from conaclip_edge.bundle.manifest import ExportedFile, Manifest
 from conaclip_edge.config.benchmark import BenchmarkConfig
 from conaclip_edge.errors import UserError
@@ -26,7 +27,7 @@ class Candidate:
     Attributes:
         spec: how to open it; its `row` is the row's id.
         sizes: bytes of its weights as they ship.
-        label, model, target, precision, format, weights, notes: as in the report's `Row`.
+        label, model, target, precision, format, weights, notes, accelerators: as in the report's `Row`.
     """
 
     spec: Spec
@@ -38,6 +39,7 @@ class Candidate:
     sizes: Sizes
     weights: Literal["trained", "random"] = "trained"
     notes: tuple[str, ...] = ()
+    accelerators: dict[Tower, tuple[Accelerator, ...]] = field(default_factory=dict)
 
     @property
     def runs(self) -> bool:
@@ -72,6 +74,9 @@ def shipped(bundle: Path, manifest: Manifest, suite: BenchmarkConfig) -> list[Ca
         spec = Spec(name, "files", str(bundle), paths.get("image"), paths.get("text"), shipped=True)
         sizes = _sizes({tower: file.size for tower, file in files.items()})
         kind: Any = {"target": target, "precision": precision, "format": suffix.removeprefix(".")}
+        if suffix != ".ort":  # of the same nodes as its .onnx
+            covered = {tower: accelerators_of(file) for tower, file in files.items()}
+            kind["accelerators"] = {tower: found for tower, found in covered.items() if found}
         found.append(Candidate(spec, label, manifest.name, sizes=sizes, **kind))
     return found
 

@@ -219,11 +219,14 @@ def test_ort_bytes_are_the_same_before_and_after_python_compiled_the_libraries(f
 
 
 @pytest.mark.parametrize("opset", [20, 23])
-def test_the_notes_state_opset_versions_and_mobile_usability(tmp_path, opset):
+def test_the_notes_state_opset_versions_and_accelerators(tmp_path, opset):
     notes = export(towers_of("vit"), calibration(), ExportConfig(precision="fp32", opset=opset), tmp_path)
     assert notes["opset"] == opset == onnx.load(tmp_path / "text.fp32.onnx").opset_import[0].version
     assert notes["versions"]["onnx"] == onnx.__version__
-    assert any("NNAPI" in line for line in notes["image"]["mobile_usability"])
+    for tower in ("image", "text"):
+        found = {one["name"]: one for one in notes[tower]["accelerators"]}
+        assert list(found) == ["NNAPI", "Core ML NeuralNetwork", "Core ML MLProgram", "QNN", "XNNPACK"]
+        assert all(0 <= one["taken"] <= one["nodes"] and one["source"] for one in found.values())
 
 
 def test_int8_without_calibration_is_refused_and_float_is_not(tmp_path):
