@@ -38,8 +38,8 @@ def export(towers: Towers, calibration: Calibration, config: ExportConfig, folde
         folder: existing folder that the files are written into.
 
     Returns:
-        Notes for the manifest: opset, versions, seconds, layers kept in float; for each tower what
-        accelerators would take of it.
+        Notes for the manifest: opset, versions, seconds, layers kept in float; for each tower its batch
+        and what accelerators would take of it.
 
     Raises:
         UserError: the precision or the opset is not possible, or int8 was asked for without calibration pairs.
@@ -57,9 +57,10 @@ def export(towers: Towers, calibration: Calibration, config: ExportConfig, folde
     for name, write in (("image", image_model), ("text", text_model)):
         started = time.monotonic()
         int8 = int8_layers(towers, name) if config.precision == "int8" else ()
+        batch = 1 if name == "image" and config.batch == 1 else None
         # a convolution is written with its ReLU6, under the name of both
         layers = frozenset(layer.removesuffix(".conv") for layer in int8)
-        graph = Graph(config.precision == "fp16", layers, config.opset)
+        graph = Graph(config.precision == "fp16", layers, config.opset, batch)
         model = write(towers, graph, f"{towers.name}: {name} tower, {config.precision}")
         onnx.checker.check_model(model, full_check=True)
         path = folder / f"{name}.{config.precision}.onnx"
@@ -69,7 +70,7 @@ def export(towers: Towers, calibration: Calibration, config: ExportConfig, folde
         # the highest level that does not depend on the processor it runs on
         made.append(save_ort(path, "ORT_DISABLE_ALL" if folds else "ORT_ENABLE_EXTENDED"))
         covered = [found.model_dump(mode="json") for found in onnx_accelerators(path)]
-        notes[name] = {NOTE: covered, "seconds": round(time.monotonic() - started, 1)}
+        notes[name] = {NOTE: covered, "batch": batch or "dynamic", "seconds": round(time.monotonic() - started, 1)}
     _write_operators(made, folder / OPERATORS)
     return notes
 
