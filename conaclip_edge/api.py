@@ -7,15 +7,15 @@ The folders `conaclip_edge.distill` and `conaclip_edge.export` have the names of
 from __future__ import annotations
 
 from collections.abc import Sequence
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from conaclip_edge.models.model_folder import check_teacher
 from conaclip_edge.models.trained import Trained
-from conaclip_edge.system.arguments import path_or_none, to_path, to_paths, to_texts
-from conaclip_edge.system.extras import extras_needed
-from conaclip_edge.system.products import RUN, STUDENT, TEACHER, check_out
+from conaclip_edge.system.arguments import expected_errors, path_or_none, to_path, to_paths, to_text, to_texts
+from conaclip_edge.system.extras import require_extra
+from conaclip_edge.system.products import RUN, STUDENT, TEACHER, check_folder, check_out
 
 if TYPE_CHECKING:
     from conaclip_edge.benchmarks.schema.report import BenchmarkReport
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 Pathlike = str | PathLike[str]
 
 
-@extras_needed()
+@expected_errors()
 def distill_student(
     recipe: Pathlike | None = None, settings: Sequence[str] = (), out: Pathlike | None = None, resume: bool = False
 ) -> Trained[TrainingRecord]:
@@ -60,7 +60,9 @@ def distill_student(
 
     config = distill_recipe(path_or_none(recipe, "recipe"), to_texts(settings, "settings"), check=True)
     folder = path_or_none(out, "out") or Path("runs") / config.name
+    require_extra("train")
     check_teacher(config.teacher)
+    check_folder(config.cache, "cache")
     check_out(folder, STUDENT)
     check_out(folder.with_name(f"{folder.name}.run"), RUN)
     from conaclip_edge.distill.trainer import distill
@@ -70,7 +72,7 @@ def distill_student(
     return Trained(folder, record)
 
 
-@extras_needed()
+@expected_errors()
 def train_teacher(
     recipe: Pathlike | None = None, settings: Sequence[str] = (), out: Pathlike | None = None
 ) -> Trained[TeacherTraining]:
@@ -94,6 +96,7 @@ def train_teacher(
 
     config = teacher_recipe(path_or_none(recipe, "recipe"), to_texts(settings, "settings"), check=True)
     folder = path_or_none(out, "out") or Path("runs") / config.name
+    require_extra("train")
     check_out(folder, TEACHER)
     if config.base:
         check_teacher(config.base)
@@ -105,10 +108,10 @@ def train_teacher(
     return Trained(folder, join_towers.train_teacher(config, folder))
 
 
-@extras_needed()
+@expected_errors()
 def export_bundle(
     checkpoint: Pathlike | None = None,
-    target: str = "all",
+    target: Pathlike = "all",
     precision: str | None = None,
     settings: Sequence[str] = (),
     out: Pathlike | None = None,
@@ -141,8 +144,10 @@ def export_bundle(
     from conaclip_edge.export.targets import default_bundle, export_configs, skipped_targets
     from conaclip_edge.system.latest_run import latest_run
 
-    asked = (target, to_texts(settings, "settings"), precision)
+    name = to_text(fspath(target) if isinstance(target, PathLike) else target, "target")
+    asked = name, to_texts(settings, "settings"), None if precision is None else to_text(precision, "precision")
     configs, skipped = export_configs(*asked), skipped_targets(*asked)
+    require_extra("train")
     source = path_or_none(checkpoint, "checkpoint") or latest_run()
     bundle = path_or_none(out, "out") or default_bundle(source)
     check_bundle_out(bundle)
@@ -154,7 +159,7 @@ def export_bundle(
     return export.export_bundle(source, configs, bundle, given, replace, sensitivity, skipped=list(map(str, skipped)))
 
 
-@extras_needed()
+@expected_errors()
 def verify(bundle: Pathlike, trusted: Sequence[Pathlike] = (), device: str | None = None) -> VerifyReport:
     """Check a bundle: signature, hashes, golden vectors and every file that runs here, as `conaclip-edge verify`.
 
@@ -179,7 +184,7 @@ def verify(bundle: Pathlike, trusted: Sequence[Pathlike] = (), device: str | Non
     return verify_on(to_path(bundle, "bundle"), to_paths(trusted, "trusted"), device)
 
 
-@extras_needed()
+@expected_errors()
 def evaluate(
     model: Pathlike, data: Pathlike | None = None, split: str = "test", target: str = "onnx"
 ) -> EvaluationReport:
@@ -205,7 +210,7 @@ def evaluate(
     return measure(to_path(model, "model"), path_or_none(data, "data"), split, target)
 
 
-@extras_needed()
+@expected_errors()
 def benchmark(
     bundle: Pathlike | None = None,
     suite: Pathlike | None = None,
@@ -246,7 +251,7 @@ def benchmark(
     return measure(source, config, path_or_none(out, "out"))
 
 
-@extras_needed()
+@expected_errors()
 def index(bundle: Pathlike, pictures: Pathlike, out: Pathlike | None = None, target: str | None = None) -> IndexReport:
     """Index a folder of pictures, or bring its index up to date, as `conaclip-edge index`; see also `open_index`.
 
@@ -272,7 +277,7 @@ def index(bundle: Pathlike, pictures: Pathlike, out: Pathlike | None = None, tar
     return index_pictures(to_path(bundle, "bundle"), to_path(pictures, "pictures"), path_or_none(out, "out"), target)
 
 
-@extras_needed()
+@expected_errors()
 def open_index(folder: Pathlike, bundle: Pathlike | None = None) -> FolderIndex:
     """Open the index of a folder of pictures, to `add` pictures and to `search`.
 

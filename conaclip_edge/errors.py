@@ -58,7 +58,7 @@ def unknown(kind: str, name: str, known: Iterable[str], where: str = "") -> User
         where: the file or option in which it was found.
     """
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     place = f" in {where}" if where else ""
     hint = f" Did you mean '{near[0]}'?" if near else ""
     return UserError(f"unknown {kind} '{name}'{place}.{hint} Known: {', '.join(names)}.")

@@ -14,14 +14,15 @@ from PIL import Image
 from conaclip_edge.bundle.held_out_pairs import FILE, HeldOutPairs, read_pairs_of
 from conaclip_edge.bundle.integrity import check_members
 from conaclip_edge.data.preprocess import BadPicture, Preprocess, pixel_values, read_preprocess, to_pixels, upright_rgb
-from conaclip_edge.errors import UserError
+from conaclip_edge.errors import UserError, unknown
 from conaclip_edge.models.tokenizer import TextTokenizer
 from conaclip_edge.runtime.open_tower import RUNTIMES, open_tower, suffixes_of
 from conaclip_edge.runtime.tower import Executed, Tower
-from conaclip_edge.system.arguments import to_path
-from conaclip_edge.system.files import read_json
+from conaclip_edge.system.arguments import as_list, expected_errors, to_count, to_path, to_text
+from conaclip_edge.system.files import read_json, require_file
 
 PRECISIONS = ("int8", "fp16", "fp32")  # from the smallest files
+_LARGEST = 65_536  # pixels, ids or numbers of an embedding
 
 
 Picture = str | PathLike[str] | bytes | Image.Image
@@ -60,6 +61,7 @@ class Bundle:
         """Numbers of an embedding, d."""
         return int(self.manifest["embed_dim"])
 
+    @expected_errors()
     def embed_images(self, pictures: Iterable[Picture]) -> np.ndarray:
         """Embed pictures, one at a time, as the bundle's preprocess.json says.
 
@@ -79,7 +81,7 @@ class Bundle:
             >>> vectors.shape, str(vectors.dtype)
             ((2, 16), 'float32')
         """
-        rows = [self.embed_pixels(self._pixels(picture)[None]) for picture in pictures]
+        rows = [self.image(self._pixels(picture)[None]) for picture in as_list(pictures, "pictures")]
         return np.concatenate(rows) if rows else np.zeros((0, self.dim), np.float32)
 
     def embed_texts(self, texts: Iterable[str]) -> np.ndarray:
@@ -98,15 +100,24 @@ class Bundle:
             >>> (bundle.embed_images(["pictures/test-0.png"]) @ texts.T).shape
             (1, 2)
         """
-        rows = [self.text(self.ids(text)[None]) for text in texts]
+        rows = [self.text(self.ids(text)[None]) for text in as_list(texts, "texts")]
         return np.concatenate(rows) if rows else np.zeros((0, self.dim), np.float32)
 
     def embed_pixels(self, pixel_values: np.ndarray) -> np.ndarray:
-        """Map float32 pixels [n, 3, H, W] in [0, 1] to unit vectors float32 [n, d]."""
-        return self.image(pixel_values)
+        """Map pixels to unit vectors float32 [n, d].
+
+        Args:
+            pixel_values: float32 [n, 3, H, W] in [0, 1]; H and W are `image_size`.
+
+        Raises:
+            UserError: another type or shape.
+        """
+        return self.image(_checked_pixels(pixel_values, self.image_size))
 
     def ids(self, text: str) -> np.ndarray:
         """Tokenise one text to int32 ids [L], padded behind EOS to a length that the file accepts."""
+        if not isinstance(text, str):
+            raise UserError(f"each text has to be a str, not {type(text).__name__}.")
         ids = self.tokenizer.ids(text)
         if self.text.lengths is not None:
             room = next(length for length in self.text.lengths if length >= len(ids))
@@ -114,17 +125,37 @@ class Bundle:
         return np.asarray(ids, dtype=np.int32)
 
     def _pixels(self, picture: Picture) -> np.ndarray:
-        if isinstance(picture, Image.Image):
-            return to_pixels(upright_rgb(picture), self.preprocess).astype(np.float32) / 255
-        name = "a picture" if isinstance(picture, bytes) else f"picture {fspath(picture)}"
+        if not isinstance(picture, str | PathLike | bytes | Image.Image):
+            raise UserError(
+                f"each picture has to be a path, encoded bytes or a picture of Pillow, not {type(picture).__name__}."
+            )
+        name = f"picture {fspath(picture)}" if isinstance(picture, str | PathLike) else "a picture"
         try:
-            return pixel_values(picture if isinstance(picture, bytes) else Path(picture).read_bytes(), self.preprocess)
-        except OSError as error:
-            raise UserError(f"{name} cannot be read: {error.strerror}.") from error
+            if isinstance(picture, Image.Image):
+                return to_pixels(upright_rgb(picture), self.preprocess).astype(np.float32) / 255
+            return pixel_values(picture if isinstance(picture, bytes) else _content(Path(picture)), self.preprocess)
+        except (OSError, ValueError, ZeroDivisionError) as error:  # Pillow's: closed, or no pixel wide
+            raise UserError(f"{name} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
         except BadPicture as error:
             raise UserError(f"{name} {error}.") from error
 
 
+def _content(file: Path) -> bytes:
+    require_file(file)
+    return file.read_bytes()
+
+
+def _checked_pixels(pixels: np.ndarray, size: int) -> np.ndarray:
+    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.float32 or pixels.shape[1:] != (3, size, size):
+        given = f"{pixels.dtype} {list(pixels.shape)}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
+        raise UserError(
+            f"pixels have to be a numpy array float32 [n, 3, {size}, {size}] in 0..1, not {given}. "
+            "`embed_images` makes them of pictures."
+        )
+    return pixels
+
+
+@expected_errors()
 def open_bundle(
     folder: str | PathLike[str], target: str = "onnx", precision: str | None = None, threads: int = 1
 ) -> Bundle:
@@ -149,7 +180,10 @@ def open_bundle(
         >>> bundle.executed, bundle.image_size, bundle.dim
         ('native', 32, 16)
     """
-    folder, suffix = to_path(folder, "folder"), suffixes_of(target)[0]
+    folder, suffix = to_path(folder, "folder"), suffixes_of(to_text(target, "target"))[0]
+    threads = to_count(threads, "threads", least=0)
+    if precision is not None and precision not in PRECISIONS:
+        raise unknown("precision", str(precision), PRECISIONS)
     manifest = read_json(folder / "manifest.json", "bundle manifest")
     if precision is None:
         found = (name for name in PRECISIONS if (folder / target / f"image.{name}{suffix}").exists())
@@ -162,10 +196,7 @@ def open_bundle(
             f"bundle {folder} has no {precision} files for {target}; it has {', '.join(there) or 'no target'}. "
             f"Add them: conaclip-edge export --target {target} --precision {precision}"
         )
-    try:
-        image_size, context = int(manifest["image_size"]), int(manifest["context"])
-    except (KeyError, TypeError, ValueError):
-        raise UserError(f"manifest of bundle {folder} lacks image_size or context. Run: conaclip-edge verify") from None
+    image_size, context, dim = (_size(manifest, name, folder) for name in ("image_size", "context", "embed_dim"))
     beside = [folder / "tokenizer.json", folder / "preprocess.json"]
     pairs = [folder / FILE] if (folder / FILE).exists() else []
     check_members(folder, manifest, [*files.values(), *beside, *pairs])
@@ -175,5 +206,16 @@ def open_bundle(
         open_tower(files["text"], threads),
         TextTokenizer(folder / "tokenizer.json", context),
         read_preprocess(folder / "preprocess.json", image_size),
-        read_pairs_of(folder, int(manifest["embed_dim"])),
+        read_pairs_of(folder, dim),
     )
+
+
+def _size(manifest: Any, name: str, folder: Path) -> int:
+    """Return a size that the manifest names; a UserError if it is none."""
+    value = manifest.get(name) if isinstance(manifest, dict) else None
+    if not isinstance(value, int) or not 1 <= value <= _LARGEST:
+        raise UserError(
+            f"manifest of bundle {folder}: {name} has to be a number from 1 to {_LARGEST}, not {str(value)[:50]}. "
+            f"It was changed or damaged: conaclip-edge verify {folder}"
+        )
+    return value

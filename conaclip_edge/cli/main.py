@@ -18,7 +18,8 @@ from conaclip_edge.cli.search import add_search_commands
 from conaclip_edge.cli.setup import add_setup_commands
 from conaclip_edge.cli.train import add_training_commands
 from conaclip_edge.errors import ConaclipError, Interrupted
-from conaclip_edge.system.extras import extras_needed, require_extra
+from conaclip_edge.system.arguments import expected_errors
+from conaclip_edge.system.extras import require_extra
 from conaclip_edge.system.signals import end_on_signals, exit_code, signalled
 from conaclip_edge.system.version import __version__
 
@@ -65,7 +66,7 @@ def main(program: Callable[[], object] = app) -> None:
 
 def _run(program: Callable[[], object]) -> None:
     try:
-        with extras_needed():
+        with expected_errors():
             program()
     except ConaclipError as error:
         stopped = isinstance(error, Interrupted)

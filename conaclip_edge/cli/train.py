@@ -117,11 +117,13 @@ def cache(
     with results(as_json) as show:
         from conaclip_edge.config.load import distill_recipe
         from conaclip_edge.models.model_folder import check_teacher
+        from conaclip_edge.system.extras import require_extra
         from conaclip_edge.system.products import check_folder
 
         config = distill_recipe(recipe, settings or [], check=True)
+        require_extra("train")
         check_teacher(config.teacher)
-        check_folder(config.cache)
+        check_folder(config.cache, "cache")
         from conaclip_edge.teacher_cache.build import build_cache, cache_text
 
         report = build_cache(config, worker, merge or ())
@@ -145,13 +147,16 @@ def compare(
         from conaclip_edge.config.graph import check_preset
         from conaclip_edge.config.load import distill_recipe
         from conaclip_edge.models.model_folder import check_teacher
+        from conaclip_edge.system.extras import require_extra
         from conaclip_edge.system.products import check_folder
 
         names = graphs.split(",")
         for name in names:
             check_preset(name, "--graphs")
         config = distill_recipe(recipe, settings or [], check=True)
+        require_extra("train")
         check_teacher(config.teacher)
+        check_folder(config.cache, "cache")
         check_folder(out)
         from conaclip_edge.study.compare import compare as run
         from conaclip_edge.study.compare import recall_table
@@ -176,12 +181,15 @@ def study(
     with results(as_json) as show:
         from conaclip_edge.config.load import study_recipe
         from conaclip_edge.models.model_folder import check_teacher
+        from conaclip_edge.system.extras import require_extra
         from conaclip_edge.system.products import check_folder
 
         options = {"seeds": seeds, "recipe.train.steps": budget}
         given = [f"{key}={value}" for key, value in options.items() if value is not None]
         config = study_recipe(recipe, [*(settings or []), *given], check=True)
+        require_extra("train")
         check_teacher(config.recipe.teacher)
+        check_folder(config.recipe.cache, "cache")
         check_folder(out)
         from conaclip_edge.study.page import write_study
         from conaclip_edge.study.study import study as run

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
+from pydantic import AfterValidator, BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
+
+
+def _folder_name(name: str) -> str:
+    if not name.strip() or name in (".", "..") or "/" in name or not name.isprintable() or len(name.encode()) > 100:
+        raise ValueError("it names a folder, so it has 1 to 100 bytes, and no slash or line break")
+    return name
+
+
+Name = Annotated[str, AfterValidator(_folder_name)]
+"""What a recipe calls itself: `runs/<name>` is where its result goes."""
 
 
 class Config(BaseModel):

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from pydantic import Field
 
-from conaclip_edge.config.base import Config
+from conaclip_edge.config.base import Config, Name
 from conaclip_edge.config.data import DataConfig
 
 
@@ -66,20 +66,22 @@ class AnnConfig(Config):
     spread: float = Field(0.6, gt=0, description="of a cluster, the distance of two clusters' centres being about 1.4")
 
 
-Comparison = Literal["teacher", "student", "plain-onnx", "plain-executorch", "clip-vit-b32"]
+Comparison = Literal[
+    "teacher", "student", "plain-onnx-fp32", "plain-onnx-static", "plain-onnx", "plain-executorch", "clip-vit-b32"
+]
 
 
 class BenchmarkConfig(Config):
     """A benchmark suite: what is measured on a bundle, how often, and what it is compared with."""
 
-    name: str = "demo"
+    name: Name = "demo"
     seed: int = Field(0, ge=0, lt=2**63)
     data: DataConfig | None = Field(None, description="left out: what the student was distilled on")
     split: Literal["val", "test"] = "test"
     pictures: int = Field(5000, gt=0, description="pictures of the split that recall is measured on, at most")
     targets: tuple[Literal["onnx", "executorch", "coreml"], ...] = ("onnx", "executorch", "coreml")
     precisions: tuple[Literal["int8", "fp16", "fp32"], ...] = ("int8", "fp16", "fp32")
-    comparison: tuple[Comparison, ...] = ("teacher", "student", "plain-onnx", "plain-executorch", "clip-vit-b32")
+    comparison: tuple[Comparison, ...] = get_args(Comparison)
     student: Path | None = Field(None, description="its checkpoint; left out: 'student' beside the bundle")
     teacher: str | None = Field(None, description="left out: the one that the student was distilled from")
     threads: tuple[int, ...] = Field((1, 0), description="CPU threads; 0 means all")

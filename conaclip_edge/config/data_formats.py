@@ -116,10 +116,8 @@ def check_source(config: DataConfig) -> None:
             f"data.path = {path} is a file. Format '{config.format}' is {kind.what}; name its folder, or a file "
             f"ending in {', '.join(kind.suffixes)}."
         )
-    if config.images and not os.path.isdir(config.images.expanduser()):
-        raise UserError(
-            f"no picture folder {config.images.expanduser().absolute()}. Correct data.images, or give an absolute path."
-        )
+    if config.images and not os.path.isdir(os.path.expanduser(config.images)):
+        raise UserError(f"no picture folder {config.images}. Correct data.images, or give an absolute path.")
 
 
 def check_path(path: Path, correct: str = "Correct data.path") -> Path:

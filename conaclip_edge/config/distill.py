@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from conaclip_edge.config.base import Config
+from conaclip_edge.config.base import Config, Name
 from conaclip_edge.config.data import DataConfig
 from conaclip_edge.config.graph import GraphConfig
 from conaclip_edge.config.model import StudentConfig
@@ -46,7 +46,7 @@ class SyntheticConfig(Config):
 class DistillConfig(Config):
     """A distillation recipe: it names data and teacher, all else has defaults."""
 
-    name: str = "student"
+    name: Name = "student"
     seed: int = Field(0, ge=0, lt=2**63)
     data: DataConfig = Field(description=DATA)
     teacher: str = Field(description="folder of a teacher, or a hub name; conaclip-edge train-teacher makes the demo's")
@@ -60,7 +60,7 @@ class DistillConfig(Config):
 class TeacherConfig(Config):
     """A recipe for a teacher: EfficientNet-Lite0 and MiniLM joined by an image head, or `base` fitted to the data."""
 
-    name: str = "teacher"
+    name: Name = "teacher"
     seed: int = Field(0, ge=0, lt=2**63)
     data: DataConfig = Field(description=DATA)
     base: str | None = Field(None, description="fit this dual encoder (folder or hub name) instead of joining towers")

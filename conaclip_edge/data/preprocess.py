@@ -39,6 +39,7 @@ MAX_ASPECT = 100  # the shorter side is scaled to the input's size, so a thinner
 REDUCTIONS = [8, 4, 2]  # of the sides of a JPEG
 REDUCED_FROM = 1_000_000  # pixels; a smaller picture is quick to decode as it is
 KEPT = 2.5  # pixels left of each target pixel: the least cosine measured between embeddings is 0.9991 (at 2: 0.998)
+_BAND = 256  # rows that are scaled from 16 bits to 8 at a time
 _FILTERS: dict[Resample, Image.Resampling] = {
     "bicubic": Image.Resampling.BICUBIC,
     "bilinear": Image.Resampling.BILINEAR,
@@ -77,13 +78,14 @@ class BadPicture(Exception):
         super().__init__(one_line(message))
 
 
-def decode(data: bytes, max_pixels: int = MAX_PIXELS, size: int | None = None) -> Image.Image:
+def decode(data: bytes, max_pixels: int = MAX_PIXELS, size: int | None = None, *, rounded: bool = False) -> Image.Image:
     """Decode encoded bytes to an upright RGB picture in sRGB.
 
     Args:
         data: of any format that Pillow knows, or a package of `conaclip_edge.data.decoders`.
         max_pixels: a picture that takes more pixels of memory is refused; a transparent one takes four times its own.
         size: of the input that it will be resized to; a large JPEG may then come out smaller. Left out: never.
+        rounded: it may do so where a side has to be rounded to the next pixel, too; for thumbnails.
 
     Raises:
         BadPicture: the bytes are no picture, are cut off, claim more than `max_pixels` pixels (found in the header,
@@ -95,9 +97,7 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS, size: int | None = None) -
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's, of odd metadata
-            picture: Image.Image = Image.open(io.BytesIO(data))
-            _shrink(picture, max_pixels, size)
-            return upright_rgb(picture)
+            return upright_rgb(_opened(data, max_pixels, size, rounded))  # no name here keeps the first form in memory
     except BadPicture:
         raise
     except UnidentifiedImageError as error:  # its own message names a memory address
@@ -106,25 +106,32 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS, size: int | None = None) -
         raise BadPicture(f"cannot be decoded ({type(error).__name__}: {error})") from error
 
 
-def _shrink(picture: Image.Image, max_pixels: int, size: int | None) -> None:
+def _opened(data: bytes, max_pixels: int, size: int | None, rounded: bool) -> Image.Image:
     """Refuse a picture by its header if it is too large or too thin; let a large JPEG be decoded at a fraction."""
+    picture: Image.Image = Image.open(io.BytesIO(data))
     width, height = picture.size
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise BadPicture(f"{width}x{height} pixels are a line, not a picture (sides above {MAX_ASPECT}:1)")
     if size:
-        by = reduction(width, height, size, width * height > max_pixels)
+        by = reduction(width, height, size, rounded or width * height > max_pixels)
         if by > 1:
             picture.draft(None, (width // by, height // by))  # nothing happens to other formats
     transparent = picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info
     if math.prod(picture.size) * (4 if transparent else 1) > max_pixels:
         kind = " of a transparent picture (each counts four times)" if transparent else ""
         raise BadPicture(f"{width}x{height} pixels{kind} are more than max_pixels = {max_pixels}")
+    return picture
 
 
 def _eight_bits(picture: Image.Image) -> Image.Image:
     """Scale 16 bits to 8, which Pillow would clip at 255; refuse numbers whose white is not known."""
     if picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format in ("PPM", "PNG")):
-        return Image.fromarray(np.rint(np.asarray(picture).clip(0, 65535) / 257).astype(np.uint8))
+        width, height = picture.size
+        levels = np.empty((height, width), np.uint8)
+        for top in range(0, height, _BAND):  # all at once would be 17 bytes for each pixel
+            band = np.asarray(picture.crop((0, top, width, min(top + _BAND, height))))
+            levels[top : top + _BAND] = np.rint(band.clip(0, 65535) / 257)
+        return Image.fromarray(levels)
     if picture.mode in ("I", "F"):
         kind = "whole numbers of 32 bits" if picture.mode == "I" else "floating-point numbers"
         raise BadPicture(f"its pixels are {kind}, of which nothing says how bright white is. Save it with 8 or 16 bits")
@@ -161,7 +168,7 @@ def reduction(width: int, height: int, size: int, must: bool = False) -> int:
         width: of the picture.
         height: of the picture.
         size: of the input.
-        must: the picture is too large to be decoded whole, so a side may be rounded to the next pixel.
+        must: a side may be rounded to the next pixel, as of a picture that is too large to be decoded whole.
     """
     if width * height < REDUCED_FROM:
         return 1

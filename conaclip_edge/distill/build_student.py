@@ -185,6 +185,7 @@ def start_image(student: DualEncoder, shape: ImageTowerConfig, source: str) -> i
     """Start the image tower from a folder's CLIP vision weights or, for `auto`, those that come with its kind."""
     if source == "auto":
         return student.image.backbone.start_pretrained()
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     file = Path(source) / "model.safetensors"
@@ -192,7 +193,12 @@ def start_image(student: DualEncoder, shape: ImageTowerConfig, source: str) -> i
         raise UserError(f"student.init_image: no model.safetensors in {source}. Known: auto, none, or a CLIP folder.")
     target = student.image.state_dict()
     prefix = "vit." if shape.kind == "vit" else ""
-    named = {prefix + name.removeprefix("image."): value for name, value in load_file(file).items()}
+    try:
+        held = load_file(file)
+    except (SafetensorError, OSError) as error:
+        reason = " ".join(str(error).split())[:200].removesuffix(".")
+        raise UserError(f"student.init_image: cannot read {file}: {reason}. Fetch it again.") from error
+    named = {prefix + name.removeprefix("image."): value for name, value in held.items()}
     for name, value in named.items():
         if name.endswith("position_embedding.weight") and name in target:
             named[name] = resized_positions(value, len(target[name]))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from conaclip_edge.errors import UserError
-from conaclip_edge.models.transformers_folder import is_easynlp
+from conaclip_edge.models.transformers_folder import is_easynlp, present
 from conaclip_edge.system.files import read_json
 
 EXAMPLE = "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"
@@ -17,10 +17,18 @@ _KINDS = {
     "pictures.sqlite": "an index",
     "report.json": "a report",
     "site.json": "a site",
+    "model_index.json": "a pipeline of diffusers",
+    "modules.json": "a model of sentence-transformers",
     "open_clip_config.json": "a model of OpenCLIP",
     "metadata.jsonl": "a data set",
     "metadata.csv": "a data set",
 }
+_DUAL_ENCODERS = (
+    *("conaclip-edge-teacher", "clip", "siglip", "siglip2", "chinese_clip", "altclip"),
+    "vision-text-dual-encoder",
+)
+_ARRAYS = ("modules.json",)  # of sentence-transformers: a list
+_MOST_JSON = 8 * 2**20  # bytes; takes 0.1 s
 _PICKLED = (".bin", ".pt", ".pth", ".pkl")
 
 
@@ -36,6 +44,8 @@ def check_teacher(source: str) -> dict[str, Any] | None:
     Raises:
         UserError: it is something else, or lacks config.json or weights.
     """
+    if not source.strip():
+        raise UserError(f"the name of the teacher is empty. Give a folder, or a hub name such as {EXAMPLE}.")
     folder = Path(source)
     if not _there(folder, f"teacher {source}"):
         if not source.startswith((".", "/", "~")) and source.count("/") == 1 and not folder.is_symlink():
@@ -56,6 +66,13 @@ def check_teacher(source: str) -> dict[str, Any] | None:
             f"teacher {source} is a checkpoint of EasyNLP. Convert it once: conaclip-edge convert {source} "
             "--out teacher"
         )
+    if config.get("model_type") not in _DUAL_ENCODERS and not config.keys() & {"text_config", "vision_config"}:
+        kind = str(config.get("model_type"))[:50]
+        raise UserError(
+            f"teacher {source} is no dual encoder: its config.json says model_type '{kind}' and describes no two "
+            f"towers. Name a CLIP, a SigLIP or the like, e.g. {EXAMPLE}."
+        )
+    check_json(folder)
     return config
 
 
@@ -80,6 +97,16 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise UserError(f"{folder / 'config.json'} must hold keys and values, not {type(config).__name__}.")
     return config
+
+
+def check_json(folder: Path) -> None:
+    """Refuse a model whose JSON files hold anything but keys and values; large ones are left to who reads them."""
+    for path in present(folder, ("*.json",)):
+        if path.name in _ARRAYS or path.stat().st_size > _MOST_JSON:
+            continue
+        content = read_json(path, "file of the model")
+        if not isinstance(content, dict):
+            raise UserError(f"{path} must hold keys and values, not {type(content).__name__}. Fetch it again.")
 
 
 def what_is(folder: Path) -> str:
@@ -109,7 +136,7 @@ def _there(folder: Path, what: str) -> bool:
 
 
 def _no_teacher(source: str, found: str) -> str:
-    there = f" {found} is there." if found else ""
+    there = f" There is {found}." if found else ""
     return (
         f"no teacher at {source}: a folder with config.json and model.safetensors is needed, or a hub name such as "
         f"{EXAMPLE}.{there} The demo's: conaclip-edge train-teacher --out {source}"

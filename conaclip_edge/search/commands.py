@@ -90,8 +90,8 @@ def search_pictures(
     picture = read_query_picture(image)
     searcher = open_searcher(index, bundle)
     searched = query if exact else searcher.correct(query)
-    found = searcher.search(parse_query(searched, picture), k, only, fold)
-    hits = [hit for hit in found.hits if min_score is None or hit.score >= min_score]
+    found = searcher.search(parse_query(searched, picture), k, only, fold, min_score)
+    hits = found.hits
     corrected = [f"searched for “{searched}”; --exact searches for “{query}”."] if searched != query else []
     return SearchReport(
         index=str(index),

@@ -13,7 +13,7 @@ from conaclip_edge.search.folder.picture_folder import picture_bytes
 from conaclip_edge.search.index import Hit
 from conaclip_edge.search.query import Searcher, open_searcher, parse_query
 from conaclip_edge.search.report import IndexReport
-from conaclip_edge.system.arguments import to_path
+from conaclip_edge.system.arguments import expected_errors, to_count, to_path
 
 
 class FolderIndex:
@@ -32,6 +32,7 @@ class FolderIndex:
         """Return how many pictures are indexed."""
         return len(self._searcher().index)
 
+    @expected_errors()
     def add(self, pictures: str | PathLike[str]) -> IndexReport:
         """Index a folder of pictures; of one that is indexed, encode what is new or changed and drop what is gone.
 
@@ -49,6 +50,7 @@ class FolderIndex:
         """
         return index_pictures(self.bundle or self._searcher().index.bundle, to_path(pictures, "pictures"), self.folder)
 
+    @expected_errors()
     def search(self, text: str = "", k: int = 10, picture: str | PathLike[str] | bytes | None = None) -> list[Hit]:
         """Search by words, by a picture, or by both.
 
@@ -72,6 +74,9 @@ class FolderIndex:
             >>> len(index.search("w4 w5 -w6"))
             10
         """
+        if not isinstance(text, str):
+            raise UserError(f"text has to be a text, not {type(text).__name__}.")
+        k = to_count(k, "k")
         try:
             data = (
                 picture if picture is None or isinstance(picture, bytes) else picture_bytes(to_path(picture, "picture"))

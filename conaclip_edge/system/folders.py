@@ -31,10 +31,13 @@ def _below(folder: Path, inside: str, entered: frozenset[tuple[int, int]]) -> It
         return
     folders = []
     for entry in entries:
-        if entry.is_dir():
-            folders.append(entry.name)
-        elif entry.is_file():
-            yield f"{inside}{entry.name}"
+        try:
+            if entry.is_dir():
+                folders.append(entry.name)
+            elif entry.is_file():
+                yield f"{inside}{entry.name}"
+        except OSError:  # a link to itself
+            continue
     for name in folders:
         yield from _below(folder, f"{inside}{name}/", entered | {here})
 

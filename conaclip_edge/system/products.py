@@ -97,40 +97,48 @@ def check_out(path: Path, product: Product) -> None:
         )
 
 
-def check_folder(path: Path) -> None:
-    """Refuse, before any work, a path that is not and cannot become a folder to write into; what is in it stays."""
-    check_writable(path, "the folder")
+def check_folder(path: Path, option: str = "--out") -> None:
+    """Refuse, before any work, a path that is not and cannot become a folder to write into; what is in it stays.
+
+    Args:
+        path: of the folder.
+        option: where the path was given, for the error.
+    """
+    check_writable(path, "the folder", option)
     if os.path.lexists(path) and not path.is_dir():
-        raise UserError(f"--out {path} is there and is no folder. Choose another --out.")
+        raise UserError(f"{option} {path} is there and is no folder. Choose another {option}.")
     if path.is_dir() and not os.access(path, os.W_OK | os.X_OK):
-        raise UserError(f"cannot write {path}: no right to write in it. Choose another --out.")
+        raise UserError(f"cannot write {path}: no right to write in it. Choose another {option}.")
 
 
-def check_writable(path: Path, what: str) -> None:
+def check_writable(path: Path, what: str, option: str = "--out") -> None:
     """Refuse, before any work, a path at which nothing can be made.
 
     Args:
         path: of a file or folder.
         what: of what, for the error.
+        option: where the path was given, for the error.
 
     Raises:
         UserError: no name, too long a name, or a folder above that is none or cannot be written.
     """
     if path.name in ("", ".."):
-        raise UserError(f"--out {path} names no folder of its own. Give {what} a name.")
+        raise UserError(f"{option} {path} names no folder of its own. Give {what} a name.")
     if len(os.fsencode(path.name)) > LONGEST_NAME:
-        raise UserError(f"--out {path}: the name has more than {LONGEST_NAME} bytes. Choose another --out.")
+        raise UserError(f"{option} {path}: the name has more than {LONGEST_NAME} bytes. Choose another {option}.")
     try:
         above = next(each for each in path.absolute().parents if os.path.lexists(each))
         os.lstat(path)
     except FileNotFoundError:
         pass
     except (OSError, ValueError) as error:
-        raise UserError(f"cannot write {path}: {getattr(error, 'strerror', error)}. Choose another --out.") from error
+        raise UserError(
+            f"cannot write {path}: {getattr(error, 'strerror', error)}. Choose another {option}."
+        ) from error
     if not above.is_dir():
-        raise UserError(f"cannot write {path}: {above} is no folder. Choose another --out.")
+        raise UserError(f"cannot write {path}: {above} is no folder. Choose another {option}.")
     if not os.access(above, os.W_OK | os.X_OK):
-        raise UserError(f"cannot write {path}: no right to write in {above}. Choose another --out.")
+        raise UserError(f"cannot write {path}: no right to write in {above}. Choose another {option}.")
 
 
 def _matches(name: str, patterns: Collection[str]) -> bool:

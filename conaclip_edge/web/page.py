@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-PAGE = ("index.html", "style.css", "app.js", "results.js")
+PAGE = ("index.html", "style.css", "app.js", "results.js", "filters.js")
 POLICY = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; style-src 'self'; "
     "img-src 'self' blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

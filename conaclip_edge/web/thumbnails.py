@@ -26,7 +26,7 @@ def thumbnail(data: bytes, max_pixels: int = MAX_PIXELS, side: int = SIDE) -> by
     Raises:
         BadPicture: the bytes cannot be decoded.
     """
-    picture = decode(data, max_pixels, side)
+    picture = decode(data, max_pixels, side, rounded=True)
     picture.thumbnail((side, side), Image.Resampling.LANCZOS)
     file = io.BytesIO()
     picture.save(file, "WEBP", quality=_QUALITY, method=4)

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from conaclip_edge.benchmarks.commands import default_report
+from conaclip_edge.benchmarks.report.baselines import baselines
 from conaclip_edge.benchmarks.report.numbers import BY, FORMATS, value_at
 from conaclip_edge.benchmarks.schema.report import read_report
 from conaclip_edge.config.benchmark import BenchmarkConfig
@@ -26,7 +27,7 @@ SUITES = sorted((Path(__file__).parents[2] / "benchmarks" / "suites").glob("*.ya
 TINY: dict[str, Any] = {
     "name": "tiny",
     "split": "val",
-    "comparison": ["teacher", "student"],
+    "comparison": ["teacher", "student", "plain-onnx-fp32", "plain-onnx-static", "plain-onnx"],
     "threads": [1],
     "batches": [1, 2],
     "inputs": 2,
@@ -113,6 +114,7 @@ def test_rows_of_a_real_run_say_what_ran_them(measured):
     rows = {row.id: row for row in report.rows}
     assert list(rows) == [
         *("onnx-int8", "onnx-int8-ort", "teacher-fp32", "student-fp32"),
+        *("plain-onnx-fp32", "plain-onnx-static", "plain-onnx"),
         *("teacher", "infonce", "motis", "conaclip"),
     ]
     student, files = rows["student-fp32"], rows["onnx-int8"]
@@ -131,6 +133,23 @@ def test_rows_of_a_real_run_say_what_ran_them(measured):
     assert report.environment.kind == "host"
     assert report.ship in ("onnx-int8", "onnx-int8-ort")
     assert [query.kind for query in report.gallery][:3] == ["typed", "example", "example"]
+
+
+def test_every_plain_export_has_a_row_with_its_recall_and_times_of_the_same_rounds(measured):
+    report = read_report(measured / "report.json")
+    for name in ("plain-onnx-fp32", "plain-onnx-static", "plain-onnx"):
+        plain = report.row(name)
+        assert plain.mean_recall is not None
+        assert plain.relative_recall["student"]["t2i"].value > 0
+        assert set(plain.latency_ms) == {"image", "text"}
+        assert all(name in report.row("onnx-int8").latency_ms[tower].ratio_to for tower in ("image", "text"))
+    assert report.row("plain-onnx-fp32").recall == report.row("student-fp32").recall
+    assert "calibrated on the 320 train pairs that the bundle's files" in report.row("plain-onnx-static").notes[1]
+    assert report.ship
+    named = {one.plain.id for one in baselines(report, report.row(report.ship))}
+    assert named
+    text = (measured / "report.md").read_text("utf-8")
+    assert all(report.row(name).label in text.split("##")[0] for name in named)
 
 
 def test_every_number_of_a_real_page_is_in_report_json(measured):

@@ -29,7 +29,7 @@ def main(bundle: Path) -> None:
         index_pictures(bundle, home / "pictures", home / "index")
         build_site(bundle, home / "index", home / "site", CREDIT)
         with serve_folder(home / "site") as address, browser(home / "profile") as tab:
-            for query, width, height, dark in (("hot air balloon", 1280, 900, False), ("strawbery", 390, 844, True)):
+            for query, width, height, dark in (("hot air balloon", 1280, 900, False), ("strawberry", 390, 844, True)):
                 tab.open(f"{address}/", width, height, dark)
                 tab.search(query)  # the first one after a start is slower than what a person sees
                 tab.search("red bicycle")

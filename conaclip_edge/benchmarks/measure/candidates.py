@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from conaclip_edge.benchmarks.measure.fresh_process import in_fresh_process
 from conaclip_edge.benchmarks.measure.models import Spec
 from conaclip_edge.benchmarks.schema.row import Sizes, Tower
-from conaclip_edge.benchmarks.schema.row_ids import CLIP, PLAIN_EXECUTORCH, PLAIN_ONNX, STUDENT, TEACHER
+from conaclip_edge.benchmarks.schema.row_ids import CLIP, PLAIN, STUDENT, TEACHER
 from conaclip_edge.bundle.card.accelerators import Accelerator, accelerators_of
 from conaclip_edge.bundle.manifest import ExportedFile, Manifest
 from conaclip_edge.config.benchmark import BenchmarkConfig
@@ -26,7 +25,7 @@ class Candidate:
 
     Attributes:
         spec: how to open it; its `row` is the row's id.
-        sizes: bytes of its weights as they ship.
+        sizes: bytes of its weights as they ship; None of a plain export that could not be made.
         label, model, target, precision, format, weights, notes, accelerators: as in the report's `Row`.
     """
 
@@ -36,7 +35,7 @@ class Candidate:
     target: Literal["onnx", "executorch", "coreml", "torch"]
     precision: Literal["int8", "fp16", "fp32"]
     format: str
-    sizes: Sizes
+    sizes: Sizes | None
     weights: Literal["trained", "random"] = "trained"
     notes: tuple[str, ...] = ()
     accelerators: dict[Tower, tuple[Accelerator, ...]] = field(default_factory=dict)
@@ -96,12 +95,15 @@ def comparisons(bundle: Path, manifest: Manifest, suite: BenchmarkConfig, scratc
     makers: dict[str, Callable[[], Candidate]] = {
         "teacher": lambda: _teacher(manifest, suite),
         "student": lambda: _student(find_student(bundle, manifest, suite)),
-        "plain-onnx": lambda: _plain(bundle, find_student(bundle, manifest, suite), scratch, PLAIN_ONNX),
-        "plain-executorch": lambda: _plain(bundle, find_student(bundle, manifest, suite), scratch, PLAIN_EXECUTORCH),
         "clip-vit-b32": lambda: _clip(bundle),
     }
     absent = _absent(bundle, manifest, suite)
-    return [makers[name]() for name in dict.fromkeys(suite.comparison) if name not in absent]
+    names = [name for name in dict.fromkeys(suite.comparison) if name not in absent]
+    found: dict[str, Candidate] = {name: makers[name]() for name in names if name in makers}
+    plain = [name for name in names if name in PLAIN]
+    if plain:
+        found |= _plain(plain, bundle, manifest, suite, scratch)
+    return [found[name] for name in names]
 
 
 def _absent(bundle: Path, manifest: Manifest, suite: BenchmarkConfig) -> set[str]:
@@ -116,7 +118,7 @@ def _absent(bundle: Path, manifest: Manifest, suite: BenchmarkConfig) -> set[str
             f"the float32 model is not at {_student_folder(bundle, manifest)}, so no relative recall is measured. Name "
             "it: --set student=FOLDER"
         )
-        absent |= {"student", "plain-onnx", "plain-executorch"}
+        absent |= {"student", *PLAIN}
     return absent
 
 
@@ -133,7 +135,7 @@ def find_student(bundle: Path, manifest: Manifest, suite: BenchmarkConfig) -> Pa
     if not (folder / "config.json").is_file():
         raise UserError(
             f"no checkpoint at {folder}, which {bundle} is compared with. Name it in the suite (student: FOLDER), or "
-            "leave student, plain-onnx and plain-executorch out of its comparison."
+            "leave student and all that is plain out of its comparison."
         )
     if embedding_space(load_student(folder)) != manifest.embedding_space:
         raise UserError(f"{bundle} was not exported from the checkpoint {folder}. Name the right one: student: FOLDER")
@@ -180,26 +182,23 @@ def _student(folder: Path) -> Candidate:
     return Candidate(spec, label, folder.name, "torch", "fp32", "", sizes)
 
 
-def _plain(bundle: Path, student: Path, scratch: Path, name: str) -> Candidate:
-    """Export a student without conaclip-edge's own steps, in a process of its own: toolchains leave state behind."""
-    from conaclip_edge.benchmarks.measure.plain_exports import plain_executorch, plain_onnx
+def _plain(
+    names: Sequence[str], bundle: Path, manifest: Manifest, suite: BenchmarkConfig, scratch: Path
+) -> dict[str, Candidate]:
+    """Export a student without conaclip-edge's own steps."""
+    from conaclip_edge.benchmarks.measure.plain_rows import PLAIN_ROWS, plain_exports
 
-    onnx = name == PLAIN_ONNX
-    say(f"exporting the student the plain way: {'onnx' if onnx else 'executorch'}")
-    folder = scratch / name
-    folder.mkdir()
-    made = in_fresh_process(plain_onnx if onnx else plain_executorch, student, folder)
-    how = (
-        "torch.onnx.export, then onnxruntime's quantize_dynamic with its defaults"
-        if onnx
-        else "torch.export and ExecuTorch's XNNPACK partitioner, float32"
-    )
-    spec = Spec(name, "files", str(bundle), made.image, made.text, padded=True)
-    label = "Plain ONNX int8" if onnx else "Plain ExecuTorch float32"
-    target, precision, suffix = ("onnx", "int8", "onnx") if onnx else ("executorch", "fp32", "pte")
-    kind: Any = {"target": target, "precision": precision, "format": suffix}
-    notes = (f"the same student by {how}; texts padded to the context", *made.notes)
-    return Candidate(spec, label, student.name, sizes=_sizes(made.sizes), notes=notes, **kind)
+    student = find_student(bundle, manifest, suite)
+    found = {}
+    for name, made in plain_exports(names, bundle, manifest, suite, student, scratch).items():
+        row = PLAIN_ROWS[name]
+        spec = Spec(name, "files", str(bundle), made.image, made.text, padded=True)
+        notes = (f"the same student by {row.how}; texts padded to the context", *made.notes)
+        kind: Any = {"target": row.target, "precision": row.precision, "format": row.format}
+        # the size of half a pair would say nothing
+        sizes = _sizes(made.sizes) if len(made.sizes) == 2 else None
+        found[name] = Candidate(spec, row.label, student.name, sizes=sizes, notes=notes, **kind)
+    return found
 
 
 def _clip(bundle: Path) -> Candidate:

@@ -5,13 +5,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from conaclip_edge.benchmarks.report.numbers import percent, share
+from conaclip_edge.benchmarks.report.baselines import baselines, kept_plain_rows
+from conaclip_edge.benchmarks.report.numbers import milliseconds, percent, share
 from conaclip_edge.benchmarks.schema.report import BenchmarkReport
-from conaclip_edge.benchmarks.schema.row import ReportRow
+from conaclip_edge.benchmarks.schema.row import ReportRow, Tower
 from conaclip_edge.benchmarks.schema.row_ids import STUDENT, TEACHER
 from conaclip_edge.models.certainty import LEAST_PICTURES, Certainty, certainty
 
-Headline = Literal["Ship", "Fastest here:", "Too few pictures to tell", "The model is at chance", "Nothing to ship yet"]
+Headline = Literal[
+    "Ship",
+    "Fastest here:",
+    "Fastest here for a query, not for a picture:",
+    "Fastest here for a picture, not for a query:",
+    "Not the fastest here:",
+    "Too few pictures to tell",
+    "The model is at chance",
+    "Nothing to ship yet",
+]
+# the towers for which a plain export that keeps the recall is faster than the row that is named
+_BEATEN: dict[tuple[Tower, ...], Headline] = {
+    (): "Fastest here:",
+    ("image",): "Fastest here for a query, not for a picture:",
+    ("text",): "Fastest here for a picture, not for a query:",
+    ("image", "text"): "Not the fastest here:",
+}
 
 
 @dataclass(frozen=True)
@@ -19,7 +36,7 @@ class Advice:
     """What a report says first.
 
     Attributes:
-        headline: "Ship" or "Fastest here:" stand before the name of the row; the others stand alone.
+        headline: "Ship" and those that end with a colon stand before the name of the row; the others stand alone.
         known: a sentence or two on what was found; "" where a row is named.
         next: what to do.
     """
@@ -37,12 +54,14 @@ def advice(report: BenchmarkReport) -> Advice:
     """
     assert report.dataset is not None
     if report.ship:
-        if _timed_on_a_phone(report, report.row(report.ship)):
+        row = report.row(report.ship)
+        if _timed_on_a_phone(report, row):
             return Advice("Ship", "", "")
+        beaten = tuple(one.tower for one in baselines(report, row) if one.verdict == "faster")
         return Advice(
-            "Fastest here:",
+            _BEATEN[beaten],
             "",
-            "No phone was timed, so whether it is the fastest on yours is not known: measure it there before you ship "
+            "No phone was timed, so what is the fastest on yours is not known: measure it there before you ship "
             f"(conaclip-edge benchmark {report.model.bundle} --device android, or ios).",
         )
     measured = next((row for row in report.rows if row.id == STUDENT and row.recall), None)
@@ -82,10 +101,20 @@ def advice(report: BenchmarkReport) -> Advice:
         )
     return Advice(
         "Nothing to ship yet",
-        f"No natively run int8 row reaches a relative recall of {share(report.suite.min_relative_recall)} in both "
-        "directions (the share of the float32 student's recall that is left), not even with its interval.",
+        "No natively run int8 row of the bundle reaches a relative recall of "
+        f"{share(report.suite.min_relative_recall)} in both directions (the share of the float32 student's recall that "
+        f"is left), not even with its interval.{_plain(report)}",
         "The table shows how far each is.",
     )
+
+
+def _plain(report: BenchmarkReport) -> str:
+    """Say which plain export keeps the recall, where no file of the bundle does."""
+    kept = kept_plain_rows(report)
+    if not kept:
+        return ""
+    image, text = (milliseconds(kept[0].latency_ms[tower].typical) for tower in ("image", "text"))
+    return f" A plain export does: {kept[0].label}, {image} per picture and {text} per query."
 
 
 def without_recall(report: BenchmarkReport) -> str:

@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from conaclip_edge.benchmarks.report.advice import advice, without_recall
 from conaclip_edge.benchmarks.report.ann_tables import ann_answer, ann_chart, ann_legend
+from conaclip_edge.benchmarks.report.baselines import baselines, kept_plain_rows, lossy_plain_rows
 from conaclip_edge.benchmarks.report.device_table import LEGEND, device_answer, device_rows, without_devices
 from conaclip_edge.benchmarks.report.markdown import recall_line
 from conaclip_edge.benchmarks.report.numbers import ABSENT, ReportValues, bare
@@ -27,7 +28,7 @@ from conaclip_edge.benchmarks.report.row_charts import (
 )
 from conaclip_edge.benchmarks.schema.report import BenchmarkReport
 from conaclip_edge.benchmarks.schema.row import Latency, ReportRow, Tower
-from conaclip_edge.benchmarks.schema.row_ids import PLAIN_ONNX, TEACHER
+from conaclip_edge.benchmarks.schema.row_ids import TEACHER
 from conaclip_edge.bundle.card.accelerators import LEGEND as ACCELERATORS
 from conaclip_edge.bundle.card.accelerators import Accelerator, accelerator_names
 from conaclip_edge.config.benchmark import BenchmarkConfig
@@ -124,7 +125,9 @@ def _template_values(report: BenchmarkReport) -> dict[str, Any]:
         "recall_line": recall_line(report) if report.dataset and report.dataset.chance is not None else "",
         "ship_path": f"rows/{report.ship}",
         "teacher": TEACHER,
-        "plain": PLAIN_ONNX,
+        "baselines": baselines(report, ship) if ship else [],
+        "kept_plain": kept_plain_rows(report),
+        "lossy": lossy_plain_rows(report),
         "tiles": _tiles(values, report.ship) if ship else [],
         "many_hosts": bool(report.other_environments),
         "phones": any(other.kind == "phone" for other in report.other_environments),

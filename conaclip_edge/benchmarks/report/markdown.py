@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from conaclip_edge.benchmarks.report.advice import advice, without_recall
 from conaclip_edge.benchmarks.report.ann_tables import ann_answer, ann_table
+from conaclip_edge.benchmarks.report.baselines import beside_plain
 from conaclip_edge.benchmarks.report.device_table import (
     device_answer,
     device_lines,
@@ -76,9 +77,10 @@ def answer(report: BenchmarkReport) -> str:
     if "teacher" in row.relative_recall:
         interval = row.relative_recall["teacher"]["t2i"]
         text += f", {_interval(interval)} of the teacher's {_DIRECTIONS['t2i']}"
+    after = (beside_plain(report, row), _teacher_comparison(report, row), found.next)
     return (
         f"{text}. A picture takes {_time(row, 'image')}, a query {_time(row, 'text')} (one thread of {row.host}); both "
-        f"files together are {_size(row)}.{_teacher_comparison(report, row)}{f' {found.next}' if found.next else ''}"
+        f"files together are {_size(row)}. {' '.join(part for part in after if part)}"
     )
 
 
@@ -137,7 +139,7 @@ def summary_table(report: BenchmarkReport) -> str:
         )
     if report.ship:
         bar = share(report.suite.min_relative_recall)
-        lines.append(f"> is the fastest native int8 row whose relative recall may be {bar}")
+        lines.append(f"> is the fastest native int8 row of the bundle whose relative recall may be {bar}")
     if report.dataset and report.rows:
         lines += [recall_line(report), answer(report).replace("**", "")]
     return "\n".join([*lines, *devices])
@@ -243,7 +245,7 @@ def _teacher_comparison(report: BenchmarkReport, row: ReportRow) -> str:
         return ""
     smaller = teacher.size_bytes.total / row.size_bytes.total
     return (
-        f" The teacher takes {times(1 / image)} as long for a picture and {times(1 / text)} for a query, and is "
+        f"The teacher takes {times(1 / image)} as long for a picture and {times(1 / text)} for a query, and is "
         f"{times(smaller)} as large."
     )
 

@@ -41,6 +41,11 @@ conaclip-edge benchmark BUNDLE --device ios               # what to run on a Mac
   teacher's figure and a 95 % interval. An interval that includes chance is called "at chance"; fewer than 20 pictures,
   or an interval wider than 20 points, are called "too few to tell". A report says "Ship" only where recall can be told
   and a phone was timed; on a host's timings it names the row that is the fastest there, and what to measure next.
+- **Plain exports** are in every report: ONNX float32 (torch.onnx.export), ONNX static int8 (quantize_static, QDQ) and
+  dynamic int8 (quantize_dynamic) with their defaults, and ExecuTorch float32, beside the student in torch. Static int8
+  is calibrated on the train pairs that the bundle's files were calibrated on. The answer compares each tower with the
+  fastest of them whose relative recall reaches what is asked of the bundle, by the same rule, and says so where it is
+  faster than the bundle's file. One that loses more is shown with its recall; one that cannot be made is a line.
 - **Latency**: all rows are loaded side by side and run in interleaved rounds, each once per round in random order, on
   real pictures and on captions at even quantiles of the corpus's lengths. A ratio is the median of the rounds' ratios.
   Rounds go on until every median is known well enough or the suite's time is up; times that spread more than the suite

@@ -13,6 +13,7 @@ from conaclip_edge.benchmarks.measure.candidates import Candidate
 from conaclip_edge.benchmarks.measure.cold_start import ColdStart
 from conaclip_edge.benchmarks.measure.latency import Timings
 from conaclip_edge.benchmarks.measure.recall import Embedded, rank, relative_recall
+from conaclip_edge.benchmarks.report.baselines import keeps_recall, picture_and_query_time
 from conaclip_edge.benchmarks.schema.row import (
     DIRECTIONS,
     Coverage,
@@ -30,7 +31,7 @@ from conaclip_edge.config.benchmark import BenchmarkConfig
 from conaclip_edge.errors import UserError
 from conaclip_edge.evaluation.mean_interval import mean_interval
 from conaclip_edge.evaluation.recall import Ranks, bootstrap, mean_recall
-from conaclip_edge.models.certainty import WIDEST, certainty
+from conaclip_edge.models.certainty import certainty
 
 _REFERENCE = "its platform's runtime is not on this machine: run by the reference interpreter, recall only"
 
@@ -209,25 +210,10 @@ def choose_row(rows: Sequence[ReportRow], least: float) -> str | None:
 
     Args:
         rows: of one machine.
-        least: relative recall to the float32 student that the upper end of the 95 % interval must reach, in both
-            directions: with few pairs a rank or two flips either way in any file.
+        least: relative recall to the float32 student; see `keeps_recall`.
     """
-    fit = [
-        row
-        for row in rows
-        if row.group == "files"
-        and row.executed == "native"
-        and row.precision == "int8"
-        and "student" in row.relative_recall
-        and min(interval.high for interval in row.relative_recall["student"].values()) >= least
-        and max(100 * (interval.high - interval.low) for interval in row.relative_recall["student"].values()) <= WIDEST
-        and set(row.latency_ms) == {"image", "text"}
-    ]
-    return min(fit, key=_picture_and_query_time).id if fit else None
-
-
-def _picture_and_query_time(row: ReportRow) -> float:
-    return sum(latency.typical for latency in row.latency_ms.values())
+    fit = [row for row in rows if row.group == "files" and row.precision == "int8" and keeps_recall(row, least)]
+    return min(fit, key=picture_and_query_time).id if fit else None
 
 
 def can_tell(rows: Sequence[ReportRow], pictures: int, chance: float) -> bool:

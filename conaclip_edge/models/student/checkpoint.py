@@ -16,9 +16,9 @@ from conaclip_edge.models.student.adopted.read import read_shape
 from conaclip_edge.models.student.adopted.weights import read_weights, weight_files
 from conaclip_edge.models.student.clip_names import loaded_name, saved_name
 from conaclip_edge.models.student.dual_encoder import DualEncoder, text_config
-from conaclip_edge.models.student.folder import OWN, RECORD, check_checkpoint
+from conaclip_edge.models.student.folder import OWN, RECORD, check_checkpoint, read_training
 from conaclip_edge.models.tokenizer import TextTokenizer, for_context
-from conaclip_edge.system.files import atomic_folder, read_json
+from conaclip_edge.system.files import atomic_folder
 from conaclip_edge.system.products import STUDENT
 
 
@@ -86,9 +86,10 @@ def load_student(folder: Path) -> Student:
         model = _filled(config, weights)
     except (SafetensorError, RuntimeError, OSError) as error:
         place = files[0] if len(files) == 1 else folder
-        raise UserError(f"weights {place} do not fit config.json: {' '.join(str(error).split())[:300]}") from error
+        reason = " ".join(str(error).split())[:300].removesuffix(".")
+        raise UserError(f"weights {place} do not fit config.json: {reason}. Take both from the same model.") from error
     tokenizer = adopted.tokenizer if adopted else TextTokenizer(folder / "tokenizer.json", config.text.context)
-    training = read_json(folder / RECORD, "training record") if (folder / RECORD).exists() else {}
+    training = read_training(folder)
     if adopted:
         training |= {"adopted": {"family": adopted.family}, "parameters": parameter_counts(model)}
     return Student(model.eval(), tokenizer, training, folder)
@@ -113,6 +114,8 @@ def _filled(config: ModelConfig, weights: dict[str, Any]) -> DualEncoder:
     for name, value in shape.state_dict().items():
         if name in weights and value.is_floating_point() and not weights[name].is_floating_point():
             raise RuntimeError(f"{name} holds {weights[name].dtype}, no floats")
+        if name in weights and not weights[name].isfinite().all():
+            raise RuntimeError(f"{name} holds values that are no finite numbers")
     shape.load_state_dict(weights, assign=True)
     model = DualEncoder(config)
     model.load_state_dict(weights)

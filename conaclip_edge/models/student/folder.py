@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,25 @@ from conaclip_edge.system.files import read_json
 
 RECORD = "training.json"  # what distill says of a student
 OWN = "conaclip_edge"  # key of config.json with the shape of a student that distill made
+
+
+_GROUPS = ("recipe", "data", "teacher", "parameters", "versions", "val")  # keys of it that hold keys and values
+
+
+def read_training(folder: Path) -> dict[str, Any]:
+    """Return what distill says of a student, of this version or an earlier one; {} for a model of others.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    file = folder / RECORD
+    record = read_json(file, "training record") if os.path.lexists(file) else {}
+    if not isinstance(record, dict) or not all(isinstance(record.get(key, {}), dict) for key in _GROUPS):
+        raise UserError(
+            f"{file} is not what distill writes: it was changed or damaged. Take the whole folder from where the "
+            "student was made."
+        )
+    return record
 
 
 def check_checkpoint(folder: Path) -> dict[str, Any]:
@@ -42,6 +62,7 @@ def check_checkpoint(folder: Path) -> dict[str, Any]:
     if content is not None and not own:
         family_of(folder, content)
     weight_files(folder)
+    read_training(folder)
     if content is None:
         raise UserError(f"no checkpoint config at {folder / 'config.json'}.")
     if not own:

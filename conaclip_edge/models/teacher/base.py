@@ -10,6 +10,8 @@ import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 
+from conaclip_edge.errors import UserError
+
 
 class Teacher(nn.Module, ABC):
     """A dual encoder that never trains: eval mode and no gradients, whatever the caller does.
@@ -74,3 +76,19 @@ class Teacher(nn.Module, ABC):
     def mobile_blocks(self) -> nn.Module | None:
         """Return the image tower if it is a mobile one whose first blocks a student can take, else None."""
         return None
+
+
+def check_finite(text: Tensor, picture: Tensor, source: str) -> None:
+    """Refuse a teacher by what its towers gave for one text and one picture: weights of NaN or zeros train nothing.
+
+    Args:
+        text: embedding [1, embed_dim].
+        picture: embedding [1, embed_dim].
+        source: of the teacher, for the error.
+    """
+    for tower, embedding in (("texts", text), ("pictures", picture)):
+        if not (embedding.isfinite().all() and embedding.norm() > 0.5):
+            raise UserError(
+                f"teacher {source}: its embeddings of {tower} are no unit vectors: its weights hold values that are no "
+                "finite numbers, or zeros alone. Fetch its config.json and safetensors again."
+            )

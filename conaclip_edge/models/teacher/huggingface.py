@@ -5,6 +5,7 @@ Weights come from safetensors alone: nothing is unpickled, and code that a check
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from conaclip_edge.errors import UserError
-from conaclip_edge.models.teacher.base import Teacher
+from conaclip_edge.models.teacher.base import Teacher, check_finite
 from conaclip_edge.models.teacher.tokenizer_json import lower_case, student_tokenizer_file
 from conaclip_edge.models.tokenizer import whole_text
 from conaclip_edge.models.transformers_folder import (
@@ -35,6 +36,15 @@ HUB_TIMEOUT = 10.0  # seconds until the hub counts as out of reach
 
 # Trained on lower-cased texts, padded to the full context without a mask, so that padding is part of the text.
 _SIGLIP = ("siglip", "siglip2")
+# part -> the files that are damaged, or of another model, where it cannot be used
+_FILES_OF = {
+    "config": "config.json",
+    "weights": "config.json and the safetensors",
+    "tokenizer": "the tokenizer's files",
+    "image processor": "preprocessor_config.json",
+    "text tower": "config.json and the tokenizer's files",
+    "image tower": "config.json and preprocessor_config.json",
+}
 _FROM_FOLDER = {"trust_remote_code": False, "local_files_only": True}
 
 
@@ -117,6 +127,7 @@ class TransformersTeacher(Teacher):
         if text.shape != picture.shape:
             widths = f"its texts become {text.shape[-1]} numbers, its pictures {picture.shape[-1]}"
             raise _no_dual_encoder(source, widths)
+        check_finite(text, picture, source)
         return int(text.shape[-1])
 
 
@@ -190,22 +201,43 @@ def _load_model(folder: Path, source: str) -> Any:
             "weights",
             source,
             lambda: AutoModel.from_pretrained(
-                str(folder), use_safetensors=True, dtype=torch.float32, output_loading_info=True, **_FROM_FOLDER
+                str(folder),
+                use_safetensors=True,
+                dtype=torch.float32,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are named below
+                **_FROM_FOLDER,
             ),
         )
     finally:
         if bar:
             logging.enable_progress_bar()
-    missing = sorted(report["missing_keys"])
-    if missing:  # transformers has filled them with random numbers
-        raise UserError(
-            f"teacher {source}: {len(missing)} weights are missing from its safetensors, such as {missing[0]}. "
-            "Fetch the checkpoint again."
-        )
+    _check_fit(report, source)
     _add_projection_biases(model, folder, set(report["unexpected_keys"]))
     if not hasattr(model, "text_model"):
         raise _no_dual_encoder(source, f"{type(model).__name__} has no text tower of its own")
     return model
+
+
+def _check_fit(report: dict[str, Any], source: str) -> None:
+    """Refuse weights of another model than config.json describes: transformers fills and drops what does not fit."""
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise UserError(
+            f"teacher {source}: {len(missing)} weights are missing from its safetensors, such as {missing[0]}. "
+            "Fetch the checkpoint again."
+        )
+    for name, held, wanted in sorted(report["mismatched_keys"], key=str):
+        raise UserError(
+            f"teacher {source}: its weights do not fit its config.json: {name} is {list(held)}, config.json asks for "
+            f"{list(wanted)}. Take both from the same model."
+        )
+    layers = sorted(name for name in report["unexpected_keys"] if re.search(r"\blayers?\.\d+\.", name))
+    if layers:
+        raise UserError(
+            f"teacher {source}: its weights do not fit its config.json, which has no {layers[0]}. Take both from the "
+            "same model."
+        )
 
 
 def _add_projection_biases(model: Any, folder: Path, unexpected: set[str]) -> None:
@@ -224,7 +256,9 @@ def _load(part: str, source: str, load: Callable[[], T]) -> T:
     try:
         return load()
     except Exception as error:  # what a broken file raises differs with the part and the family
-        raise UserError(f"teacher {source}: cannot use its {part}: {_one_line(error)}.") from error
+        raise UserError(
+            f"teacher {source}: cannot use its {part}: {_one_line(error)}. Fetch {_FILES_OF[part]} of this model again."
+        ) from error
 
 
 def _one_line(error: Exception) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from conaclip_edge.config.base import Config
-from conaclip_edge.errors import UserError
+from conaclip_edge.errors import ConaclipError, UserError
 from conaclip_edge.models.teacher.base import Teacher
 from conaclip_edge.system.files import read_json, sha256_file, sha256_text
 
@@ -72,7 +72,6 @@ class JoinedTeacher(Teacher):
     @classmethod
     def load(cls, folder: Path) -> JoinedTeacher:
         """Load from a folder written by `save`."""
-        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         from conaclip_edge.config.parse import parse
@@ -81,14 +80,22 @@ class JoinedTeacher(Teacher):
         if not weights.is_file():
             raise UserError(f"teacher {folder} has no model.safetensors. Make it again: conaclip-edge train-teacher")
         config = parse(JoinedConfig, read_json(folder / "config.json", "teacher config"), str(folder / "config.json"))
-        teacher = cls(config, folder)
         try:
+            teacher = cls(config, folder)
             teacher.load_state_dict(load_file(weights))
-        except (SafetensorError, RuntimeError) as error:
+        except ConaclipError:
+            raise
+        except Exception as error:  # of text.json transformers makes almost anything
             raise UserError(
-                f"teacher {folder}: its model.safetensors does not fit its config.json: "
+                f"teacher {folder}: its model.safetensors does not fit its config.json and text.json: "
                 f"{' '.join(str(error).split())[:200]}. Make it again: conaclip-edge train-teacher"
             ) from error
+        damaged = next((name for name, value in teacher.state_dict().items() if not value.isfinite().all()), None)
+        if damaged:
+            raise UserError(
+                f"teacher {folder}: {damaged} in its model.safetensors holds values that are no finite numbers. "
+                "Make it again: conaclip-edge train-teacher"
+            )
         teacher.fingerprint = sha256_text(sha256_file(weights), sha256_file(teacher.tokenizer_file), "joined/1")
         return teacher
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -89,12 +88,12 @@ def unpack_wheels(
         UserError: a wheel that is not there, or that cannot be fetched or unpacked.
     """
     downloads.mkdir(parents=True, exist_ok=True)
-    platforms = [f"--platform={name}_aarch64" for name in _PLATFORMS]
-    command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:", *platforms]
-    command += ["--implementation=cp", f"--python-version={python}", f"--dest={downloads}", "--no-input"]
+    machine = [f"--platform={name}_aarch64" for name in _PLATFORMS]
+    machine += ["--implementation=cp", f"--python-version={python}", "--only-binary=:all:", "--no-deps", "--no-input"]
+    pip = [sys.executable, "-m", "pip"]
     versions, hashes = {}, {}
     for requirement in requirements:
-        done = _run([*command, requirement])
+        done = _run([*pip, "download", "-q", f"--dest={downloads}", *machine, requirement])
         if done.returncode:
             raise UserError(
                 f"pip found no wheel of {requirement} for Python {python} on arm64 Linux: {_last(done, 'ERROR:')}. "
@@ -103,12 +102,11 @@ def unpack_wheels(
     for wheel in sorted(downloads.glob("*.whl")):
         name, number = wheel.name.split("-")[:2]
         versions[name], hashes[wheel.name] = number, sha256_file(wheel)
-        try:
-            with zipfile.ZipFile(wheel) as archive:
-                archive.extractall(site)  # which keeps every path inside the folder
-        except (zipfile.BadZipFile, OSError) as error:
+        # pip keeps every path inside the folder, and runs nothing of a wheel
+        done = _run([*pip, "install", "-q", f"--target={site}", "--upgrade", "--no-compile", *machine, str(wheel)])
+        if done.returncode:
             wheel.unlink()
-            raise UserError(f"{wheel.name} cannot be unpacked: {error}. Run it again.") from error
+            raise UserError(f"{wheel.name} cannot be unpacked: {_last(done, 'ERROR:')}. Run it again.")
     return versions, hashes
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from conaclip_edge.data.preprocess import MAX_PIXELS, Preprocess, pixel_values
 from conaclip_edge.errors import UserError
 from conaclip_edge.search.folder.raw import RAW_SUFFIXES, check_raw, developed
+from conaclip_edge.system.files import require_file
 
 _FORMATS = (
     "apng avif bmp dib gif heic heics heif hif jfif jp2 jpe jpeg jpf jpg jpx jxl mpo pbm pcx pgm png pnm ppm qoi tga "
@@ -148,6 +149,7 @@ def picture_bytes(path: Path) -> bytes:
         BadPicture: it is a RAW picture and cannot be developed.
     """
     check_raw(path.name)
+    require_file(path)
     return developed(path.read_bytes(), path.name)
 
 

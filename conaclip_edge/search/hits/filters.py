@@ -48,7 +48,14 @@ class PictureFilter:
         return (self.after is None or mtime_ns >= self.after) and (self.before is None or mtime_ns < self.before)
 
 
-def picture_filter(folder: str = "", name: str = "", after: str = "", before: str = "") -> PictureFilter:
+def picture_filter(
+    folder: str = "",
+    name: str = "",
+    after: str = "",
+    before: str = "",
+    *,
+    dates: tuple[str, str] = ("--after", "--before"),
+) -> PictureFilter:
     """Read what a person asked for.
 
     Args:
@@ -56,15 +63,16 @@ def picture_filter(folder: str = "", name: str = "", after: str = "", before: st
         name: part of a file's name, or a pattern with * and ?.
         after: the first day, month or year, e.g. 2024-07-01, 2024-07 or 2024.
         before: the first day, month or year that is too late.
+        dates: what the user calls these two.
 
     Raises:
         UserError: no such date.
     """
     parts = [part for part in folder.replace("\\", "/").split("/") if part not in ("", ".")]
-    return PictureFilter("/".join(parts), name, _ns(after, "--after"), _ns(before, "--before"))
+    return PictureFilter("/".join(parts), name, _ns(after, dates[0]), _ns(before, dates[1]))
 
 
-def _ns(date: str, option: str) -> int | None:
+def _ns(date: str, called: str) -> int | None:
     if not date:
         return None
     for form in _DATES:
@@ -72,4 +80,4 @@ def _ns(date: str, option: str) -> int | None:
             return int(datetime.strptime(date, form).timestamp()) * 10**9  # of the local midnight
         except (ValueError, OverflowError, OSError):
             continue
-    raise UserError(f"'{date}' in {option} is no date. Write 2024-07-01, 2024-07 or 2024.")
+    raise UserError(f"'{date}' in {called} is no date. Write 2024-07-01, 2024-07 or 2024.")

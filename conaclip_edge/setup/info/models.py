@@ -13,10 +13,10 @@ from conaclip_edge.config.parse import parse
 from conaclip_edge.errors import UserError
 from conaclip_edge.models.certainty import Certainty, recall_text
 from conaclip_edge.models.student.adopted.families import family_of
-from conaclip_edge.models.student.folder import check_checkpoint
+from conaclip_edge.models.student.folder import check_checkpoint, read_training
 from conaclip_edge.models.transformers_folder import pickled_files
 from conaclip_edge.setup.info.description import Description, Fact, megabytes, quoted
-from conaclip_edge.system.files import read_json
+from conaclip_edge.system.files import read_json, require_file
 
 JOINED = "conaclip-edge-teacher"  # model_type of what train-teacher writes
 
@@ -42,17 +42,18 @@ def tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {}
     for file in sorted(folder.glob("model*.safetensors")):
         try:
+            require_file(file)  # a pipe would be waited for
             with safe_open(file, framework="numpy") as tensors:
                 for name in tensors.keys():  # noqa: SIM118 - the library's handle is no mapping
                     shapes[name] = tuple(tensors.get_slice(name).get_shape())
         except (SafetensorError, OSError) as error:
-            raise UserError(f"cannot read {file}: {' '.join(str(error).split())[:200]}.") from error
+            raise UserError(f"cannot read {file}: {' '.join(str(error).split())[:200]}. Fetch it again.") from error
     return shapes
 
 
 def _student(folder: Path, content: dict[str, Any]) -> Description:
     shape = parse(ModelConfig, content["conaclip_edge"], str(folder / "config.json"))
-    record = read_json(folder / "training.json", "training record") if (folder / "training.json").is_file() else {}
+    record = read_training(folder)
     facts: dict[str, Fact] = {
         "parameters": numbers(folder),
         "weights": megabytes(_bytes(folder)),

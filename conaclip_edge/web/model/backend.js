@@ -25,5 +25,6 @@ function call(method, args = {}) {
 
 export const where = "in this browser; no picture and no word leaves it";
 export const open = (args) => call("open", args);
+export const first = (only) => call("first", only);
 export const search = (query) => call("search", query);
 export const check = () => call("check");

@@ -1,5 +1,6 @@
 // The worker behind the page: tokenises, encodes and searches, so that typing never waits for it.
 
+import { leastScore, pictureFilter } from "./picture-filter.js";
 import { best, vectorOf } from "./rows.js";
 import { openTowers } from "./towers.js";
 import { combine, parseQuery } from "./query.js";
@@ -11,9 +12,10 @@ const NOTHING = "nothing like it: the best of these is no nearer than what rando
 const UNREAD =
   "the model reads nothing of this query: its vocabulary has none of these characters. " +
   "Write it in a language that the model was trained on.";
+const FILTERED = "no picture passes the filters.";
 let towers, site, rows, threads, silent;
 
-const methods = { open, search, check: () => check(towers, site, threads) };
+const methods = { open, first, search, check: () => check(towers, site, threads) };
 
 onmessage = async ({ data: { id, method, args } }) => {
   try {
@@ -40,19 +42,35 @@ async function open(wanted) {
   ]);
   rows = { values: new Int8Array(values), scales: new Float32Array(scales), dim: site.dim };
   towers = await openTowers(site, tokenizer, preprocess, threads);
-  const first = await towers.encodeText(""); // the first runs are slow
-  for (let run = 0; run < WARMUP; run++) best(rows, first, 1);
+  const vector = await towers.encodeText(""); // the first runs are slow
+  for (let run = 0; run < WARMUP; run++) best(rows, vector, 1);
   return {
     name: site.name,
     count: site.pictures.length,
     credit: site.credit,
-    sample: site.pictures.slice(0, SAMPLE).map((_, row) => hit([row, null])),
+    sample: first({}),
   };
 }
 
-/** Encodes and searches; `like` is an indexed row, `picture` a file. */
-async function search({ text, picture, like, k }) {
+/** Some of the pictures that pass the filters, without scores. */
+function first(only) {
+  const takes = taken(only);
+  const sample = [];
+  for (let row = 0; row < site.pictures.length && sample.length < SAMPLE; row++) {
+    if (takes(row)) sample.push(hit([row, null]));
+  }
+  return sample;
+}
+
+function taken(only) {
+  const takes = pictureFilter(only);
+  return (row) => takes(site.pictures[row], site.changed[row]);
+}
+
+/** Encodes and searches; `like` is an indexed row, `picture` a file, `only` what was typed into the filters. */
+async function search({ text, picture, like, k, only = {} }) {
   const started = performance.now();
+  const [takes, least] = [taken(only), leastScore(only.min_score)];
   const { wanted, minus } = parseQuery(text);
   const parts = [];
   const unread = wanted && !reads(wanted);
@@ -66,11 +84,12 @@ async function search({ text, picture, like, k }) {
   for (const word of minus.filter(reads)) unwanted.push(await towers.encodeText(word));
   const vector = combine(parts, unwanted);
   const encoded = performance.now();
-  const found = best(rows, vector, k);
+  const found = best(rows, vector, k, takes).filter(([, score]) => score >= least);
   const search_ms = performance.now() - encoded;
   const low = picture || like !== null ? null : cutOff(vector);
   const hits = found.map(([row, score]) => ({ ...hit([row, score]), low: low !== null && score < low }));
   const notes = hits[0]?.low ? [NOTHING] : [];
+  if (!hits.length && Object.keys(only).length) notes.push(FILTERED);
   return { hits, encode_ms: encoded - started, search_ms, vector, notes };
 }
 

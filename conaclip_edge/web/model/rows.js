@@ -7,11 +7,12 @@ export function quantise(vector) {
   return { values: Int8Array.from(vector, (value) => roundHalfEven(value / scale)), scale };
 }
 
-/** Returns the k best rows as [row, score], best first; equal scores in the order of rows. */
-export function best({ values, scales, dim }, vector, k) {
+/** Returns the k best rows of those that are taken as [row, score], best first; equal scores in the order of rows. */
+export function best({ values, scales, dim }, vector, k, takes = () => true) {
   const query = quantise(vector);
   const top = [];
   for (let row = 0; row < scales.length; row++) {
+    if (!takes(row)) continue;
     let sum = 0;
     for (let at = row * dim, i = 0; i < dim; i++, at++) sum += values[at] * query.values[i];
     const score = sum * scales[row] * query.scale;

@@ -1,6 +1,7 @@
 // The search page: what is asked, what is shown. Where the answers come from is the backend's matter.
 
-import { open, search, where } from "./backend.js";
+import { first, open, search, where } from "./backend.js";
+import { filters, halfTyped, restoreFilters, watchFilters } from "./filters.js";
 import { arrows, shortName, showHits } from "./results.js";
 
 const PAUSE_MS = 120; // of typing, before a search starts
@@ -25,7 +26,9 @@ async function start() {
   at("count").textContent = many;
   at("credit").textContent = about.credit;
   document.title = `Search ${many} pictures`;
-  at("text").value ||= new URLSearchParams(location.hash.slice(1)).get("q") ?? "";
+  const address = new URLSearchParams(location.hash.slice(1));
+  at("text").value ||= address.get("q") ?? "";
+  restoreFilters(address);
   await ask();
 }
 
@@ -35,12 +38,20 @@ async function ask() {
   clearTimeout(timer);
   const number = ++asked;
   const typed = at("text").value.trim();
-  history.replaceState(null, "", typed ? `#${new URLSearchParams({ q: typed })}` : location.pathname + location.search);
+  const only = filters();
+  const { min_score: _, ...places } = only; // without a query there are no scores
+  const [filtered, placed] = [only, places].map((some) => Object.keys(some).length > 0);
+  const kept = String(new URLSearchParams(typed ? { q: typed, ...only } : only));
+  history.replaceState(null, "", kept ? `#${kept}` : location.pathname + location.search);
   showSpelling(typed, typed);
-  if (!typed && !query.picture && query.like === null) return idle();
   document.body.classList.add("busy");
   try {
-    const found = await search({ text: typed, exact: query.exact, picture: query.picture, like: query.like, k: HITS });
+    if (!typed && !query.picture && query.like === null) {
+      const some = placed ? await first(places) : about.sample;
+      if (number === asked) idle(some, placed);
+      return;
+    }
+    const found = await search({ ...query, text: typed, k: HITS, only });
     if (number !== asked) return;
     at("error").hidden = true;
     showHits(at("results"), found.hits, like);
@@ -49,7 +60,7 @@ async function ask() {
     at("notes").hidden = !found.notes?.length;
     at("notes").replaceChildren(...(found.notes ?? []).map(paragraph));
     at("status").textContent =
-      `${found.hits.length} nearest of ${about.count.toLocaleString("en")} · ` +
+      `${found.hits.length} nearest of ${about.count.toLocaleString("en")}${filtered ? ", filtered" : ""} · ` +
       `encoded in ${milliseconds(found.encode_ms)} · searched in ${milliseconds(found.search_ms)}`;
   } catch (error) {
     if (number === asked) fail(error);
@@ -58,16 +69,19 @@ async function ask() {
   }
 }
 
-/** Nothing is asked: some of the pictures, without scores. */
-function idle() {
-  document.body.classList.remove("busy");
+/** Nothing is asked: some of the pictures that pass the filters, without scores. */
+function idle(some, placed) {
   at("notes").hidden = true;
   at("error").hidden = true;
   at("empty").hidden = about.count > 0;
-  showHits(at("results"), about.sample, like);
-  at("status").textContent = about.count
-    ? `The first ${about.sample.length} of ${about.count.toLocaleString("en")} pictures. Type what you look for.`
-    : "";
+  showHits(at("results"), some, like);
+  const many = about.count.toLocaleString("en");
+  if (!about.count) at("status").textContent = "";
+  else if (placed && !some.length) at("status").textContent = `None of ${many} pictures passes the filters.`;
+  else {
+    const which = placed ? `${some.length} that pass the filters` : some.length;
+    at("status").textContent = `The first ${which} of ${many} pictures. Type what you look for.`;
+  }
 }
 
 function fail(error) {
@@ -136,11 +150,16 @@ function milliseconds(value) {
   return value < 0.1 ? "under 0.1 ms" : `${value.toFixed(value < 10 ? 1 : 0)} ms`;
 }
 
+function askSoon() {
+  clearTimeout(timer);
+  timer = setTimeout(() => halfTyped() || ask(), PAUSE_MS);
+}
+
 at("text").addEventListener("input", () => {
   query.exact = false;
-  clearTimeout(timer);
-  timer = setTimeout(ask, PAUSE_MS);
+  askSoon();
 });
+watchFilters(askSoon);
 at("form").addEventListener("submit", (event) => {
   event.preventDefault();
   ask();
@@ -156,7 +175,7 @@ at("file").addEventListener("change", () => {
   at("file").value = "";
 });
 addEventListener("keydown", (event) => {
-  const typing = document.activeElement === at("text");
+  const typing = document.activeElement?.matches("input:not([type=file])");
   if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey) {
     event.preventDefault();
     at("text").select();

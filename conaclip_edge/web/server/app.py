@@ -7,14 +7,13 @@ import json
 import secrets
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import replace
 from importlib.resources import files
+from itertools import islice
 from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import QueryParams
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, Response
@@ -24,23 +23,23 @@ from conaclip_edge.data.preprocess import BadPicture
 from conaclip_edge.errors import UserError
 from conaclip_edge.search.folder.picture_folder import picture_bytes
 from conaclip_edge.search.folder.raw import developed
-from conaclip_edge.search.hits.filters import PictureFilter, picture_filter
+from conaclip_edge.search.hits.filters import PictureFilter
 from conaclip_edge.search.query import Searcher, parse_query
 from conaclip_edge.system.result import Result
 from conaclip_edge.web.names import shown_name
 from conaclip_edge.web.page import PAGE, page_file
 from conaclip_edge.web.server.answers import About, FoundPicture, SearchAnswer, ShownPicture
+from conaclip_edge.web.server.asked import Asked, read_filter, read_search
 from conaclip_edge.web.server.gate import Gate
-from conaclip_edge.web.thumbnails import large, shown_as_it_is, thumbnail
+from conaclip_edge.web.server.pictures import PictureViews
+from conaclip_edge.web.thumbnails import shown_as_it_is
 
 LARGEST_UPLOAD = 20 * 1024 * 1024
 UPLOAD_PIXELS = 3  # per byte of the largest upload: a small file may claim to be a picture that fills the memory
 BODY_SECONDS = 60  # for a picture to come
-MOST_HITS = 200
 _SAMPLE, _LOOK = 60, 2000  # pictures that are shown before anything is asked, and keys that are tried for them
 _KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 _UPLOADS = 8  # that are in memory at a time; others wait
-_THUMBNAILS = 4096  # kept in memory, a few KB each
 
 
 def make_app(
@@ -66,6 +65,7 @@ def make_app(
     index = searcher.index
     stamp = secrets.token_hex(4)  # another index on the same port has other pictures under the same keys
     uploads = asyncio.Semaphore(_UPLOADS)
+    views = PictureViews(index)
     lock = threading.Lock()  # not every runtime may be called from two threads
 
     def shown(key: int, path: Path, score: float | None) -> ShownPicture:
@@ -73,14 +73,17 @@ def make_app(
         thumb, full = (f"./{kind}/{key}?{stamp}" for kind in ("thumbnail", "picture"))
         return ShownPicture(key=key, name=name, score=score, thumb=thumb, full=full)
 
-    def about() -> About:
-        found = ((key, index.path(key)) for key in range(1, _LOOK))
-        sample = [shown(key, path, None) for key, path in found if path][:_SAMPLE]
+    def about(only: PictureFilter) -> About:
+        if only:
+            found = ((key, index.path(key)) for key, path, mtime in index.stamps() if only.takes(path, mtime))
+        else:
+            found = ((key, index.path(key)) for key in range(1, _LOOK))
+        sample = islice((shown(key, path, None) for key, path in found if path), _SAMPLE)
         return About(
             name=shown_name(Path(index.pictures.name)), count=len(index), largest=largest_upload, sample=tuple(sample)
         )
 
-    def search(asked: _Asked, picture: bytes | None) -> SearchAnswer:
+    def search(asked: Asked, picture: bytes | None) -> SearchAnswer:
         if picture is not None:
             picture = _developed(picture, asked.name)
         with lock:
@@ -88,7 +91,7 @@ def make_app(
             query = replace(parse_query(text, picture), max_pixels=UPLOAD_PIXELS * largest_upload)
             if asked.like is not None:
                 query = replace(query, picture=_read(index.path(asked.like)), max_pixels=None)
-            found = searcher.search(query, asked.k, asked.only, fold=not asked.all)
+            found = searcher.search(query, asked.k, asked.only, not asked.all, asked.min_score)
         low = found.cut_off
         hits = tuple(
             FoundPicture(
@@ -107,17 +110,15 @@ def make_app(
             notes=tuple(found.notes),
         )
 
-    @lru_cache(maxsize=_THUMBNAILS)
-    def small(key: int) -> bytes | None:
-        path = index.path(key)
-        return None if path is None else thumbnail(picture_bytes(path), index.max_pixels)
-
     async def get_about(request: Request) -> Response:
-        return _answer(await run_in_threadpool(about))
+        try:
+            return _answer(await run_in_threadpool(about, read_filter(request.query_params)))
+        except UserError as error:
+            return _error(str(error), 400)
 
     async def post_search(request: Request) -> Response:
         try:
-            asked = _asked(request.query_params)
+            asked = read_search(request.query_params)
         except UserError as error:
             return _error(str(error), 400)
         try:
@@ -135,7 +136,7 @@ def make_app(
 
     async def get_thumbnail(request: Request) -> Response:
         try:
-            data = await run_in_threadpool(small, _key(request))
+            data = await views.thumbnail(_key(request))
         except (OSError, BadPicture):
             data = None  # it was there when it was indexed
         if data is None:
@@ -149,7 +150,7 @@ def make_app(
         if shown_as_it_is(path):
             return FileResponse(path, content_disposition_type="inline", filename=shown_name(Path(path.name)))
         try:
-            data = await run_in_threadpool(lambda: large(picture_bytes(path), index.max_pixels))
+            data = await views.whole(path)
         except (OSError, BadPicture):
             return _error("this picture cannot be read any more.", 404)
         return Response(data, media_type="image/webp")
@@ -185,30 +186,6 @@ def _key(request: Request) -> int:
     """Return the key in a path, -1 for what is no number."""
     text: str = request.path_params["key"]
     return int(text) if len(text) < 20 and text.isascii() and text.isdecimal() else -1
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """What a search of the page asks for; `name` is that of the picture which is sent."""
-
-    text: str
-    like: int | None
-    k: int
-    exact: bool
-    all: bool
-    name: str
-    only: PictureFilter
-
-
-def _asked(given: QueryParams) -> _Asked:
-    try:
-        like = int(given["like"]) if "like" in given else None
-        k = max(1, min(MOST_HITS, int(given.get("k", "48"))))
-    except ValueError:
-        raise UserError("'like' and 'k' have to be numbers.") from None
-    only = picture_filter(*(given.get(name, "") for name in ("folder", "file", "after", "before")))
-    text, name = given.get("text", ""), given.get("name", "")
-    return _Asked(text, like, k, given.get("exact") == "1", given.get("all") == "1", name, only)
 
 
 def _developed(picture: bytes, name: str) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date, datetime
 from importlib.resources import files
 from pathlib import Path
 
@@ -27,7 +28,16 @@ from conaclip_edge.web.thumbnails import thumbnail
 
 MAX_PIXELS = 64_000_000
 ENGINE = (
-    *("backend.js", "engine.js", "towers.js", "tokenize.js", "preprocess.js", "query.js", "rows.js"),
+    *(
+        "backend.js",
+        "engine.js",
+        "towers.js",
+        "tokenize.js",
+        "preprocess.js",
+        "query.js",
+        "rows.js",
+        "picture-filter.js",
+    ),
     *("check.html", "check-page.js", "check.js"),
 )
 TOKENIZERS = ("WordPiece", "BPE", "Unigram")  # what the page's tokenizer knows
@@ -63,6 +73,7 @@ class SiteAbout(Result):
         max_pixels: larger pictures are refused as queries.
         credit: of the pictures, for the foot of the page.
         pictures: names, in the order of their vectors.
+        changed: days from 1970 to the last change of each file, by this machine's clock.
         silent_ids: tokens that stand for nothing; of a text of these alone the model reads nothing.
         cut_off: margin, and mean of the vectors, that separate hits from what any words find; None if not known.
     """
@@ -76,6 +87,7 @@ class SiteAbout(Result):
     max_pixels: int = MAX_PIXELS
     credit: str
     pictures: tuple[str, ...]
+    changed: tuple[int, ...]
     silent_ids: tuple[int, ...]
     cut_off: tuple[float, tuple[float, ...]] | None
 
@@ -130,7 +142,7 @@ def build_site(bundle: Path, index: Path, out: Path, credit: str = "") -> SiteRe
         for path in copied:
             shutil.copy(path, folder / "model" / path.name)
         shutil.copytree(bundle / "golden", folder / "golden")
-        names, left_out = _index(pictures, folder)
+        names, changed, left_out = _index(pictures, folder)
         low = pictures.cut_off()
         about = SiteAbout(
             name=manifest.name,
@@ -141,6 +153,7 @@ def build_site(bundle: Path, index: Path, out: Path, credit: str = "") -> SiteRe
             eos_id=manifest.eos_id,
             credit=credit,
             pictures=tuple(names),
+            changed=tuple(changed),
             silent_ids=tuple(silent_ids(bundle / "tokenizer.json", manifest.context)),
             cut_off=None if low is None else (low.margin, tuple(round(value, 6) for value in low.mean.tolist())),
         )
@@ -163,12 +176,13 @@ def site_text(report: SiteReport) -> str:
     return "\n".join(lines)
 
 
-def _index(index: PictureIndex, folder: Path) -> tuple[list[str], dict[str, str]]:
-    """Write vectors and thumbnails of the pictures that can still be read; returns their names and the others."""
+def _index(index: PictureIndex, folder: Path) -> tuple[list[str], list[int], dict[str, str]]:
+    """Write vectors and thumbnails of the pictures that can still be read; returns names, days and what is left out."""
     (folder / "index").mkdir()
     (folder / "thumbs").mkdir()
     keys, vectors = index.vectors()
     paths = [index.path(int(key)) for key in keys]
+    changes = {key: mtime_ns for key, _, mtime_ns in index.stamps()}
     kept: list[int] = []
     names: list[str] = []
     left_out: dict[str, str] = {}
@@ -185,7 +199,15 @@ def _index(index: PictureIndex, folder: Path) -> tuple[list[str], dict[str, str]
     values, scales = quantise(vectors[kept])
     (folder / "index" / "vectors.i8").write_bytes(values.tobytes())
     (folder / "index" / "scales.f32").write_bytes(scales.astype("<f4").tobytes())
-    return names, left_out
+    return names, [_day(changes.get(int(keys[row]), 0)) for row in kept], left_out
+
+
+def _day(mtime_ns: int) -> int:
+    """Return days from 1970 to a time's local day, so that a date means the same in every browser."""
+    try:
+        return datetime.fromtimestamp(mtime_ns // 10**9).toordinal() - date(1970, 1, 1).toordinal()
+    except (ValueError, OverflowError, OSError):  # a year that no calendar has
+        return mtime_ns // (86_400 * 10**9)
 
 
 def _small(path: Path | None, max_pixels: int) -> tuple[bytes | None, str]:

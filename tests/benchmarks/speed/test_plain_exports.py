@@ -3,41 +3,25 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 
 from conaclip_edge.benchmarks.measure.candidates import comparisons, find_student, shipped
 from conaclip_edge.benchmarks.measure.delegate_coverage import executorch_coverage
-from conaclip_edge.benchmarks.measure.plain_exports import PlainExport, plain_executorch, plain_onnx
+from conaclip_edge.benchmarks.measure.plain_exports import plain_executorch
+from conaclip_edge.benchmarks.measure.plain_onnx import plain_onnx
 from conaclip_edge.bundle.manifest import read_manifest
 from conaclip_edge.config.benchmark import BenchmarkConfig
 from conaclip_edge.errors import UserError
-from conaclip_edge.models.student.checkpoint import load_student
-from conaclip_edge.runtime.open_tower import open_tower
-
-
-def cosines(made: PlainExport, student: Path) -> list[float]:
-    """Run both files on a picture and a padded text; returns their cosines to the float student's embeddings."""
-    found = load_student(student)
-    size, context = found.model.config.image.size, found.model.config.text.context
-    pixels = np.random.default_rng(0).random((1, 3, size, size), dtype=np.float32)
-    ids = found.tokenizer(["w4 w7 w9"])
-    padded = np.pad(ids, ((0, 0), (0, context - ids.shape[1])), constant_values=found.tokenizer.pad_id)
-    with torch.inference_mode():
-        wanted = (found.model.encode_image(torch.from_numpy(pixels)), found.model.encode_text(torch.from_numpy(ids)))
-    assert made.image
-    assert made.text
-    given = (open_tower(made.image)(pixels), open_tower(made.text)(padded))
-    return [float((one[0] * other[0].numpy()).sum()) for one, other in zip(given, wanted, strict=True)]
+from tests.helpers.benchmarks.plain_cosines import cosines
 
 
 def test_onnxruntime_s_defaults_give_two_files_that_run(shop, tmp_path):
-    made = plain_onnx(shop / "student", tmp_path)
+    made = plain_onnx(shop / "student", tmp_path, ("dynamic int8",), 20)["dynamic int8"]
     assert made.notes == ()
-    assert made.sizes == {tower: (tmp_path / f"{tower}.int8.onnx").stat().st_size for tower in ("image", "text")}
+    assert made.image
+    assert made.text
+    assert made.sizes == {"image": made.image.stat().st_size, "text": made.text.stat().st_size}
     assert all(0.5 < cosine < 0.99999 for cosine in cosines(made, shop / "student"))
 
 
