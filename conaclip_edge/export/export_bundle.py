@@ -188,4 +188,7 @@ def _keep_rejected(export: TargetExport, result: TargetResult, out: Path) -> Non
 def _gate_message(failed: list[TargetResult], out: Path, some_passed: bool) -> str:
     reasons = ". ".join(f"{result.title}: {'; '.join(result.failures)}" for result in failed)
     rest = f" The targets that passed are in {out}." if some_passed else ""
-    return f"{reasons}. The rejected files and their figures are in {rejected_folder(out)}.{rest}"
+    return (
+        f"{reasons}. The rejected files and their figures are in {rejected_folder(out)}.{rest} What loses too much in "
+        "int8 may pass with --precision fp16 or fp32; a bar is lowered by --set, such as min_cosine=0.99."
+    )

@@ -135,7 +135,7 @@ def find_student(bundle: Path, manifest: Manifest, suite: BenchmarkConfig) -> Pa
     if not (folder / "config.json").is_file():
         raise UserError(
             f"no checkpoint at {folder}, which {bundle} is compared with. Name it in the suite (student: FOLDER), or "
-            "leave student and all that is plain out of its comparison."
+            "leave student and the plain exports out of its comparison."
         )
     if embedding_space(load_student(folder)) != manifest.embedding_space:
         raise UserError(f"{bundle} was not exported from the checkpoint {folder}. Name the right one: student: FOLDER")

@@ -101,8 +101,9 @@ def beside_plain(report: BenchmarkReport, row: ReportRow) -> str:
     for one in baselines(report, row):
         middle, low, high = (times(value) for value in (one.ratio.median, one.ratio.q25, one.ratio.q75))
         verdict = f"**{one.verdict}**" if one.verdict == "faster" else one.verdict
+        padded = f" (padded to {report.model.context} ids for plain exports)" if one.tower == "text" else ""
         parts.append(
-            f"for a {one.input}, {one.plain.label}{_size(one)}, which is {verdict}: {row.label} takes {middle} "
+            f"for a {one.input}{padded}, {one.plain.label}{_size(one)}, which is {verdict}: {row.label} takes {middle} "
             f"[{low.removesuffix(BY)}{TO}{high.removesuffix(BY)}] its time"
         )
     text = f"The fastest plain export whose relative recall reaches {least} is, {'; '.join(parts)}." if parts else ""

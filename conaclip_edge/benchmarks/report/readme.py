@@ -40,7 +40,7 @@ conaclip-edge benchmark BUNDLE --device ios               # what to run on a Mac
 - **What recall is worth**: it stands beside the number of pictures, chance (the mean recall of a random order), the
   teacher's figure and a 95 % interval. An interval that includes chance is called "at chance"; fewer than 20 pictures,
   or an interval wider than 20 points, are called "too few to tell". A report says "Ship" only where recall can be told
-  and a phone was timed; on a host's timings it names the row that is the fastest there, and what to measure next.
+  and a phone was timed; on a host's timings it names the bundle's fastest row there, and what to measure next.
 - **Plain exports** are in every report: ONNX float32 (torch.onnx.export), ONNX static int8 (quantize_static, QDQ) and
   dynamic int8 (quantize_dynamic) with their defaults, and ExecuTorch float32, beside the student in torch. Static int8
   is calibrated on the train pairs that the bundle's files were calibrated on. The answer compares each tower with the
