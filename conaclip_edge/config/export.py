@@ -21,6 +21,9 @@ class ExportConfig(Config):
     opset: int = Field(
         23, description="onnx only; int8 from 23 on asks for onnxruntime 1.23 on the phone, and is faster"
     )
+    batch: Literal[1, "dynamic"] = Field(
+        1, description="onnx only: pictures per call; accelerators of phones need 1, dynamic takes any number"
+    )
     deployment: Literal["iOS17", "iOS18"] = Field("iOS17", description="coreml only: minimum deployment target")
     activations: Literal["float", "int8"] = Field("float", description="coreml int8 only: W8 or W8A8")
     text_lengths: tuple[int, ...] = Field((8, 16, 32), description="coreml: enumerated lengths beside the context")

@@ -24,10 +24,12 @@ class ExecutorchTower:
     Attributes:
         executed: "native", or "reference" for a program of the Core ML delegate, which runs on Apple devices alone.
         lengths: None: texts of any length up to the context.
+        batch: 1: samples of one call of the program.
     """
 
     executed: Executed
     lengths: tuple[int, ...] | None = None
+    batch = 1
 
     def __init__(self, path: Path, threads: int = 1):
         self._path = path

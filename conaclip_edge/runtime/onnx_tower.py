@@ -13,7 +13,13 @@ _TYPES = {"tensor(float)": np.float32, "tensor(int32)": np.int32}
 
 
 class OnnxTower:
-    """A tower in a .onnx or .ort file; takes any batch, and texts of any length up to the context."""
+    """A tower in a .onnx or .ort file; takes texts of any length up to the context.
+
+    Attributes:
+        executed: "native".
+        lengths: None: of any length.
+        batch: pictures or texts of one call, None for any number; more than a file takes run one after the other.
+    """
 
     executed: Executed = "native"
     lengths: tuple[int, ...] | None = None
@@ -31,6 +37,8 @@ class OnnxTower:
             raise UserError(f"onnxruntime {ort.__version__} cannot load {path}: {_first_line(error)}") from error
         self._path = path
         self._input = self._session.get_inputs()[0]
+        first = next(iter(self._input.shape), None)
+        self.batch = first if isinstance(first, int) else None
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
         """Map pixel_values float32 [B, 3, H, W] or input_ids int32 [B, L] to unit vectors float32 [B, d].
@@ -39,14 +47,20 @@ class OnnxTower:
             UserError: a shape that the tower does not take.
         """
         given = np.ascontiguousarray(values, dtype=_TYPES[self._input.type])
+        singly = self.batch == 1 and len(given) > 1
         try:
-            result: np.ndarray = self._session.run(None, {self._input.name: given})[0]
+            if singly:
+                return np.concatenate([self._run(given[row : row + 1]) for row in range(len(given))])
+            return self._run(given)
         except Exception as error:  # the same
             wanted = " x ".join(map(str, self._input.shape))
             raise UserError(
                 f"{self._path.name} takes {self._input.name} of {wanted}, got {' x '.join(map(str, given.shape))}: "
                 f"{_first_line(error)}"
             ) from error
+
+    def _run(self, given: np.ndarray) -> np.ndarray:
+        result: np.ndarray = self._session.run(None, {self._input.name: given})[0]
         return result
 
 

@@ -71,6 +71,8 @@ def test_the_manifest_says_how_each_file_was_made(shipped):
     assert notes["executorch/image.int8.pte"]["delegates"] == 1
     assert {"executorch", "torch"} == set(notes["executorch/text.int8.pte"]["versions"])
     assert "coremltools" in notes["coreml/text.int8.mlpackage"]["versions"]
+    for path, count in (("onnx/image.int8.onnx", 5), ("onnx/image.int8.ort", 5), ("executorch/text.int8.pte", 3)):
+        assert len(notes[path]["accelerators"]) == count
 
 
 def test_a_second_export_extends_the_bundle_and_keeps_its_embedding_space(bars, shipped):

@@ -40,6 +40,13 @@ def test_settings_go_over_the_file_and_precision_over_both(tmp_path):
     assert (config.target, config.precision, config.deployment, config.smoothing) == ("coreml", "fp16", "iOS18", 0.7)
 
 
+def test_the_batch_is_one_or_dynamic():
+    (fixed,), (dynamic,) = export_configs("onnx"), export_configs("onnx", ["batch=dynamic"])
+    assert (fixed.batch, dynamic.batch) == (1, "dynamic")
+    with pytest.raises(UserError, match="batch"):
+        export_configs("onnx", ["batch=8"])
+
+
 @pytest.mark.parametrize("name", TARGETS)
 def test_the_files_of_the_repository_are_the_defaults(name):
     assert export_configs(str(FILES[0].with_name(f"{name}.yaml"))) == [ExportConfig(target=name)]

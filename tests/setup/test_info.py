@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,8 @@ def test_a_bundle_and_an_index(run: Run, searched: SearchWorld) -> None:
     bundle = told(run, searched.bundle)
     assert bundle["kind"] == "bundle"
     assert any(file.startswith("onnx/image.") for file in bundle["facts"]["files"])
+    (image, _) = bundle["facts"]["nodes that accelerators take"]
+    assert re.match(r"onnx/image\.\w+\.onnx: NNAPI \d+ of \d+", image)
     index = told(run, searched.index)
     assert index["kind"] == "index"
     assert index["facts"]["pictures"] > 100

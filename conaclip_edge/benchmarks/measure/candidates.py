@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from conaclip_edge.benchmarks.measure.models import Spec
 from conaclip_edge.benchmarks.schema.row import Sizes, Tower
 from conaclip_edge.benchmarks.schema.row_ids import CLIP, PLAIN, STUDENT, TEACHER
+from conaclip_edge.bundle.card.accelerators import Accelerator, accelerators_of
 from conaclip_edge.bundle.manifest import ExportedFile, Manifest
 from conaclip_edge.config.benchmark import BenchmarkConfig
 from conaclip_edge.errors import UserError
@@ -25,7 +26,7 @@ class Candidate:
     Attributes:
         spec: how to open it; its `row` is the row's id.
         sizes: bytes of its weights as they ship; None of a plain export that could not be made.
-        label, model, target, precision, format, weights, notes: as in the report's `Row`.
+        label, model, target, precision, format, weights, notes, accelerators: as in the report's `Row`.
     """
 
     spec: Spec
@@ -37,6 +38,7 @@ class Candidate:
     sizes: Sizes | None
     weights: Literal["trained", "random"] = "trained"
     notes: tuple[str, ...] = ()
+    accelerators: dict[Tower, tuple[Accelerator, ...]] = field(default_factory=dict)
 
     @property
     def runs(self) -> bool:
@@ -71,6 +73,9 @@ def shipped(bundle: Path, manifest: Manifest, suite: BenchmarkConfig) -> list[Ca
         spec = Spec(name, "files", str(bundle), paths.get("image"), paths.get("text"), shipped=True)
         sizes = _sizes({tower: file.size for tower, file in files.items()})
         kind: Any = {"target": target, "precision": precision, "format": suffix.removeprefix(".")}
+        if suffix != ".ort":  # of the same nodes as its .onnx
+            covered = {tower: accelerators_of(file) for tower, file in files.items()}
+            kind["accelerators"] = {tower: found for tower, found in covered.items() if found}
         found.append(Candidate(spec, label, manifest.name, sizes=sizes, **kind))
     return found
 

@@ -131,6 +131,9 @@ def _call(
     run = encoder.image if condition.tower == "image" else encoder.text
     if run is None:
         return None, ""
+    most = getattr(run, "batch", None)  # of a file; a model in torch takes any number
+    if most is not None and most < condition.batch:
+        return None, f"not timed, the file takes {most} per call"
     batches: list[Any] = []
     for first in range(len(pictures) if condition.tower == "image" else len(captions)):
         numbers = range(first, first + condition.batch)

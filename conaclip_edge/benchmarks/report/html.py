@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
@@ -28,6 +29,8 @@ from conaclip_edge.benchmarks.report.row_charts import (
 from conaclip_edge.benchmarks.schema.report import BenchmarkReport
 from conaclip_edge.benchmarks.schema.row import Latency, ReportRow, Tower
 from conaclip_edge.benchmarks.schema.row_ids import TEACHER
+from conaclip_edge.bundle.card.accelerators import LEGEND as ACCELERATORS
+from conaclip_edge.bundle.card.accelerators import Accelerator, accelerator_names
 from conaclip_edge.config.benchmark import BenchmarkConfig
 
 TOWERS = {"image": "picture", "text": "text"}
@@ -147,6 +150,9 @@ def _template_values(report: BenchmarkReport) -> dict[str, Any]:
         "training": training,
         "training_split": next((row.equal_budget.split for row in training if row.equal_budget), ""),
         "covered": [(row, tower) for row in measured for tower in row.coverage],
+        "accelerated": [(row, tower, _numbers(found)) for row in measured for tower, found in row.accelerators.items()],
+        "accelerator_names": accelerator_names(found for row in measured for found in row.accelerators.values()),
+        "accelerator_legend": ACCELERATORS,
         "gallery_kinds": _GALLERY,
         "devices": devices,
         "many_devices": len({row.device for row in devices}) > 1,
@@ -169,11 +175,16 @@ def _template_values(report: BenchmarkReport) -> dict[str, Any]:
         "stages": shown["stages"],
         "relative": shown["relative"],
         "training": training,
-        "coverage": shown["covered"],
+        "coverage": shown["covered"] or shown["accelerated"],
         "ann": report.ann,
         "gallery": report.gallery,
     }
     return shown | {"sections": [(name, title) for name, title in SECTIONS.items() if filled.get(name, True)]}
+
+
+def _numbers(found: Sequence[Accelerator]) -> dict[str, int]:
+    """Return name of an accelerator -> its number among those of a row."""
+    return {one.name: number for number, one in enumerate(found)}
 
 
 def commands(report: BenchmarkReport, device: str = "") -> str:

@@ -18,6 +18,7 @@ from conaclip_edge.benchmarks.schema.report import BenchmarkReport
 from conaclip_edge.benchmarks.schema.row import Direction, Latency, RecallTable, ReportRow, Tower
 from conaclip_edge.benchmarks.schema.row_ids import TEACHER
 from conaclip_edge.benchmarks.schema.spread import Interval
+from conaclip_edge.bundle.card.accelerators import accelerator_table
 
 
 def render_markdown(report: BenchmarkReport) -> str:
@@ -31,6 +32,8 @@ def render_markdown(report: BenchmarkReport) -> str:
         parts += ["## The index's graph", *([ann_answer(report.ann)] if report.rows else []), ann_table(report.ann)]
     if has_relative_recall(report):
         parts += ["## Relative recall", f"{RELATIVE_RECALL}.", relative_recall_table(report)]
+    if covered := accelerators_table(report):
+        parts += ["## Accelerators of phones", covered]
     if has_training(report):
         parts += ["## Training: the same budget, other graphs", training_table(report)]
     parts += ["## Where", *(environment_line(one) for one in (report.environment, *report.other_environments))]
@@ -213,6 +216,16 @@ def training_table(report: BenchmarkReport) -> str:
                 f"| {row.mean_recall:.1f}{spread} | {budget.seeds if budget and budget.seeds else ABSENT} |"
             )
     return "\n".join(lines)
+
+
+def accelerators_table(report: BenchmarkReport) -> str:
+    """Tabulate what accelerators of phones would take of each file; "" where no row says."""
+    covered = {
+        f"{report.name(row)}, {tower} tower": found
+        for row in without_devices(report).rows
+        for tower, found in row.accelerators.items()
+    }
+    return accelerator_table(covered) if covered else ""
 
 
 def environment_line(found: Environment) -> str:

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from conaclip_edge.benchmarks.schema.spread import Interval, Spread
+from conaclip_edge.bundle.card.accelerators import Accelerator
 from conaclip_edge.system.result import Extended, Result
 
 Tower = Literal["image", "text"]
@@ -200,12 +201,13 @@ class ReportRow(Extended):
         more_latency: all other conditions.
         peak_rss_bytes: tower or "both" -> peak of a fresh process.
         stages: "picture" or "query" -> stage -> median milliseconds, in order.
+        accelerators: tower -> what accelerators of phones would take of its file, as the bundle records it.
         on_device: what a device's kernels gave, of rows with a device; these have neither times nor other recall.
         equal_budget: of training rows.
         mean_interval: 95 % interval of the mean recall; an older report has none.
     """
 
-    later = ("mean_interval", "device", "on_device")
+    later = ("mean_interval", "device", "on_device", "accelerators")
 
     id: str
     label: str
@@ -230,6 +232,7 @@ class ReportRow(Extended):
     peak_rss_bytes: Memory | None = None
     stages: dict[Literal["picture", "query"], dict[str, float]] = Field(default_factory=dict)
     coverage: dict[Tower, Coverage] = Field(default_factory=dict)
+    accelerators: dict[Tower, tuple[Accelerator, ...]] = Field(default_factory=dict)
     on_device: dict[Tower, OnDevice] = Field(default_factory=dict)
     equal_budget: EqualBudget | None = None
     notes: tuple[str, ...] = ()

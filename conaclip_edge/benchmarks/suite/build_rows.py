@@ -102,6 +102,7 @@ def make_row(candidate: Candidate, measured: Measurements, suite: BenchmarkConfi
         coverage={
             tower: measured.coverage[path] for tower, path in candidate.spec.files.items() if path in measured.coverage
         },
+        accelerators=candidate.accelerators,
         notes=tuple(notes),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from conaclip_edge.bundle.card.accelerators import accelerator_table, covered_files
 from conaclip_edge.bundle.card.fields import FILE, GOLDEN, MANIFEST, preprocess_table, table
 from conaclip_edge.bundle.card.licence import LICENCE
 from conaclip_edge.bundle.card.origin import adopted_family, origin
@@ -31,6 +32,7 @@ def model_card(manifest: Manifest, preprocess: Mapping[str, Any]) -> str:
         f"# {manifest.name}: text-to-picture search on a phone",
         _summary(manifest),
         "## Files\n\n" + _files(manifest.files),
+        *([f"## Accelerators\n\n{accelerator_table(covered)}"] if (covered := covered_files(manifest.files)) else []),
         f"## {title}\n\n{text}",
         "## Intended use\n\n" + _USE,
         "## Limits\n\n" + _limits(manifest),

@@ -161,7 +161,11 @@ _ONNX_GRADLE = ('    implementation("com.microsoft.onnxruntime:onnxruntime-andro
 def _onnx_runtime(files: dict[str, ExportedFile]) -> str:
     opset = files["image"].notes.get("opset", _OPSET_23)
     needs = f"opset {opset}" + (", so 1.23 or newer" if opset >= _OPSET_23 else "")
+    single = files["image"].notes.get("batch") == 1
+    pictures = "one picture per call: the batch is fixed" if single else "any number of pictures per call"
     return f"""\
+- **Batch:** {pictures}; texts in any number. Accelerators take nodes of fixed shapes alone; `--set batch=dynamic` of
+  `conaclip-edge export` leaves the batch open.
 - **ONNX Runtime:** `onnxruntime-android` ({needs}), minSdk 24, ABIs arm64-v8a, armeabi-v7a, x86, x86_64. For
   arm64-v8a it adds 12.1 MB to a download and 32.1 MB on the device (libonnxruntime.so of the AAR of 1.29.0).
   It opens `.onnx` and `.ort`: take `.onnx`, which is faster. `.ort` is for builds of your own that are reduced to

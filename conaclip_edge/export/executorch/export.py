@@ -18,7 +18,9 @@ from executorch.exir import EdgeCompileConfig, ExecutorchBackendConfig, to_edge_
 from executorch.exir.passes import remove_unused_parameters_pass
 from torch import Tensor, nn
 
+from conaclip_edge.bundle.card.accelerators import NOTE
 from conaclip_edge.config.export import ExportConfig
+from conaclip_edge.export.accelerators.executorch_nodes import executorch_accelerators
 from conaclip_edge.export.executorch.xnnpack_modules import fit_xnnpack
 from conaclip_edge.export.quantize.activation_budget import choose_activations
 from conaclip_edge.export.quantize.calibration import Calibration
@@ -54,7 +56,8 @@ def export(towers: Towers, calibration: Calibration, config: ExportConfig, folde
 
     Returns:
         Notes for the manifest: versions, delegate, layers kept in float; for each tower the number of delegate calls,
-        the ops left outside, how many layers compute with int8 and with float activations, seconds.
+        the ops left outside, what other delegates would take, how many layers compute with int8 and with float
+        activations, seconds.
 
     Raises:
         UserError: the precision is not possible, or int8 was asked for without calibration pairs.
@@ -66,6 +69,7 @@ def export(towers: Towers, calibration: Calibration, config: ExportConfig, folde
         "backend": config.backend,
         "float_layers": sorted(towers.float_layers),
     }
+    modules: dict[str, nn.Module] = {}
     for name in NAMES:
         started = time.monotonic()
         with quiet():
@@ -75,9 +79,13 @@ def export(towers: Towers, calibration: Calibration, config: ExportConfig, folde
             else:
                 module, about = _for_xnnpack(towers, name, calibration, config)
                 partitioner = xnnpack_partitioner()
+            modules[name] = module
             program, left = lower(module, _example(towers, name), _lengths(towers, name), partitioner)
         (folder / f"{name}.{config.precision}.pte").write_bytes(program)
         notes[name] = about | left | {"seconds": round(time.monotonic() - started, 1)}
+    for name, module in modules.items():  # after both are written: other delegates' libraries leave state behind
+        found = executorch_accelerators(module, _example(towers, name), _lengths(towers, name))
+        notes[name][NOTE] = [one.model_dump(mode="json") for one in found]
     return notes
 
 

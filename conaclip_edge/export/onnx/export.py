@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from pathlib import Path
 from typing import Any
 
 import onnx
 import onnxruntime as ort
-from onnxruntime.tools.mobile_helpers import usability_checker
 from onnxruntime.tools.ort_format_model import create_config_from_models
 
+from conaclip_edge.bundle.card.accelerators import NOTE
 from conaclip_edge.config.export import ExportConfig
 from conaclip_edge.errors import UserError
+from conaclip_edge.export.accelerators.onnx_nodes import onnx_accelerators
 from conaclip_edge.export.onnx.graph_builder import Graph
 from conaclip_edge.export.onnx.ort_format import save_ort
 from conaclip_edge.export.onnx.towers import image_model, text_model
@@ -38,7 +38,8 @@ def export(towers: Towers, calibration: Calibration, config: ExportConfig, folde
         folder: existing folder that the files are written into.
 
     Returns:
-        Notes for the manifest: opset, versions, seconds, layers kept in float, the mobile usability checker's words.
+        Notes for the manifest: opset, versions, seconds, layers kept in float; for each tower its batch
+        and what accelerators would take of it.
 
     Raises:
         UserError: the precision or the opset is not possible, or int8 was asked for without calibration pairs.
@@ -56,9 +57,10 @@ def export(towers: Towers, calibration: Calibration, config: ExportConfig, folde
     for name, write in (("image", image_model), ("text", text_model)):
         started = time.monotonic()
         int8 = int8_layers(towers, name) if config.precision == "int8" else ()
+        batch = 1 if name == "image" and config.batch == 1 else None
         # a convolution is written with its ReLU6, under the name of both
         layers = frozenset(layer.removesuffix(".conv") for layer in int8)
-        graph = Graph(config.precision == "fp16", layers, config.opset)
+        graph = Graph(config.precision == "fp16", layers, config.opset, batch)
         model = write(towers, graph, f"{towers.name}: {name} tower, {config.precision}")
         onnx.checker.check_model(model, full_check=True)
         path = folder / f"{name}.{config.precision}.onnx"
@@ -67,7 +69,8 @@ def export(towers: Towers, calibration: Calibration, config: ExportConfig, folde
         folds = config.precision == "int8" and not isinstance(towers[name], TRANSFORMERS)
         # the highest level that does not depend on the processor it runs on
         made.append(save_ort(path, "ORT_DISABLE_ALL" if folds else "ORT_ENABLE_EXTENDED"))
-        notes[name] = {"mobile_usability": _usability(path), "seconds": round(time.monotonic() - started, 1)}
+        covered = [found.model_dump(mode="json") for found in onnx_accelerators(path)]
+        notes[name] = {NOTE: covered, "batch": batch or "dynamic", "seconds": round(time.monotonic() - started, 1)}
     _write_operators(made, folder / OPERATORS)
     return notes
 
@@ -78,14 +81,3 @@ def _write_operators(models: list[Path], target: Path) -> None:
         create_config_from_models(models, target, enable_type_reduction=True)
     text = target.read_text("utf-8")
     target.write_text(text.replace(f"# - {target.parent}/", "# - "), "utf-8")
-
-
-def _usability(path: Path) -> list[str]:
-    """Return what onnxruntime's mobile usability checker says of each accelerator, one line each."""
-    lines: list[str] = []
-    logger = logging.Logger("usability", logging.INFO)
-    handler = logging.Handler()
-    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]  # a handler of one line
-    logger.addHandler(handler)
-    usability_checker.analyze_model(path, skip_optimize=False, logger=logger)
-    return [line for line in lines if line.startswith("Model should perform well")]

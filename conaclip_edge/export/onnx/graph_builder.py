@@ -25,12 +25,14 @@ class Graph:
         half: weights and activations float16 instead of float32.
         int8: layers (by name) whose weights are int8.
         opset: version of the standard operator set.
+        batch: pictures or texts per call; None takes any number.
     """
 
-    def __init__(self, half: bool, int8: frozenset[str], opset: int):
+    def __init__(self, half: bool, int8: frozenset[str], opset: int, batch: int | None = None):
         self.half = half
         self.int8 = int8
         self.opset = opset
+        self.batch: int | str = batch or "batch"
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, onnx.TensorProto] = {}
         self.quantised: dict[str, list[str]] = {}
@@ -63,7 +65,7 @@ class Graph:
 
     def model(self, given: onnx.ValueInfoProto, embedding: str, width: int, about: str) -> onnx.ModelProto:
         """Finish: name the result "embedding", float32 [batch, width]."""
-        result = helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["batch", width])
+        result = helper.make_tensor_value_info("embedding", TensorProto.FLOAT, [self.batch, width])
         self.nodes.append(helper.make_node("Identity", [embedding], ["embedding"]))
         graph = helper.make_graph(self.nodes, "tower", [given], [result], list(self.constants.values()))
         return helper.make_model(

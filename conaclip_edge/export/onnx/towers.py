@@ -24,8 +24,8 @@ def image_model(towers: Towers, graph: Graph, about: str) -> onnx.ModelProto:
     """Write the image tower: pixel_values float32 [batch, 3, H, W] to embedding float32 [batch, d]."""
     size, tower = towers.image_size, towers.image
     if isinstance(tower, OtherImageTower):
-        return traced_image_model(tower, size, graph.half, graph.int8, graph.opset, about)
-    given = helper.make_tensor_value_info("pixel_values", TensorProto.FLOAT, ["batch", 3, size, size])
+        return traced_image_model(tower, size, graph.half, graph.int8, graph.opset, about, graph.batch == 1)
+    given = helper.make_tensor_value_info("pixel_values", TensorProto.FLOAT, [graph.batch, 3, size, size])
     pixels = graph.add("Cast", "pixel_values", to=TensorProto.FLOAT16) if graph.half else "pixel_values"
     if isinstance(tower, VitTower):
         embedding = _vit(graph, pixels, tower, size)
@@ -40,7 +40,7 @@ def image_model(towers: Towers, graph: Graph, about: str) -> onnx.ModelProto:
 def text_model(towers: Towers, graph: Graph, about: str) -> onnx.ModelProto:
     """Write the text tower: input_ids int32 [batch, length] to embedding float32 [batch, d]."""
     length = towers.context if towers.fixed_length else "length"
-    given = helper.make_tensor_value_info("input_ids", TensorProto.INT32, ["batch", length])
+    given = helper.make_tensor_value_info("input_ids", TensorProto.INT32, [graph.batch, length])
     if isinstance(towers.text, SiglipTextTower):
         return graph.model(given, _siglip_text(graph, towers.text), towers.embed_dim, about)
     assert isinstance(towers.text, TextTower)
@@ -52,9 +52,12 @@ def _vit(graph: Graph, pixels: str, tower: VitTower, size: int) -> str:
     x = _patches(graph, pixels, tower.patch, size)
     x = graph.add("Add", x, graph.constant("position", tower.position))
     x = layer_norm(graph, x, tower.norm, "norm")
-    batch = graph.add("Shape", pixels, start=0, end=1)
-    rows = graph.add("Concat", batch, graph.shape(1), graph.shape(width), axis=0)
-    x = graph.add("Concat", graph.add("Expand", graph.constant("class_row", tower.class_row), rows), x, axis=1)
+    class_row = graph.constant("class_row", tower.class_row)
+    if graph.batch != 1:
+        batch = graph.add("Shape", pixels, start=0, end=1)
+        rows = graph.add("Concat", batch, graph.shape(1), graph.shape(width), axis=0)
+        class_row = graph.add("Expand", class_row, rows)
+    x = graph.add("Concat", class_row, x, axis=1)
     for index in range(heads - 1):
         x = _block(graph, x, tower.blocks[index], f"blocks.{index}")
     x = _block(graph, x, tower.blocks[-1], f"blocks.{heads - 1}", pool=_first_row)
@@ -66,7 +69,7 @@ def _siglip(graph: Graph, pixels: str, tower: SiglipTower, size: int) -> str:
     x = graph.add("Add", x, graph.constant("position", tower.position))
     for index, block in enumerate(tower.blocks):
         x = _block(graph, x, block, f"blocks.{index}")
-    return _unit(graph, _pooled(graph, x, tower.head, "head"))
+    return _unit(graph, _pooled(graph, x, tower.head, "head"), tower.head.fc2.out_features)
 
 
 def _pooled(graph: Graph, x: str, head: AttentionPool, name: str) -> str:
@@ -116,8 +119,8 @@ def _mobile(graph: Graph, pixels: str, tower: MobileTower) -> str:
         x = graph.add("Add", x, y) if block.residual else y
     if tower.head is not None:
         x = convolution(graph, x, tower.head, "head")
-    x = graph.add("Flatten", graph.add("GlobalAveragePool", x))
-    return _unit(graph, exact_linear(graph, x, tower.projection, "projection"))
+    x = graph.add("Squeeze", graph.add("GlobalAveragePool", x), graph.shape(2, 3))
+    return _unit(graph, exact_linear(graph, x, tower.projection, "projection"), tower.projection.out_features)
 
 
 def _siglip_text(graph: Graph, tower: SiglipTextTower) -> str:
@@ -222,12 +225,16 @@ def _causal_mask(graph: Graph, length: str, mask: Tensor) -> str:
 
 def _embedding(graph: Graph, x: str, norm: nn.LayerNorm, projection: nn.Linear) -> str:
     x = graph.add("Squeeze", layer_norm(graph, x, norm, "last_norm"), graph.shape(1))
-    return _unit(graph, linear(graph, x, projection, "projection"))
+    return _unit(graph, linear(graph, x, projection, "projection"), projection.out_features)
 
 
-def _unit(graph: Graph, x: str) -> str:
-    """Scale rows to length 1, in float32 also where the graph is float16: squares would overflow there."""
+def _unit(graph: Graph, x: str, width: int) -> str:
+    """Scale rows to length 1, in float32 also where the graph is float16: squares would overflow there.
+
+    Squares are added up by a product with a column of ones: accelerators know no other sum that all of them take.
+    """
+    ones = graph.constant("ones", np.ones((width, 1)))
     if graph.half:
-        x = graph.add("Cast", x, to=TensorProto.FLOAT)
-    squares = graph.add("ReduceSumSquare", x, graph.shape(-1), keepdims=1)
+        x, ones = (graph.add("Cast", one, to=TensorProto.FLOAT) for one in (x, ones))
+    squares = graph.add("MatMul", graph.add("Mul", x, x), ones)
     return str(graph.add("Div", x, graph.add("Sqrt", squares)))

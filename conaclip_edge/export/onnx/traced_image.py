@@ -31,7 +31,7 @@ class _Half(nn.Module):
 
 
 def traced_image_model(
-    tower: OtherImageTower, size: int, half: bool, int8: frozenset[str], opset: int, about: str
+    tower: OtherImageTower, size: int, half: bool, int8: frozenset[str], opset: int, about: str, single: bool = False
 ) -> onnx.ModelProto:
     """Write an image tower: pixel_values float32 [batch, 3, size, size] to embedding float32 [batch, d].
 
@@ -42,15 +42,16 @@ def traced_image_model(
         int8: layers whose weights are stored in int8 and computed with as float.
         opset: version of the standard operator set.
         about: what the file says of itself.
+        single: fix the batch to 1.
     """
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it counts its steps
     with quiet():
         program = torch.onnx.export(
             _Half(tower).eval() if half else tower,
-            (torch.zeros(2, 3, size, size),),
+            (torch.zeros(1 if single else 2, 3, size, size),),
             dynamo=True,
             opset_version=opset,
-            dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=1024)},),
+            dynamic_shapes=None if single else ({0: torch.export.Dim("batch", min=1, max=1024)},),
             input_names=["pixel_values"],
             output_names=["embedding"],
             verbose=False,

@@ -9,6 +9,7 @@ from typing import Any
 from conaclip_edge.benchmarks.report.markdown import answer, recall_line
 from conaclip_edge.benchmarks.schema.report import SCHEMA as REPORT_SCHEMA
 from conaclip_edge.benchmarks.schema.report import BenchmarkReport, parse_report
+from conaclip_edge.bundle.card.accelerators import accelerator_line, covered_files
 from conaclip_edge.bundle.gate_words import measured_text
 from conaclip_edge.bundle.manifest import read_manifest
 from conaclip_edge.bundle.members import SIGNATURE
@@ -36,6 +37,9 @@ def describe_bundle(folder: Path) -> Description:
         "name": manifest.name,
         "made of": f"a {adopted} as it is, without distilling" if adopted else None,
         "files": tuple(files),
+        "nodes that accelerators take": tuple(
+            f"{path}: {accelerator_line(found)}" for path, found in covered_files(manifest.files).items()
+        ),
         "embedding": manifest.embed_dim,
         "picture": f"{manifest.image_size} pixels",
         "context": manifest.context,

@@ -91,7 +91,7 @@ def test_a_batch_that_a_file_does_not_take_is_noted_and_not_fatal(spec, tmp_path
     )
     found = measure_latency([fixed], [png(1), png(2)], ["red", "blue"], 1, False, suite)["fixed"]
     assert ("image", 4) not in [(one.tower, one.batch) for one in found.latencies]
-    assert found.refused[0].startswith("pictures, batch 4: not timed, one.onnx takes pixel_values")
+    assert found.refused[0] == "pictures, batch 4: not timed, the file takes 1 per call"
 
 
 def test_headline_conditions_come_first_and_batch_1_is_always_there():

@@ -191,3 +191,9 @@ def test_labels_of_rows_that_lie_close_do_not_cover_each_other():
         for other in boxes[:number]:
             apart = one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
             assert apart, (one, other)
+
+
+def test_what_accelerators_take_is_a_table():
+    (table,) = [one for one in PAGE.all("table") if "NNAPI" in one.text]
+    (line,) = [one for one in table.all("tr") if "ONNX int8" in one.text]
+    assert [cell.text.strip() for cell in line.all("td")] == ["picture", "67 of 68 (2)", "not checked"]

@@ -103,3 +103,12 @@ def test_a_published_report_leaves_its_rows_and_the_page_that_is_rendered_from_t
 
 def test_the_readme_in_the_repository_is_rendered_from_its_results():
     assert (BENCHMARKS / "README.md").read_text("utf-8") == readme(BENCHMARKS)
+
+
+def test_what_accelerators_take_is_a_table_with_its_sources():
+    page = render_markdown(sample_report())
+    section = page.partition("## Accelerators of phones")[2].partition("\n## ")[0]
+    assert "| file | NNAPI | QNN |" in section
+    assert "| ONNX int8, image tower | 67 of 68 (2) | not checked |" in section
+    assert "NNAPI does not know ReduceSumSquare. QNN not checked: its partitioner does not open here: no SDK" in section
+    assert "Read from: NNAPI: checker 1.2; QNN: partitioner 3.4." in section

@@ -19,6 +19,7 @@ from conaclip_edge.bundle.card.model_card import model_card
 from conaclip_edge.bundle.card.platforms import example_files
 from conaclip_edge.bundle.manifest import Manifest, read_manifest
 from conaclip_edge.data.preprocess import Preprocess, describe
+from tests.helpers.benchmarks.sample import accelerators
 
 TARGETS = ("onnx", "coreml", "executorch")
 
@@ -207,3 +208,13 @@ def test_the_licence_says_what_is_known_and_what_is_not(manifest):
     assert "The data set states no licence" in bare
     assert "Teacher: not recorded" in bare
     assert "None" not in bare
+
+
+def test_what_accelerators_take_stands_in_a_table_of_its_own(manifest):
+    assert "## Accelerators" not in card_of(manifest)
+    card = card_of(only(manifest, "onnx", "executorch", notes={"accelerators": accelerators()}))
+    section = card.partition("## Accelerators\n")[2].partition("\n## ")[0]
+    assert "| onnx/image.fp16.onnx | 67 of 68 (2) | not checked |" in section
+    assert "| executorch/text.fp16.pte |" in section
+    assert "Read from: NNAPI: checker 1.2; QNN: partitioner 3.4." in section
+    assert "## Accelerators" not in card_of(only(manifest, "onnx", notes={"accelerators": [{"name": 3}]}))

@@ -10,6 +10,7 @@ from onnx import TensorProto, numpy_helper
 
 from conaclip_edge.config.export import ExportConfig
 from conaclip_edge.errors import UserError
+from conaclip_edge.export.accelerators.onnx_nodes import onnx_accelerators
 from conaclip_edge.export.onnx import ort_format
 from conaclip_edge.export.onnx.export import export
 from conaclip_edge.export.onnx.graph_builder import Graph
@@ -180,13 +181,33 @@ def test_files_are_of_one_piece_with_the_promised_inputs(folders):
         assert {path.name for path in folder.iterdir()} == expected | {"required_operators_and_types.config"}
         image, words = (onnx.load(folder / f"{name}.{precision}.onnx").graph for name in ("image", "text"))
         assert [describe(value) for value in (*image.input, *image.output)] == [
-            ("pixel_values", TensorProto.FLOAT, ["batch", 3, SIZE, SIZE]),
-            ("embedding", TensorProto.FLOAT, ["batch", 16]),
+            ("pixel_values", TensorProto.FLOAT, [1, 3, SIZE, SIZE]),
+            ("embedding", TensorProto.FLOAT, [1, 16]),
         ]
         assert [describe(value) for value in (*words.input, *words.output)] == [
             ("input_ids", TensorProto.INT32, ["batch", "length"]),
             ("embedding", TensorProto.FLOAT, ["batch", 16]),
         ]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_dynamic_batch_gives_what_single_pictures_give(folders, kind, tmp_path):
+    notes = export(towers_of(kind), calibration(), ExportConfig(precision="fp32", batch="dynamic"), tmp_path)
+    assert (notes["image"]["batch"], notes["text"]["batch"]) == ("dynamic", "dynamic")
+    (given,) = onnx.load(tmp_path / "image.fp32.onnx").graph.input
+    assert describe(given)[2] == ["batch", 3, SIZE, SIZE]
+    many, single = OnnxTower(tmp_path / "image.fp32.onnx"), OnnxTower(folders[kind, "fp32"] / "image.fp32.onnx")
+    assert (many.batch, single.batch) == (None, 1)
+    x = pictures(3).numpy()
+    np.testing.assert_allclose(many(x), single(x), atol=1e-6)
+    assert np.array_equal(single(x)[1:2], single(x[1:2]))
+
+
+@pytest.mark.parametrize("precision", ["int8", "fp32"])
+def test_accelerators_take_the_whole_convolutional_picture_tower(folders, precision):
+    found = {one.name: one for one in onnx_accelerators(folders["mobile", precision] / f"image.{precision}.onnx")}
+    for name in ("NNAPI", "Core ML NeuralNetwork", "Core ML MLProgram", "QNN"):
+        assert (found[name].taken, found[name].pieces, found[name].left) == (found[name].nodes, 1, ())
 
 
 def describe(value):
@@ -219,11 +240,14 @@ def test_ort_bytes_are_the_same_before_and_after_python_compiled_the_libraries(f
 
 
 @pytest.mark.parametrize("opset", [20, 23])
-def test_the_notes_state_opset_versions_and_mobile_usability(tmp_path, opset):
+def test_the_notes_state_opset_versions_and_accelerators(tmp_path, opset):
     notes = export(towers_of("vit"), calibration(), ExportConfig(precision="fp32", opset=opset), tmp_path)
     assert notes["opset"] == opset == onnx.load(tmp_path / "text.fp32.onnx").opset_import[0].version
     assert notes["versions"]["onnx"] == onnx.__version__
-    assert any("NNAPI" in line for line in notes["image"]["mobile_usability"])
+    for tower in ("image", "text"):
+        found = {one["name"]: one for one in notes[tower]["accelerators"]}
+        assert list(found) == ["NNAPI", "Core ML NeuralNetwork", "Core ML MLProgram", "QNN", "XNNPACK"]
+        assert all(0 <= one["taken"] <= one["nodes"] and one["source"] for one in found.values())
 
 
 def test_int8_without_calibration_is_refused_and_float_is_not(tmp_path):

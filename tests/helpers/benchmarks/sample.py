@@ -124,6 +124,15 @@ def device_row(name: str, label: str, instructions: float) -> dict[str, Any]:
     return values | {"on_device": {"image": tower, "text": tower | {"instructions": None}}}
 
 
+def accelerators() -> list[dict[str, Any]]:
+    """What two accelerators take of a file, as the notes of a manifest have it; the second was not checked."""
+    nnapi = {"name": "NNAPI", "taken": 67, "nodes": 68, "pieces": 2, "left": ["ReduceSumSquare"], "symbolic": 0}
+    return [
+        nnapi | {"source": "checker 1.2", "reason": ""},
+        {"name": "QNN", "source": "partitioner 3.4", "reason": "its partitioner does not open here: no SDK"},
+    ]
+
+
 def sample_values() -> dict[str, Any]:
     """The content of a report.json."""
     rows = [
@@ -139,6 +148,7 @@ def sample_values() -> dict[str, Any]:
                 "query": {"tokenise": 0.05, "tower": text, "search": 0.9},
             },
             coverage={"image": {"accelerated": "int8 kernels", "inside": 31, "outside": {"Conv": 4, "Clip": 9}}},
+            accelerators={"image": accelerators()},
         )
         for name, (label, image, text) in FILES.items()
     ]
