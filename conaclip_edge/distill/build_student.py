@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -79,10 +78,7 @@ def build_student(
 
 def tokenizer_of(tokenizer_json: dict[str, Any], context: int) -> TextTokenizer:
     """Make the tokenizer of a tokenizer.json's content."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "tokenizer.json"
-        file.write_text(json.dumps(tokenizer_json), "utf-8")
-        return TextTokenizer(file, context, ignore_padding=True)
+    return TextTokenizer(Path("tokenizer.json"), context, json.dumps(tokenizer_json), ignore_padding=True)
 
 
 @torch.no_grad()

@@ -91,7 +91,7 @@ def test_what_asks_for_data_that_are_elsewhere_takes_them(command: str) -> None:
     assert "--data" in commands()[command]
 
 
-TOP = PACKAGE.parent
+TOP = Path(__file__).parents[2]
 SIGNED = "bundle manifest, signature"  # begins the line that a key signs; no command
 DOCUMENTS = sorted(
     path

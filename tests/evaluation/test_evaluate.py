@@ -133,7 +133,7 @@ def test_what_cannot_be_evaluated_says_why(student: Path, world: Path, tmp_path:
             "no model at missing: a folder of a teacher, a checkpoint or a bundle is needed",
         ),
         (tmp_path / "empty", None, "test", "no model at .*empty: a folder of a teacher"),
-        (tmp_path / "stranger", None, "test", "is no dual encoder that transformers knows"),
+        (tmp_path / "stranger", None, "test", "is no dual encoder: its config.json says model_type 'bert'"),
         (world / "teacher", None, "test", r"does not say which data it was trained on\. Pass --data RECIPE_OR_FOLDER"),
         (student, tmp_path / "empty", "test", "no data set at .*empty: a recipe"),
         (student, None, "tset", r"unknown split 'tset' in --split\. Did you mean 'test'\?"),

@@ -43,7 +43,7 @@ def test_a_base_install_is_told_what_each_extra_brings() -> None:
     assert finding(report, "run", "onnx")[0]
     works, detail, get = finding(report, "export", "executorch")
     assert not works
-    assert detail.endswith("accelerate is not installed")
+    assert detail.endswith("torch is not installed")
     assert get == "pip install 'conaclip-edge[executorch]'"
     assert "pip install 'conaclip-edge[all]'" in doctor_text(report)
 

@@ -32,7 +32,7 @@ def onnx_accelerators(path: Path) -> tuple[Accelerator, ...]:
     Args:
         path: of a .onnx file.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # a killed export's folder is removed by the next
         optimised = Path(folder) / path.name
         optimize_model(path, optimised, use_external_initializers=True)
         model = ModelProtoWithShapeInfo(optimised).model_with_shape_info

@@ -86,7 +86,8 @@ def test_damaged_weights_are_told_in_a_line(
         (folder / path.name).write_bytes(path.read_bytes())
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-5000])
-    with pytest.raises(UserError, match=r"teacher .*: its model\.safetensors does not fit its config\.json: ") as error:
+    wanted = r"teacher .*: its model\.safetensors does not fit its config\.json and text\.json: "
+    with pytest.raises(UserError, match=wanted) as error:
         load_teacher(str(folder))
     assert "\n" not in str(error.value)
     assert str(error.value).endswith("Make it again: conaclip-edge train-teacher")
