@@ -134,17 +134,25 @@ def find_student(bundle: Path, manifest: Manifest, suite: BenchmarkConfig) -> Pa
     folder = suite.student or _student_folder(bundle, manifest)
     if not (folder / "config.json").is_file():
         raise UserError(
-            f"no checkpoint at {folder}, which {bundle} is compared with. Name it in the suite (student: FOLDER), or "
-            "leave student and the plain exports out of its comparison."
+            f"no checkpoint at {folder}, which {bundle} is compared with. Name it: --set student=FOLDER. Or leave "
+            "student and the plain exports out of the suite's comparison."
         )
     if embedding_space(load_student(folder)) != manifest.embedding_space:
-        raise UserError(f"{bundle} was not exported from the checkpoint {folder}. Name the right one: student: FOLDER")
+        raise UserError(f"{bundle} was not exported from the checkpoint {folder}. Name it: --set student=FOLDER")
     return folder
 
 
 def _student_folder(bundle: Path, manifest: Manifest) -> Path:
-    """Return where a bundle's checkpoint was when it was exported: `student` beside it, but for models of others."""
-    return bundle.resolve().parent / str(manifest.training.get("adopted", {}).get("checkpoint", "student"))
+    """Return where a bundle's checkpoint lies: where that of a model of others was, else beside the bundle.
+
+    There `export` finds a checkpoint named `student`, or by the bundle's name or the recipe's.
+    """
+    beside = bundle.resolve()
+    if adopted := manifest.training.get("adopted"):
+        return beside.parent / str(adopted.get("checkpoint", "student"))
+    names = ("student", beside.stem, str(manifest.training.get("recipe", {}).get("name") or "student"))
+    folders = [beside.parent / Path(name).name for name in names]
+    return next((folder for folder in folders if (folder / "config.json").is_file()), folders[0])
 
 
 def _teacher_of(manifest: Manifest, suite: BenchmarkConfig) -> str | None:

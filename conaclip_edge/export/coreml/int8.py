@@ -30,7 +30,7 @@ def int8_weights(model: Any, float_layers: frozenset[str]) -> Any:
     from coremltools.optimize import coreml as cto
 
     how = cto.OpLinearQuantizerConfig(mode="linear_symmetric", weight_threshold=0)
-    kept = dict.fromkeys(_weight_names(model, float_layers))
+    kept = dict.fromkeys(_weight_names(model, float_layers) | _used_elsewhere(model))
     config = cto.OptimizationConfig(op_type_configs=dict.fromkeys(_WEIGHTS, how), op_name_configs=kept)
     return one_zero_point(cto.linear_quantize_weights(model, config))
 
@@ -84,6 +84,24 @@ def _weights(model: Any) -> Iterator[tuple[str, str]]:
         if operation.type in _WEIGHTS:
             name = operation.attributes["name"].immediateValue.tensor.strings.values[0]
             yield name, operation.inputs[_WEIGHTS[operation.type]].arguments[0].name
+
+
+def _used_elsewhere(model: Any) -> set[str]:
+    """Return the constants that other operations use, too: coremltools refuses one that only some quantise.
+
+    It merges equal constants, so a bias of zeros may also be a norm's.
+    """
+    found = list(operations(model.get_spec()))
+    constants = {operation.outputs[0].name for operation in found if operation.type == "const"}
+    used = {
+        binding.name
+        for operation in found
+        if operation.type not in _WEIGHTS
+        for argument in operation.inputs.values()
+        for binding in argument.arguments
+        if binding.WhichOneof("binding") == "name"
+    }
+    return constants & used
 
 
 def _rows(batches: Iterable[Tensor], levels: int) -> Iterator[np.ndarray]:

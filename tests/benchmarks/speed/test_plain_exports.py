@@ -52,8 +52,15 @@ def test_the_random_clip_is_as_large_as_clip_vit_b32_is_known_to_be(shop, tmp_pa
 
 def test_a_checkpoint_that_is_not_there_is_named_with_a_way_out(shop, tmp_path):
     suite = BenchmarkConfig(student=tmp_path / "gone")
-    with pytest.raises(UserError, match=r"no checkpoint at .*gone, .*Name it in the suite \(student: FOLDER\)"):
+    with pytest.raises(UserError, match=r"no checkpoint at .*gone, .*Name it: --set student=FOLDER"):
         find_student(shop / "bundle", read_manifest(shop / "bundle"), suite)
+
+
+def test_the_student_of_a_bundle_that_export_named_is_found(shop, tmp_path):
+    shutil.copytree(shop / "student", tmp_path / "holiday")
+    shutil.copytree(shop / "bundle", tmp_path / "holiday.bundle")
+    bundle = tmp_path / "holiday.bundle"
+    assert find_student(bundle, read_manifest(bundle), BenchmarkConfig()) == tmp_path / "holiday"
 
 
 def test_a_bundle_is_not_compared_with_another_student(shop, tmp_path):

@@ -18,6 +18,7 @@ from torch import nn
 from conaclip_edge.config.export import ExportConfig
 from conaclip_edge.errors import UserError
 from conaclip_edge.export.coreml.export import INPUTS, export
+from conaclip_edge.export.coreml.int8 import int8_weights
 from conaclip_edge.export.quantize.activation_budget import harmless_inputs
 from conaclip_edge.export.quantize.calibration import make_calibration
 from conaclip_edge.export.quantize.int8_grid import round_weight
@@ -27,6 +28,7 @@ from conaclip_edge.export.towers.towers import Towers, build_towers
 from conaclip_edge.runtime.coreml_tower import CoremlTower, open_coreml
 from conaclip_edge.runtime.mil.package import operations, read_package
 from conaclip_edge.runtime.mil.program import MilProgram
+from tests.helpers.coreml_programs import convert
 from tests.helpers.small_students import CONTEXT, EOS, SIZE, VOCAB, calibration, pictures, student, text
 
 HOME = tempfile.TemporaryDirectory(prefix="coreml-export-")
@@ -265,3 +267,22 @@ def test_unsupported_precision_names_the_possible_ones(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"'coreml' has no precision 'fp32'\. Known: fp16, int8\."):
         export(towers("vit"), calibration(1), config("fp16", precision="fp32"), tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+class ZerosOfTwo(nn.Module):
+    """A norm and a linear layer whose biases are zeros, which coremltools merges to one constant."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.linear = nn.LayerNorm(128), nn.Linear(128, 128)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return self.norm(values) + self.linear(self.norm(values))
+
+
+def test_a_constant_that_a_norm_shares_with_a_linear_layer_stays_as_it_is() -> None:
+    torch.manual_seed(0)
+    model = convert(ZerosOfTwo().eval(), np.ones((1, 4, 128), np.float32), (1, 4, 128))
+    found = [operation.type for operation in operations(int8_weights(model, frozenset()).get_spec())]
+    assert found.count("constexpr_affine_dequantize") == 1
