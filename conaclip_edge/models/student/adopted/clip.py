@@ -7,11 +7,11 @@ from typing import Any
 from conaclip_edge.config.model import ImageTowerConfig, ModelConfig, TextTowerConfig
 from conaclip_edge.errors import UserError
 from conaclip_edge.models.student.adopted.picture_input import PictureInput
+from conaclip_edge.models.student.adopted.transformer_keys import check_towers, image_keys, text_keys
 from conaclip_edge.models.student.clip_names import loaded_name
 from conaclip_edge.models.tokenizer import TextTokenizer
 
 student_name = loaded_name
-_ACTIVATIONS = ("gelu", "quick_gelu", "gelu_pytorch_tanh")
 _LARGEST_ID = 2  # an eos_token_id of old configs, which means: pool at the largest id of the text
 
 
@@ -30,41 +30,12 @@ def shape(content: dict[str, Any], picture: PictureInput) -> ModelConfig:
 
     clip = CLIPConfig(**content)
     vision, text = clip.vision_config, clip.text_config
-    if vision.num_channels != 3:
-        raise UserError(f"its pictures have {vision.num_channels} channels; red, green and blue are needed")
-    if picture.size != vision.image_size:
-        raise UserError(f"its pictures are cut to {picture.size} pixels, but its tower takes {vision.image_size}")
-    for name in (vision.hidden_act, text.hidden_act):
-        if name not in _ACTIVATIONS:
-            raise UserError(f"its activation '{name}' has no form for export; known: {', '.join(_ACTIVATIONS)}")
+    check_towers(vision, text, picture)
     end = text.vocab_size - 1 if text.eos_token_id == _LARGEST_ID else text.eos_token_id
     return ModelConfig(
-        image=ImageTowerConfig(
-            kind="vit",
-            size=vision.image_size,
-            resize=picture.resize,
-            resample=picture.resample,
-            mean=picture.mean,
-            std=picture.std,
-            width=vision.hidden_size,
-            layers=vision.num_hidden_layers,
-            heads=vision.num_attention_heads,
-            mlp=vision.intermediate_size,
-            patch=vision.patch_size,
-            activation=vision.hidden_act,
-            layer_norm_eps=vision.layer_norm_eps,
-        ),
+        image=ImageTowerConfig(kind="vit", **image_keys(vision, picture)),
         text=TextTowerConfig(
-            width=text.hidden_size,
-            layers=text.num_hidden_layers,
-            heads=text.num_attention_heads,
-            mlp=text.intermediate_size,
-            context=text.max_position_embeddings,
-            activation=text.hidden_act,
-            layer_norm_eps=text.layer_norm_eps,
-            vocab_size=text.vocab_size,
-            eos_id=end,
-            pad_id=end if text.pad_token_id in (None, 1) else text.pad_token_id,
+            **text_keys(text), eos_id=end, pad_id=end if text.pad_token_id in (None, 1) else text.pad_token_id
         ),
         embed_dim=clip.projection_dim,
     )

@@ -7,9 +7,9 @@ from typing import Any
 from conaclip_edge.config.model import ImageTowerConfig, ModelConfig, TextTowerConfig
 from conaclip_edge.errors import UserError
 from conaclip_edge.models.student.adopted.picture_input import PictureInput
+from conaclip_edge.models.student.adopted.transformer_keys import check_towers, image_keys, text_keys
 from conaclip_edge.models.tokenizer import TextTokenizer
 
-_ACTIVATIONS = ("gelu", "gelu_pytorch_tanh", "quick_gelu")
 # transformers' names in SiglipModel -> the student's
 _NAMES = {"vision_model.": "image.siglip.vision_model.", "text_model.": "text.siglip.", "logit_scale": "logit_scale"}
 
@@ -29,48 +29,16 @@ def shape(content: dict[str, Any], picture: PictureInput) -> ModelConfig:
 
     siglip = SiglipConfig(**content)
     vision, text = siglip.vision_config, siglip.text_config
-    if vision.num_channels != 3:
-        raise UserError(f"its pictures have {vision.num_channels} channels; red, green and blue are needed")
-    if picture.size != vision.image_size:
-        raise UserError(f"its pictures are resized to {picture.size} pixels, but its tower takes {vision.image_size}")
+    check_towers(vision, text, picture)
     if not vision.vision_use_head:
         raise UserError("its image tower has no pooling head (vision_use_head is false), so it gives no embedding")
     if vision.hidden_size != text.projection_size:
         raise UserError(
             f"its pictures become {vision.hidden_size} numbers, its texts {text.projection_size}: they do not compare"
         )
-    for name in (vision.hidden_act, text.hidden_act):
-        if name not in _ACTIVATIONS:
-            raise UserError(f"its activation '{name}' has no form for export; known: {', '.join(_ACTIVATIONS)}")
     return ModelConfig(
-        image=ImageTowerConfig(
-            kind="siglip",
-            size=vision.image_size,
-            resize=picture.resize,
-            resample=picture.resample,
-            mean=picture.mean,
-            std=picture.std,
-            width=vision.hidden_size,
-            layers=vision.num_hidden_layers,
-            heads=vision.num_attention_heads,
-            mlp=vision.intermediate_size,
-            patch=vision.patch_size,
-            activation=vision.hidden_act,
-            layer_norm_eps=vision.layer_norm_eps,
-        ),
-        text=TextTowerConfig(
-            kind="siglip",
-            width=text.hidden_size,
-            layers=text.num_hidden_layers,
-            heads=text.num_attention_heads,
-            mlp=text.intermediate_size,
-            context=text.max_position_embeddings,
-            activation=text.hidden_act,
-            layer_norm_eps=text.layer_norm_eps,
-            vocab_size=text.vocab_size,
-            eos_id=0,
-            pad_id=0,
-        ),
+        image=ImageTowerConfig(kind="siglip", **image_keys(vision, picture)),
+        text=TextTowerConfig(kind="siglip", **text_keys(text), eos_id=0, pad_id=0),
         embed_dim=vision.hidden_size,
     )
 

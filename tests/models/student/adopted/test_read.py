@@ -143,7 +143,7 @@ def test_a_tower_that_takes_another_size_than_its_pictures_have_is_refused(copy:
     folder = copy()
     square = {"height": 48, "width": 48}
     change_json(folder / "preprocessor_config.json", size={"shortest_edge": 48}, crop_size=square)
-    with pytest.raises(UserError, match=r"its pictures are cut to 48 pixels, but its tower takes 32\.$"):
+    with pytest.raises(UserError, match=r"its pictures are made 48 pixels wide, but its tower takes 32\.$"):
         load_student(folder)
 
 

@@ -104,7 +104,7 @@ def test_a_saved_student_is_read_back(students: dict[str, Student], tmp_path: Pa
     [
         ({"vision_config": {"vision_use_head": False}}, r"no pooling head"),
         ({"text_config": {"projection_size": 48}}, r"pictures become 32 numbers, its texts 48"),
-        ({"vision_config": {"image_size": 64}}, r"pictures are resized to 32 pixels, but its tower takes 64"),
+        ({"vision_config": {"image_size": 64}}, r"pictures are made 32 pixels wide, but its tower takes 64"),
         ({"text_config": {"hidden_act": "silu"}}, r"activation 'silu' has no form for export"),
         ({"text_config": {"vocab_size": 250}}, r"tokenizer has 300 tokens, its token table only 250 rows"),
     ],
