@@ -71,9 +71,10 @@ def _below(found: Retrieval | None, least: float, gate: Gate) -> list[str]:
     for way, share in found.relative_recall.items():
         if share < least:
             worse, better = found.worse[way], found.better[way]
+            queries = "query" if worse == 1 else "queries"
             reasons.append(
                 f"kept {100 * share:.1f} %{_interval(found, way)} of the recall {_way(gate, way)}, below "
-                f"{100 * least:g} %: passed, since {worse} queries got worse and {better} better, which chance gives "
+                f"{100 * least:g} %: passed, since {worse} {queries} got worse and {better} better, which chance gives "
                 f"{100 * by_chance(worse, better):.0f} % of the time"
             )
     return reasons
