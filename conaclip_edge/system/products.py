@@ -28,7 +28,11 @@ class Product(NamedTuple):
 
 
 _WEIGHTS = ("config.json", "model.safetensors", "tokenizer.json", "preprocessor_config.json")
-STUDENT = Product("a student", ("training.json",), (*_WEIGHTS, "preprocess.json", "training.jsonl", "curves.svg"))
+STUDENT = Product(
+    "a student",
+    ("training.json",),
+    (*_WEIGHTS, "quantization.json", "preprocess.json", "training.jsonl", "curves.svg"),
+)
 TEACHER = Product(
     "a teacher",
     ("training.json", "converted.json"),

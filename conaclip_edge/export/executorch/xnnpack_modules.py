@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from conaclip_edge.export.quantize.activation_budget import Activation
-from conaclip_edge.export.quantize.int8_grid import int8_values
 from conaclip_edge.export.towers.layers import Conv, TokenTable
 from conaclip_edge.export.towers.siglip import SiglipTower
+from conaclip_edge.models.quantization.int8_weights import int8_values
 
 
 def fit_xnnpack(tower: nn.Module, int8: dict[str, Activation]) -> nn.Module:

@@ -14,8 +14,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from conaclip_edge.export.quantize.int8_grid import int8_values, pair_scale
+from conaclip_edge.export.quantize.int8_grid import pair_scale
 from conaclip_edge.export.towers.layers import Conv, TokenTable
+from conaclip_edge.models.quantization.int8_weights import int8_values
 
 
 class Graph:

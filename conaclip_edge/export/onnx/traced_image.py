@@ -10,8 +10,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from conaclip_edge.export.quantize.int8_grid import int8_values
 from conaclip_edge.export.towers.towers import OtherImageTower
+from conaclip_edge.models.quantization.int8_weights import int8_values
 from conaclip_edge.system.progress import quiet
 
 

@@ -19,9 +19,9 @@ from torch.nn import functional as F
 
 from conaclip_edge.export.quantize.calibration import Calibration, require_calibration
 from conaclip_edge.export.quantize.float16_kernels import halve_kernel, to_half
-from conaclip_edge.export.quantize.int8_grid import weight_scale
 from conaclip_edge.export.towers.layers import Conv, InvertedResidual
 from conaclip_edge.export.towers.towers import MobileTower, Towers
+from conaclip_edge.models.quantization.int8_weights import weight_scale
 
 ROWS = 100  # places that a layer is fitted to, for each weight of an output channel ...
 LEAST, MOST = 2_000, 65_536  # ... within limits: memory grows with their number

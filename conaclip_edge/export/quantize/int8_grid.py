@@ -1,4 +1,4 @@
-"""Int8 as every target has it: weights symmetric with a scale for each output channel, activations asymmetric."""
+"""Int8 of the exporters: weights that x86 does not saturate, and activations, which are asymmetric."""
 
 from __future__ import annotations
 
@@ -6,11 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-
-def weight_scale(weight: Tensor) -> Tensor:
-    """Return the scale of each output channel [outputs, 1, ...]: the largest |weight| becomes 127."""
-    largest = weight.detach().abs().amax(dim=tuple(range(1, weight.dim())), keepdim=True)
-    return torch.where(largest > 0, largest, torch.ones_like(largest)) / 127
+from conaclip_edge.models.quantization.int8_weights import weight_scale
 
 
 def pair_scale(weight: Tensor) -> Tensor:
@@ -21,18 +17,6 @@ def pair_scale(weight: Tensor) -> Tensor:
     """
     pairs = F.pad(weight.detach(), (0, weight.shape[1] % 2)).view(len(weight), -1, 2).sum(dim=2)
     return torch.maximum(weight_scale(weight), pairs.abs().amax(dim=1, keepdim=True) / 127.5)
-
-
-def int8_values(weight: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Split a weight [outputs, ...] into int8 values of its shape and scales [outputs, 1, ...]."""
-    scale = weight_scale(weight) if scale is None else scale
-    return torch.round(weight.detach() / scale).clamp(-127, 127).to(torch.int8), scale
-
-
-def round_weight(weight: Tensor) -> Tensor:
-    """Round a weight [outputs, ...] to the values that int8 can hold."""
-    values, scale = int8_values(weight)
-    return values * scale
 
 
 def round_activation(x: Tensor, low: Tensor, high: Tensor) -> Tensor:

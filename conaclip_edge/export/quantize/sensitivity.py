@@ -7,9 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from conaclip_edge.export.quantize.calibration import Calibration, require_calibration
-from conaclip_edge.export.quantize.int8_grid import round_input, round_weight
+from conaclip_edge.export.quantize.int8_grid import round_input
 from conaclip_edge.export.towers.layers import TokenTable
 from conaclip_edge.export.towers.towers import Towers
+from conaclip_edge.models.quantization.int8_weights import round_weight
 
 QUANTISED = (nn.Linear, nn.Conv2d, TokenTable)
 

@@ -12,6 +12,7 @@ from conaclip_edge.config.parse import parse
 from conaclip_edge.data.preprocess import Preprocess, describe
 from conaclip_edge.errors import UserError
 from conaclip_edge.models.image_towers.vit import vision_config
+from conaclip_edge.models.quantization.record import Quantization, read_quantization
 from conaclip_edge.models.student.adopted.read import read_shape
 from conaclip_edge.models.student.adopted.weights import read_weights, weight_files
 from conaclip_edge.models.student.clip_names import loaded_name, saved_name
@@ -26,13 +27,15 @@ from conaclip_edge.system.products import STUDENT
 class Student:
     """A loaded checkpoint: the model in eval mode, its tokenizer, and what `training.json` says.
 
-    A model that was not distilled here has `adopted` in `training`, with its family.
+    A model that was not distilled here has `adopted` in `training`, with its family. `quantization` holds the grids of
+    one that was trained to be int8.
     """
 
     model: DualEncoder
     tokenizer: TextTokenizer
     training: dict[str, Any]
     folder: Path
+    quantization: Quantization | None = None
 
 
 def save_student(model: DualEncoder, tokenizer_json: dict[str, Any], training: dict[str, Any], folder: Path) -> None:
@@ -92,7 +95,8 @@ def load_student(folder: Path) -> Student:
     training = read_training(folder)
     if adopted:
         training |= {"adopted": {"family": adopted.family}, "parameters": parameter_counts(model)}
-    return Student(model.eval(), tokenizer, training, folder)
+    quantization = None if adopted else read_quantization(folder, config.image)
+    return Student(model.eval(), tokenizer, training, folder, quantization)
 
 
 def _filled(config: ModelConfig, weights: dict[str, Any]) -> DualEncoder:

@@ -21,10 +21,10 @@ from conaclip_edge.export.coreml.export import INPUTS, export
 from conaclip_edge.export.coreml.int8 import int8_weights
 from conaclip_edge.export.quantize.activation_budget import harmless_inputs
 from conaclip_edge.export.quantize.calibration import make_calibration
-from conaclip_edge.export.quantize.int8_grid import round_weight
 from conaclip_edge.export.quantize.prepare import prepare
 from conaclip_edge.export.quantize.sensitivity import quantised_layers
 from conaclip_edge.export.towers.towers import Towers, build_towers
+from conaclip_edge.models.quantization.int8_weights import round_weight
 from conaclip_edge.runtime.coreml_tower import CoremlTower, open_coreml
 from conaclip_edge.runtime.mil.package import operations, read_package
 from conaclip_edge.runtime.mil.program import MilProgram

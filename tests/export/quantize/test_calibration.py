@@ -14,11 +14,11 @@ from conaclip_edge.data.pairs import Pairs
 from conaclip_edge.data.preprocess import Preprocess
 from conaclip_edge.errors import UserError
 from conaclip_edge.export.quantize.calibration import calibrate, make_calibration
-from conaclip_edge.export.quantize.int8_grid import round_weight
 from conaclip_edge.export.quantize.sensitivity import most_sensitive, sensitivity
 from conaclip_edge.export.quantize.smoothquant import cosine_transform, smooth
 from conaclip_edge.export.towers.layers import Block
 from conaclip_edge.export.towers.towers import build_towers
+from conaclip_edge.models.quantization.int8_weights import round_weight
 from tests.helpers.small_students import CONTEXT, EOS, calibration, pictures, student, text
 
 

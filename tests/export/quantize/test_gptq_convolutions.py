@@ -18,9 +18,9 @@ from conaclip_edge.export.quantize import gptq_convolutions as reconstruction
 from conaclip_edge.export.quantize.calibration import Calibration, make_calibration
 from conaclip_edge.export.quantize.float16_kernels import carry, halve_kernels, to_half
 from conaclip_edge.export.quantize.gptq_convolutions import reconstruct, round_columns
-from conaclip_edge.export.quantize.int8_grid import int8_values, round_weight, weight_scale
 from conaclip_edge.export.quantize.prepare import prepare
 from conaclip_edge.export.towers.towers import Towers, build_towers
+from conaclip_edge.models.quantization.int8_weights import int8_values, round_weight, weight_scale
 from tests.helpers.small_students import SIZE, STAGES, student
 
 COUNT = 48
