@@ -166,7 +166,7 @@ def verify(bundle: Pathlike, trusted: Sequence[Pathlike] = (), device: str | Non
     Args:
         bundle: its folder.
         trusted: files of public keys; where there are any, the bundle has to be signed by one of them.
-        device: "arm64" runs the files there; None runs them on this machine.
+        device: "arm64" or "x86-64" runs the files there, emulated; None runs them on this machine.
 
     Returns:
         What was found, with `ok`.

@@ -14,10 +14,12 @@ from conaclip_edge.bundle.integrity import check_members
 from conaclip_edge.bundle.manifest import read_manifest
 from conaclip_edge.config.benchmark import BenchmarkConfig, SpeedConfig
 from conaclip_edge.errors import GateFailed, UserError, unknown
+from conaclip_edge.runtime.emulated.devices import DEVICES as EMULATED
+from conaclip_edge.runtime.emulated.devices import find_device
 from conaclip_edge.system.products import PHONE_RECIPE, REPORT, check_out
 from conaclip_edge.system.result import Result
 
-DEVICES = ("android", "arm64", "ios")
+DEVICES = ("android", "ios", *EMULATED)
 
 
 def benchmark_command(
@@ -34,7 +36,7 @@ def benchmark_command(
         bundle: folder with manifest.json.
         suite: what is measured.
         out: folder of the report; None takes one beside the bundle.
-        device: "android", "arm64", "ios" or None for this machine.
+        device: "android", "arm64", "ios", "x86-64" or None for this machine.
         serial: Android only: which phone, where several are attached.
         result: iOS only: what the Mac measured; None writes what the Mac needs.
 
@@ -44,7 +46,7 @@ def benchmark_command(
     Raises:
         UserError: options that do not go together, no bundle, or what the benchmark itself refuses.
     """
-    if device not in (None, *DEVICES):
+    if device is not None and device not in DEVICES:
         raise unknown("device", device, DEVICES, where="--device")
     if serial and device != "android":
         raise UserError("--serial names an Android phone. Add --device android, or leave it out.")
@@ -79,10 +81,10 @@ def _report(
         from conaclip_edge.benchmarks.phones.android import benchmark_android
 
         return benchmark_android(bundle, suite, out, serial)
-    if device == "arm64":
-        from conaclip_edge.benchmarks.arm64.run import benchmark_arm64
+    if device and device in EMULATED:
+        from conaclip_edge.benchmarks.emulated.run import benchmark_device
 
-        return benchmark_arm64(bundle, suite, out)
+        return benchmark_device(bundle, suite, out, find_device(device))
     if result:
         from conaclip_edge.benchmarks.phones.ios import import_ios_result
 

@@ -51,7 +51,9 @@ def verify(
     trusted: Annotated[
         list[Path] | None, typer.Option(metavar="KEY.pub", help="It has to be signed with this key; repeatable.")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="arm64: run the files there; left out: on this machine.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="arm64 or x86-64: run the files there, emulated; left out: on this machine.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check a bundle: signature, hashes, golden vectors, and every file that this host can run.

@@ -43,7 +43,9 @@ def benchmark(
     settings: SetOption = None,
     data: Annotated[Path | None, typer.Option(help="Recipe or picture folder, if the student's are elsewhere.")] = None,
     out: Annotated[Path | None, typer.Option(help="Report; default: report/ beside the bundle.")] = None,
-    device: Annotated[str | None, typer.Option(help="android, arm64 or ios; left out: this machine.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="android, ios, or emulated: arm64 or x86-64; left out: this machine.")
+    ] = None,
     serial: Annotated[str | None, typer.Option(help="Which Android phone, where several are attached.")] = None,
     result: Annotated[Path | None, typer.Option(help="What the Mac measured on an iPhone, to import it.")] = None,
     as_json: JsonOption = False,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, get_args
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from conaclip_edge.config.base import Config, Name
 from conaclip_edge.config.data import DataConfig
@@ -45,10 +45,14 @@ class AndroidConfig(Config):
     timeout: float = Field(300.0, gt=0, description="seconds for one adb command")
 
 
-class Arm64Config(Config):
-    """How long a bundle's files are run on arm64."""
+class EmulatedConfig(Config):
+    """How long a bundle's files are run on an emulated device."""
 
-    seconds: float = Field(60.0, ge=0, description="after which no further picture is embedded by a file")
+    seconds: float = Field(
+        60.0,
+        ge=0,
+        description="after which no further picture is embedded by a file; 0: only counts are made, no recall",
+    )
 
 
 class AnnConfig(Config):
@@ -95,7 +99,8 @@ class BenchmarkConfig(Config):
     min_relative_recall: float = Field(0.99, description="share of the student's recall that an interval must reach")
     gallery: GalleryConfig = GalleryConfig()
     android: AndroidConfig = AndroidConfig()
-    arm64: Arm64Config = Arm64Config()
+    # reports of earlier versions call it arm64
+    emulated: EmulatedConfig = Field(EmulatedConfig(), validation_alias=AliasChoices("emulated", "arm64"))
     ann: AnnConfig | None = Field(None, description="measures the index's graph, and nothing else")
 
 

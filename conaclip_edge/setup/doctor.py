@@ -34,6 +34,7 @@ EXTRAS_TRIED = ("train", "onnx", "executorch", "coreml", "demo")
 _TOOLS = {
     "adb": ("benchmark --device android", "sudo apt-get install adb, or Android's platform-tools"),
     "qemu-aarch64": ("verify and benchmark --device arm64", "sudo apt-get install qemu-user"),
+    "qemu-x86_64": ("verify and benchmark --device x86-64", "sudo apt-get install qemu-user"),
     "xcrun": ("benchmark --device ios, on a Mac", "Xcode, from the App Store of a Mac"),
     "node": ("web", "sudo apt-get install nodejs, or https://nodejs.org"),
     "npm": ("web", "sudo apt-get install npm, or https://nodejs.org"),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from conaclip_edge.errors import UserError, unknown
-from conaclip_edge.runtime.arm64.machine import PACKAGES, arm64_folder, host_version, is_arm64
-from conaclip_edge.runtime.arm64.prepare import PreparedArm64, prepare_arm64
+from conaclip_edge.runtime.emulated.arm64.prepare import PreparedArm64, prepare_arm64
+from conaclip_edge.runtime.emulated.arm64.system import arm64_folder, is_arm64
+from conaclip_edge.runtime.emulated.device import PACKAGES, host_version
 
 _DEVICES = ("arm64", "arm64-onnx")
 

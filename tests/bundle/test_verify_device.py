@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 
 from conaclip_edge.bundle.verify import verify_table
-from conaclip_edge.bundle.verify_device import verify_on_arm64
+from conaclip_edge.bundle.verify_device import verify_on_device
 from conaclip_edge.errors import UserError
-from tests.helpers.benchmarks.arm64_systems import LABEL, emulated, stand_in
+from conaclip_edge.runtime.emulated.x86_64 import find_x86_64
+from tests.helpers.benchmarks.devices import LABEL, emulated_arm64, stand_in
 from tests.helpers.command_line import Run
 
 
 def test_files_are_run_there_and_the_report_names_the_device(searched):
-    report = verify_on_arm64(searched.bundle, stand_in())
+    report = verify_on_device(searched.bundle, stand_in())
     assert report.ok
     assert report.host.startswith(f"{LABEL} on Linux")
     assert {(file.path, file.executed) for file in report.files} == {
@@ -24,8 +25,9 @@ def test_files_are_run_there_and_the_report_names_the_device(searched):
     assert "emulated" in verify_table(report)
 
 
-def test_files_pass_the_bars_of_this_machine_on_arm64_kernels(searched):
-    report = verify_on_arm64(searched.bundle, emulated())
+@pytest.mark.parametrize("device", [emulated_arm64, find_x86_64])
+def test_files_pass_the_bars_of_this_machine_on_the_kernels_of_others(searched, device):
+    report = verify_on_device(searched.bundle, device())
     assert report.ok, report.problems
     assert all(file.executed == "emulated" and (file.cosine_min or 0) > 0.98 for file in report.files)
 
@@ -34,7 +36,7 @@ def test_a_changed_bundle_is_not_run_there(searched, tmp_path: Path):
     shutil.copytree(searched.bundle, tmp_path / "bundle")
     with (tmp_path / "bundle" / "onnx" / "image.int8.onnx").open("ab") as file:
         file.write(b"x")
-    report = verify_on_arm64(tmp_path / "bundle", stand_in())
+    report = verify_on_device(tmp_path / "bundle", stand_in())
     assert [(problem.kind, problem.member) for problem in report.problems] == [("altered", "onnx/image.int8.onnx")]
     assert {file.executed for file in report.files} == {"not run"}
 
@@ -42,8 +44,10 @@ def test_a_changed_bundle_is_not_run_there(searched, tmp_path: Path):
 def test_a_bundle_of_which_nothing_runs_there_is_no_success(searched):
     machine = stand_in()
     machine.sites.clear()
-    with pytest.raises(UserError, match=r"no file of .* runs on arm64.*: the arm64 system has no onnxruntime\. Add it"):
-        verify_on_arm64(searched.bundle, machine)
+    with pytest.raises(
+        UserError, match=r"no file of .* runs on arm64.*: arm64 .* has no onnxruntime\. Add it: conaclip-edge doctor"
+    ):
+        verify_on_device(searched.bundle, machine)
 
 
 def test_the_command_says_how_to_make_the_system_and_which_devices_there_are(

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from conaclip_edge.runtime.arm64.machine import arm64_folder
-from tests.helpers.benchmarks.arm64_systems import emulated
+from conaclip_edge.runtime.emulated.arm64.system import arm64_folder
+from tests.helpers.benchmarks.devices import emulated_arm64
 from tests.helpers.command_line import Run
 
 
 def test_a_system_that_is_whole_is_left_as_it_is(run: Run) -> None:
-    emulated()
+    emulated_arm64()
     record = arm64_folder() / "arm64.json"
     before = record.stat().st_mtime_ns
     code, out, err = run("doctor", "--prepare", "arm64-onnx", "--json")

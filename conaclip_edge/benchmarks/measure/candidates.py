@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +14,7 @@ from conaclip_edge.bundle.card.accelerators import Accelerator, accelerators_of
 from conaclip_edge.bundle.manifest import ExportedFile, Manifest
 from conaclip_edge.config.benchmark import BenchmarkConfig
 from conaclip_edge.errors import UserError
+from conaclip_edge.system.files import deflated_bytes
 from conaclip_edge.system.progress import say
 
 _TARGETS = {"onnx": "ONNX", "executorch": "ExecuTorch", "coreml": "Core ML"}
@@ -71,7 +72,7 @@ def shipped(bundle: Path, manifest: Manifest, suite: BenchmarkConfig) -> list[Ca
         label = f"{_TARGETS[target]} {precision}" + (f" ({'.ort' if extra == 'ort' else extra})" if extra else "")
         paths = {tower: bundle / file.path for tower, file in files.items()}
         spec = Spec(name, "files", str(bundle), paths.get("image"), paths.get("text"), shipped=True)
-        sizes = _sizes({tower: file.size for tower, file in files.items()})
+        sizes = _sizes({tower: file.size for tower, file in files.items()}, paths)
         kind: Any = {"target": target, "precision": precision, "format": suffix.removeprefix(".")}
         if suffix != ".ort":  # of the same nodes as its .onnx
             covered = {tower: accelerators_of(file) for tower, file in files.items()}
@@ -204,7 +205,7 @@ def _plain(
         notes = (f"the same student by {row.how}; texts padded to the context", *made.notes)
         kind: Any = {"target": row.target, "precision": row.precision, "format": row.format}
         # the size of half a pair would say nothing
-        sizes = _sizes(made.sizes) if len(made.sizes) == 2 else None
+        sizes = _sizes(made.sizes, spec.files) if len(made.sizes) == 2 else None
         found[name] = Candidate(spec, row.label, student.name, sizes=sizes, notes=notes, **kind)
     return found
 
@@ -228,5 +229,7 @@ def _parameters(model: Any) -> Sizes:
     return _sizes(counts)
 
 
-def _sizes(bytes_of: dict[Any, int]) -> Sizes:
-    return Sizes(image=bytes_of.get("image"), text=bytes_of.get("text"), total=sum(bytes_of.values()))
+def _sizes(bytes_of: dict[Any, int], files: Mapping[Tower, Path] | None = None) -> Sizes:
+    deflated = {tower: deflated_bytes(path) for tower, path in (files or {}).items()}
+    total = sum(bytes_of.values())
+    return Sizes(image=bytes_of.get("image"), text=bytes_of.get("text"), total=total, deflated=deflated)

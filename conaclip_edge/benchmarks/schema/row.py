@@ -64,12 +64,20 @@ class Latency(Result):
         return self.mean if self.p50 is None else self.p50
 
 
-class Sizes(Result):
-    """Bytes of the weights as they ship; a tower is None where one file holds both."""
+class Sizes(Extended):
+    """Bytes of the weights as they ship; a tower is None where one file holds both.
+
+    Attributes:
+        deflated: tower -> bytes as an app store delivers the file, in a zip archive (deflate, level 9); of files alone,
+            and an older report has none.
+    """
+
+    later = ("deflated",)
 
     image: int | None
     text: int | None
     total: int
+    deflated: dict[Tower, int] = Field(default_factory=dict)
 
 
 class Memory(Result):
@@ -147,11 +155,13 @@ class Instructions(Result):
     ids: int | None
 
 
-class OnDevice(Result):
+class OnDevice(Extended):
     """One exported tower run on a device's kernels.
 
+    Cosines and recall are None where only instructions were counted, or the host does not run the file.
+
     Attributes:
-        golden: least cosine to the golden vectors.
+        golden: least cosine to the golden vectors; None of a plain export, which has none.
         golden_passed: whether that is what `verify` asks for.
         to_student: mean cosine to the float32 student over the held-out inputs.
         to_host: mean cosine to the host's run of the same file over them.
@@ -162,21 +172,25 @@ class OnDevice(Result):
         mean_recall: of it.
         host_mean_recall: the same pictures and captions with both towers run by the host.
         instructions: None where they cannot be counted.
+        stage: of making the tower's input: a picture decoded and resized, or the same caption tokenised.
         runtime_bytes: peak memory of the process before the file was loaded; under emulation with the emulator.
         peak_bytes: after it ran.
     """
 
-    golden: float
-    golden_passed: bool
-    to_student: float
-    to_host: float
-    to_host_least: float
+    later = ("stage",)
+
+    golden: float | None
+    golden_passed: bool | None
+    to_student: float | None
+    to_host: float | None
+    to_host_least: float | None
     pictures: int
     captions: int
-    recall: RecallTable
-    mean_recall: float
-    host_mean_recall: float
+    recall: RecallTable | None
+    mean_recall: float | None
+    host_mean_recall: float | None
     instructions: Instructions | None
+    stage: Instructions | None = None
     runtime_bytes: int
     peak_bytes: int
 

@@ -1,4 +1,4 @@
-"""Runs one exported tower inside an arm64 system: a script that imports numpy and one runtime, and nothing of ours.
+"""Runs one exported tower on a device: a script that imports numpy and one runtime, and nothing of ours.
 
     python worker.py FOLDER
 

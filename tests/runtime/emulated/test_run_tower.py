@@ -11,9 +11,9 @@ import pytest
 from conaclip_edge.bundle.embeddings import embed_ids, embed_pixels
 from conaclip_edge.bundle.golden import read_golden
 from conaclip_edge.errors import UserError
-from conaclip_edge.runtime.arm64.run_tower import run_tower
+from conaclip_edge.runtime.emulated.run_tower import run_tower
 from conaclip_edge.runtime.open_tower import open_tower
-from tests.helpers.benchmarks.arm64_systems import LABEL, emulated, stand_in
+from tests.helpers.benchmarks.devices import LABEL, emulated_arm64, stand_in
 
 
 @pytest.mark.parametrize("suffix", ["onnx", "ort"])
@@ -69,7 +69,7 @@ def test_a_worker_that_writes_nothing_is_said(searched, tmp_path):
 def test_arm64_kernels_give_nearly_the_same_and_take_the_same_instructions_each_time(searched: object) -> None:
     bundle: Path = searched.bundle  # type: ignore[attr-defined]
     golden, file = read_golden(bundle / "golden"), bundle / "onnx" / "text.int8.onnx"
-    machine = emulated()
+    machine = emulated_arm64()
     first, second = (run_tower(machine, file, golden.ids[:4], counted=0) for _ in range(2))
     here = embed_ids(open_tower(file), golden.ids[:4], 0, "")
     assert np.allclose(first.embeddings, here, atol=0.05)

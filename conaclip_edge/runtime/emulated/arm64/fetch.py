@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from conaclip_edge.errors import UserError
-from conaclip_edge.runtime.arm64.machine import find_program
+from conaclip_edge.runtime.emulated.qemu import find_program
 from conaclip_edge.system.files import sha256_file
 
 # Python with its standard library, and what the runtimes link to; apt adds what they need
@@ -33,7 +33,9 @@ def unpack_debian(downloads: Path, root: Path) -> dict[str, str]:
     Raises:
         UserError: no apt, or a package that cannot be fetched or unpacked.
     """
-    apt, dpkg = find_program("apt-get", "apt"), find_program("dpkg-deb", "dpkg")
+    apt, dpkg = (
+        find_program(name, package, "the arm64 system") for name, package in (("apt-get", "apt"), ("dpkg-deb", "dpkg"))
+    )
     archives = downloads / "archives"
     for folder in (archives / "partial", downloads / "lists" / "partial"):
         folder.mkdir(parents=True, exist_ok=True)

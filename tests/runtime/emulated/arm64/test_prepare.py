@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from conaclip_edge.errors import UserError
-from conaclip_edge.runtime.arm64.machine import prepared_arm64
-from conaclip_edge.runtime.arm64.prepare import prepare_arm64
+from conaclip_edge.runtime.emulated.arm64.prepare import prepare_arm64
+from conaclip_edge.runtime.emulated.arm64.system import prepared_arm64
 
 # "fetches" one package into the folder that it is given, and writes down that it was asked
 APT = """#!/bin/sh

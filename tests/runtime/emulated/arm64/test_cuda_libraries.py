@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from conaclip_edge.errors import UserError
-from conaclip_edge.runtime.arm64.cuda_libraries import stand_in_for_cuda
+from conaclip_edge.runtime.emulated.arm64.cuda_libraries import stand_in_for_cuda
 
 
 def compiled(folder: Path, name: str, source: str, *needs: Path) -> Path:

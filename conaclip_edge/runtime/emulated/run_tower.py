@@ -1,4 +1,4 @@
-"""One exported tower run on arm64: embeddings of inputs, instructions of a call, memory."""
+"""One exported tower run on a device: embeddings of inputs, instructions of a call, memory."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from conaclip_edge.errors import UserError
-from conaclip_edge.runtime.arm64 import worker
-from conaclip_edge.runtime.arm64.machine import Arm64
+from conaclip_edge.runtime.emulated import worker
+from conaclip_edge.runtime.emulated.device import Device
+from conaclip_edge.runtime.emulated.qemu import counted_into
 from conaclip_edge.runtime.open_tower import runtime_of
 
 BLOCKS, CALLS = 5, (1, 3)  # how often a call is counted, and the two lengths whose difference is taken
@@ -62,7 +63,7 @@ class TowerRun:
 
 
 def run_tower(
-    machine: Arm64,
+    device: Device,
     file: Path,
     inputs: np.ndarray | Sequence[np.ndarray],
     counted: int | None = None,
@@ -72,7 +73,7 @@ def run_tower(
     """Run a tower on one thread over inputs, one per call.
 
     Args:
-        machine: where.
+        device: where.
         file: .onnx, .ort or .pte.
         inputs: pixels uint8 [n, 3, H, W], or rows of int32 ids.
         counted: which input the instructions are counted with; None counts none.
@@ -88,24 +89,23 @@ def run_tower(
         np.save(folder / "inputs.npy", inputs if pixels else np.concatenate(inputs), allow_pickle=False)
         request = {
             "file": str(file.resolve()),
-            "sites": machine.sites[runtime_of(file).target],
+            "sites": device.sites[runtime_of(file).target],
             "ends": [] if pixels else np.cumsum([len(ids) for ids in inputs]).tolist(),
             "seconds": min(seconds, 1e9),
             "least": least,
-            "count": counted is not None and machine.counts,
+            "count": counted is not None and device.counts,
             "counted": counted,
             "blocks": BLOCKS,
             "calls": CALLS,
         }
         (folder / "request.json").write_text(json.dumps(request), "utf-8")
         counts = folder / "counts"
-        command = [part.replace("{counts}", str(counts).replace(",", ",,")) for part in machine.command]
-        _call([*command, worker.__file__, str(folder)], file, machine)
+        _call([*counted_into(device.command, counts), worker.__file__, str(folder)], file, device)
         try:
             with np.load(folder / "reply.npz", allow_pickle=False) as reply:
                 embeddings, (before, highest) = reply["embeddings"], reply["memory"]
         except (OSError, KeyError, ValueError) as error:
-            raise UserError(f"{file.name} gave nothing on {machine.label}: {error}.") from error
+            raise UserError(f"{file.name} gave nothing on {device.label}: {error}.") from error
         marks = [int(line) for line in counts.read_text().split()] if request["count"] else []
     return TowerRun(embeddings, int(before), int(highest), _instructions(marks) if marks else None)
 
@@ -118,7 +118,7 @@ def _instructions(marks: Sequence[int]) -> Instructions:
     return Instructions(per_call, loaded - loading, ran - loaded)
 
 
-def _call(command: list[str], file: Path, machine: Arm64) -> None:
+def _call(command: list[str], file: Path, device: Device) -> None:
     # the system's own settings (PYTHONPATH and the like) are not for a Python of another machine
     environment = {"PATH": os.environ.get("PATH", ""), "LANG": "C.UTF-8", **_THREADS}
     try:
@@ -126,10 +126,10 @@ def _call(command: list[str], file: Path, machine: Arm64) -> None:
             command, capture_output=True, text=True, errors="replace", env=environment, timeout=_LIMIT, check=False
         )
     except subprocess.TimeoutExpired:
-        raise UserError(f"{file.name} did not end within {_LIMIT:.0f} s on {machine.label}.") from None
+        raise UserError(f"{file.name} did not end within {_LIMIT:.0f} s on {device.label}.") from None
     if done.returncode:
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
         ended = signal.Signals(-done.returncode).name if done.returncode < 0 else f"exit code {done.returncode}"
         raise UserError(
-            f"{file.name} does not run on {machine.label} ({ended}): {(lines or ['no reason given'])[-1][:300]}"
+            f"{file.name} does not run on {device.label} ({ended}): {(lines or ['no reason given'])[-1][:300]}"
         )

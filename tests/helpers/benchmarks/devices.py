@@ -1,4 +1,4 @@
-"""Arm64 systems for tests: this machine's own Python in the place of one, and the emulated one."""
+"""Devices for tests: this machine's own Python in the place of one, and the emulated ones."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from conaclip_edge.runtime.arm64.machine import Arm64, arm64_folder, prepared_arm64
-from conaclip_edge.runtime.arm64.prepare import prepare_arm64
+from conaclip_edge.runtime.emulated.arm64.prepare import prepare_arm64
+from conaclip_edge.runtime.emulated.arm64.system import PREPARE, arm64_folder, prepared_arm64
+from conaclip_edge.runtime.emulated.device import Device
 
 # counts 1000 instructions per call of a session, 7 per mark, and 5000 to load
 COUNTING = """
@@ -39,7 +40,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 LABEL = "arm64 (emulated for a test)"
 
 
-def stand_in(folder: Path | None = None) -> Arm64:
+def stand_in(folder: Path | None = None) -> Device:
     """Return a system that is this machine's own Python.
 
     Args:
@@ -49,11 +50,12 @@ def stand_in(folder: Path | None = None) -> Arm64:
     if folder:
         (folder / "counting.py").write_text(COUNTING, "utf-8")
         command = (sys.executable, str(folder / "counting.py"), "{counts}")
-    return Arm64(LABEL, True, command, {"onnx": (), "executorch": ()}, {"onnxruntime": "as here"})
+    versions = {"onnxruntime": "as here"}
+    return Device("arm64", LABEL, True, command, {"onnx": (), "executorch": ()}, versions, PREPARE)
 
 
-def emulated() -> Arm64:
-    """Return the emulated system with onnxruntime; it is made in the user's cache if it is not there."""
+def emulated_arm64() -> Device:
+    """Return the emulated arm64 system with onnxruntime; it is made in the user's cache if it is not there."""
     with (Path(tempfile.gettempdir()) / "conaclip-edge-arm64-test.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # of several processes with tests one makes it
         prepare_arm64(arm64_folder(), ("onnx",))

@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from conaclip_edge.errors import UserError
-from conaclip_edge.runtime.arm64.machine import arm64_folder, host_version, prepared_arm64, this_machine
-from tests.helpers.benchmarks.arm64_systems import stand_in
+from conaclip_edge.runtime.emulated.arm64.system import arm64_folder, prepared_arm64, this_machine
+from conaclip_edge.runtime.emulated.device import host_version
+from tests.helpers.benchmarks.devices import stand_in
+
+QEMU = "#!/bin/sh\necho qemu-aarch64 version 7.2\n"
 
 
 @pytest.fixture
@@ -29,9 +32,9 @@ def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "arm64.json").write_text(json.dumps(record), "utf-8")
     emulator = tmp_path / "bin" / "qemu-aarch64"
     emulator.parent.mkdir()
-    emulator.write_text("#!/bin/sh\n", "utf-8")
+    emulator.write_text(QEMU, "utf-8")
     emulator.chmod(0o755)
-    monkeypatch.setenv("PATH", str(emulator.parent))
+    monkeypatch.setenv("PATH", f"{emulator.parent}:/usr/bin:/bin")
     return folder
 
 
@@ -69,6 +72,11 @@ def test_no_system_no_emulator_and_other_versions_are_one_line_each(
     (prepared / "arm64.json").write_text(json.dumps(record | {"versions": {"onnxruntime": "0.1"}}), "utf-8")
     with pytest.raises(UserError, match=r"has onnxruntime 0\.1, this machine .* Bring it up to date"):
         prepared_arm64(prepared)
+    (prepared / "arm64.json").write_text(json.dumps(record | {"emulator": "6.1"}), "utf-8")
+    with pytest.raises(
+        UserError, match=r"was made for qemu 6\.1, this machine has 7\.2\. Bring it up to date: conaclip"
+    ):
+        prepared_arm64(prepared)
     (prepared / "arm64.json").write_text("{}", "utf-8")
     with pytest.raises(UserError, match=r"arm64\.json is not what this version writes"):
         prepared_arm64(prepared)
@@ -92,7 +100,10 @@ def test_files_that_do_not_run_there_are_refused_with_the_reason(tmp_path: Path)
     apple = "Core ML runs on Apple devices alone"
     assert refusals == ["", apple, "", apple]
     machine.sites.pop("executorch")
-    assert machine.refusal(tmp_path / "c.pte").startswith("the arm64 system has no executorch. Add it: conaclip-edge")
+    assert (
+        machine.refusal(tmp_path / "c.pte")
+        == f"{machine.label} has no executorch. Add it: conaclip-edge doctor --prepare arm64"
+    )
 
 
 def test_the_system_lies_in_the_user_s_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from conaclip_edge.errors import UserError
-from conaclip_edge.runtime.arm64.fetch import unpack_debian, unpack_wheels
+from conaclip_edge.runtime.emulated.arm64.fetch import unpack_debian, unpack_wheels
 
 REFUSES = "#!/bin/sh\necho 'W: something else' >&2\necho 'E: Unable to locate package python3-minimal' >&2\nexit 100\n"
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import platform
-import shutil
 import sys
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from conaclip_edge.errors import UserError
-from conaclip_edge.runtime.open_tower import runtime_of
+from conaclip_edge.runtime.emulated.device import PACKAGES, Device, host_version, host_versions, own_sites
+from conaclip_edge.runtime.emulated.qemu import PACKAGE, find_program, plugin_option, qemu_version
 from conaclip_edge.system.files import read_json
 from conaclip_edge.system.folders import user_cache
 from conaclip_edge.system.result import Result
@@ -21,8 +19,6 @@ RECORD, ROOT, PLUGIN, SITES = "arm64.json", "root", "count.so", "sites"
 CPU = "cortex-a76"  # of phones of 2019 and later: NEON with dot products, without the newer i8mm
 EMULATOR = "qemu-aarch64"
 PREPARE = "conaclip-edge doctor --prepare arm64"
-# target -> the package that runs its files; arm64 gets the version that this machine has
-PACKAGES = {"onnx": "onnxruntime", "executorch": "executorch"}
 
 
 class Arm64Record(Result):
@@ -43,40 +39,7 @@ class Arm64Record(Result):
     sha256: dict[str, str]
 
 
-@dataclass(frozen=True)
-class Arm64:
-    """A system with arm64's kernels.
-
-    Attributes:
-        label: how reports name it.
-        emulated: whether qemu runs it.
-        command: what starts its Python; `{counts}` in it stands for the file that instructions are counted into.
-        sites: target -> folders that its Python imports from, of the targets whose files it runs.
-        versions: of what its Python imports.
-    """
-
-    label: str
-    emulated: bool
-    command: tuple[str, ...]
-    sites: dict[str, tuple[str, ...]]
-    versions: dict[str, str]
-
-    @property
-    def counts(self) -> bool:
-        """Whether instructions can be counted."""
-        return any("{counts}" in part for part in self.command)
-
-    def refusal(self, file: Path) -> str:
-        """Return why a file is not run here; "" where it is."""
-        target = runtime_of(file).target
-        if target == "coreml" or (file.suffix == ".pte" and b"CoreMLBackend" in file.read_bytes()):
-            return "Core ML runs on Apple devices alone"
-        if target not in self.sites:
-            return f"the arm64 system has no {PACKAGES[target]}. Add it: {PREPARE}"
-        return ""
-
-
-def find_arm64(folder: Path | None = None) -> Arm64:
+def find_arm64(folder: Path | None = None) -> Device:
     """Return this machine if it is an arm64 Linux, else the system that was prepared.
 
     Args:
@@ -100,19 +63,20 @@ def arm64_folder() -> Path:
     return user_cache() / "arm64"
 
 
-def this_machine() -> Arm64:
+def this_machine() -> Device:
     """Describe this machine's own Python as a system that files are run on."""
-    versions = {}
-    for package in PACKAGES.values():
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    sites: dict[str, tuple[str, ...]] = {target: () for target, package in PACKAGES.items() if package in versions}
-    return Arm64("arm64 (this machine)", False, (sys.executable,), sites, versions)
+    return Device(
+        name="arm64",
+        label="arm64 (this machine)",
+        emulated=False,
+        command=(sys.executable,),
+        sites=own_sites(),
+        versions=host_versions(),
+        get="pip install 'conaclip-edge[{target}]'",
+    )
 
 
-def prepared_arm64(folder: Path) -> Arm64:
+def prepared_arm64(folder: Path) -> Device:
     """Return the system that `prepare_arm64` made.
 
     Raises:
@@ -129,12 +93,20 @@ def prepared_arm64(folder: Path) -> Arm64:
                 f"the arm64 system at {folder} has {PACKAGES[target]} {found}, this machine {wanted}. "
                 f"Bring it up to date: {PREPARE}"
             )
-    return Arm64(
+    command = emulated_python(folder, record.python)
+    if (installed := qemu_version(command[0])) != record.emulator:
+        raise UserError(
+            f"the arm64 system at {folder} was made for qemu {record.emulator}, this machine has {installed}. "
+            f"Bring it up to date: {PREPARE}"
+        )
+    return Device(
+        name="arm64",
         label="arm64 (emulated Cortex-A76)",
         emulated=True,
-        command=emulated_python(folder, record.python),
+        command=command,
         sites={target: tuple(str(folder / site) for site in sites) for target, sites in record.sites.items()},
         versions={EMULATOR: record.emulator, **record.versions},
+        get=PREPARE,
     )
 
 
@@ -154,35 +126,17 @@ def read_record(folder: Path) -> Arm64Record:
         raise UserError(f"{folder / RECORD} is not what this version writes. Make it again: {PREPARE}") from None
 
 
-def emulated_python(folder: Path, python: str) -> tuple[str, ...]:
+def emulated_python(folder: Path, python: str, plugin: Path | None = None) -> tuple[str, ...]:
     """Return the command that starts an arm64 Python by qemu, with instructions counted.
+
+    Args:
+        folder: of the system.
+        python: path of its Python inside.
+        plugin: that counts; None takes the system's.
 
     Raises:
         UserError: qemu is not installed.
     """
-    emulator = find_program(EMULATOR, "qemu-user")
-    plugin = f"{str(folder / PLUGIN).replace(',', ',,')},to={{counts}}"  # qemu reads two commas as one
-    return (emulator, "-cpu", CPU, "-L", str(folder / ROOT), "-plugin", plugin, str(folder / python))
-
-
-def find_program(name: str, package: str) -> str:
-    """Return the path of a program.
-
-    Args:
-        name: of the program.
-        package: of Debian that brings it.
-
-    Raises:
-        UserError: it is not installed.
-    """
-    if path := shutil.which(name):
-        return path
-    raise UserError(f"{name} is not installed, which the arm64 system needs. Get it: sudo apt-get install {package}")
-
-
-def host_version(package: str) -> str:
-    """Return the version of a package that this machine has, without what a build adds; "" if it has none."""
-    try:
-        return version(package).partition("+")[0]
-    except PackageNotFoundError:
-        return ""
+    emulator = find_program(EMULATOR, PACKAGE, "the arm64 system")
+    root = ("-cpu", CPU, "-L", str(folder / ROOT))
+    return (emulator, *root, "-plugin", plugin_option(plugin or folder / PLUGIN), str(folder / python))

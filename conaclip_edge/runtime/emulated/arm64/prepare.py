@@ -7,35 +7,39 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Callable
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
 from conaclip_edge.errors import UserError
-from conaclip_edge.runtime.arm64.cuda_libraries import stand_in_for_cuda
-from conaclip_edge.runtime.arm64.fetch import unpack_debian, unpack_wheels
-from conaclip_edge.runtime.arm64.machine import (
+from conaclip_edge.runtime.emulated.arm64.cuda_libraries import stand_in_for_cuda
+from conaclip_edge.runtime.emulated.arm64.fetch import unpack_debian, unpack_wheels
+from conaclip_edge.runtime.emulated.arm64.system import (
     EMULATOR,
-    PACKAGES,
     PLUGIN,
     RECORD,
     ROOT,
     SITES,
     Arm64Record,
     emulated_python,
-    find_program,
-    host_version,
     prepared_arm64,
     read_record,
 )
-from conaclip_edge.system.files import atomic_file, atomic_folder, read_json, write_json
+from conaclip_edge.runtime.emulated.device import PACKAGES, host_version
+from conaclip_edge.runtime.emulated.qemu import (
+    PACKAGE,
+    build_plugin,
+    counted_into,
+    find_program,
+    last_line,
+    qemu_version,
+)
+from conaclip_edge.system.files import atomic_folder, read_json, write_json
 from conaclip_edge.system.locks import locked
 from conaclip_edge.system.progress import say
 from conaclip_edge.system.result import Result
 
-_INTERFACES = range(1, 9)  # versions of qemu's plugin interface that are tried
 # what torch imports; ExecuTorch's Python module links to torch
 _OF_TORCH = ("typing_extensions", "sympy", "mpmath", "networkx", "jinja2", "markupsafe", "filelock", "fsspec")
 
@@ -66,8 +70,8 @@ def prepare_arm64(folder: Path, targets: tuple[str, ...]) -> PreparedArm64:
     Raises:
         UserError: a program or a package is missing or cannot be fetched, or the system does not work.
     """
-    find_program(EMULATOR, "qemu-user")
-    compiler = find_program("gcc", "gcc")
+    emulator = find_program(EMULATOR, PACKAGE, "the arm64 system")
+    find_program("gcc", "gcc libc6-dev", "the arm64 system")
     with locked(folder):
         folder.mkdir(parents=True, exist_ok=True)
         before = _record(folder)
@@ -88,11 +92,11 @@ def prepare_arm64(folder: Path, targets: tuple[str, ...]) -> PreparedArm64:
                 hashes = {"sha256": hashes["sha256"] | found["sha256"]}
             sites[target] = tuple(f"{SITES}/{number}-{site}" for site in wanted)
         relative = str(python.relative_to(folder))
-        _build_plugin(compiler, folder, relative)
+        build_plugin(folder / PLUGIN, partial(emulated_python, folder, relative), "arm64's Python")
         for target, names in sites.items():
             _try(folder, relative, target, names)
         record = Arm64Record(
-            python=relative, emulator=_emulator_version(), sites=sites, versions=versions, sha256=hashes["sha256"]
+            python=relative, emulator=qemu_version(emulator), sites=sites, versions=versions, sha256=hashes["sha256"]
         )
         write_json(folder / RECORD, record.model_dump(mode="json"))
         shutil.rmtree(folder / "downloads", ignore_errors=True)
@@ -135,7 +139,7 @@ def _system(folder: Path, into: Path) -> dict[str, dict[str, str]]:
     hashes = unpack_debian(folder / "downloads" / "debian", into)
     # onnxruntime and torch read the host's description of its processor; qemu takes a file of the root first
     (into / "proc").mkdir()
-    cpuinfo = files("conaclip_edge.runtime.arm64").joinpath("cpuinfo").read_bytes()
+    cpuinfo = files("conaclip_edge.runtime.emulated.arm64").joinpath("cpuinfo").read_bytes()
     (into / "proc" / "cpuinfo").write_bytes(cpuinfo)
     _python(into)
     return {"sha256": hashes}
@@ -170,47 +174,12 @@ def _python(root: Path) -> Path:
     return found[-1]
 
 
-def _build_plugin(compiler: str, folder: Path, python: str) -> None:
-    """Compile the plugin for the interface of this qemu, whose version only qemu itself knows."""
-    source = files("conaclip_edge.runtime.arm64").joinpath("count.c").read_bytes()
-    reason = ""
-    with tempfile.TemporaryDirectory(prefix="conaclip-edge-") as scratch:
-        (Path(scratch) / "count.c").write_bytes(source)
-        for interface in _INTERFACES:
-            with atomic_file(folder / PLUGIN) as made:
-                command = [compiler, "-shared", "-fPIC", "-O2", f"-DINTERFACE={interface}", "-o", str(made)]
-                done = subprocess.run([*command, f"{scratch}/count.c"], capture_output=True, text=True, check=False)
-                if done.returncode:
-                    raise UserError(
-                        f"gcc cannot compile the plugin that counts: {_end(done.stderr)}. "
-                        "Get what it needs: sudo apt-get install gcc libc6-dev"
-                    )
-            command = [part.replace("{counts}", f"{scratch}/counts") for part in emulated_python(folder, python)]
-            done = subprocess.run([*command, "-ISc", "pass"], capture_output=True, text=True, check=False)
-            if not done.returncode:
-                return
-            reason = _end(done.stderr)
-    (folder / PLUGIN).unlink(missing_ok=True)
-    raise UserError(f"qemu does not run arm64's Python with the plugin that counts: {reason}.")
-
-
 def _try(folder: Path, python: str, target: str, sites: tuple[str, ...]) -> None:
     """Import a runtime once; this also compiles its Python modules, which takes a while under emulation."""
     say(f"trying {PACKAGES[target]} on arm64")
     names = "torch, executorch.extension.pybindings._portable_lib" if target == "executorch" else "onnxruntime"
     code = f"import sys, os; sys.path[:0] = {[str(folder / site) for site in sites]}; import {names}; os._exit(0)"
-    command = [part.replace("{counts}", "/dev/null") for part in emulated_python(folder, python)]
+    command = counted_into(emulated_python(folder, python), "/dev/null")
     done = subprocess.run([*command, "-c", code], capture_output=True, text=True, errors="replace", check=False)
     if done.returncode:
-        raise UserError(f"{PACKAGES[target]} cannot be imported on arm64: {_end(done.stderr)}.")
-
-
-def _emulator_version() -> str:
-    done = subprocess.run([EMULATOR, "--version"], capture_output=True, text=True, check=False)
-    words = done.stdout.split()
-    return words[2] if len(words) > 2 else "unknown"
-
-
-def _end(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return (lines or ["no reason given"])[-1][:300].rstrip(".")
+        raise UserError(f"{PACKAGES[target]} cannot be imported on arm64: {last_line(done.stderr)}.")
