@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from conaclip_edge.data.pixel_cache import Reader
-from conaclip_edge.models.student.dual_encoder import ImageTower
+from conaclip_edge.models.image_towers.image_tower import ImageTower
 from conaclip_edge.system.files import atomic_file
 from conaclip_edge.system.progress import track
 

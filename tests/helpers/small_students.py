@@ -56,6 +56,17 @@ def pictures(count: int, seed: int = 0) -> torch.Tensor:
     return torch.randint(0, 256, (count, 3, SIZE, SIZE), generator=random) / 255.0
 
 
+def drawings(count: int, seed: int) -> torch.Tensor:
+    """Pictures [count, 3, SIZE, SIZE] of three filled rectangles on white, of the 256 levels that pictures have."""
+    random = np.random.default_rng(seed)
+    made = np.full((count, 3, SIZE, SIZE), 255, np.uint8)
+    for picture in made:
+        for _ in range(3):
+            (top, left), (height, width) = random.integers(0, SIZE - 8, 2), random.integers(4, 16, 2)
+            picture[:, top : top + height, left : left + width] = random.integers(0, 256, (3, 1, 1))
+    return torch.from_numpy(made)
+
+
 def text(length: int, eos: int = EOS, seed: int = 0) -> list[int]:
     """Random ids of a length, the last one EOS and no other."""
     random = np.random.default_rng(seed)

@@ -10,11 +10,7 @@ from torch import Tensor, nn
 
 from conaclip_edge.export.towers.layers import Conv
 from conaclip_edge.export.towers.towers import MobileTower, Towers
-
-
-def to_half(x: Tensor) -> Tensor:
-    """Round to the values that float16 has, in the type that `x` has."""
-    return x.half().to(x.dtype)
+from conaclip_edge.models.quantization.gptq import to_half
 
 
 @torch.no_grad()

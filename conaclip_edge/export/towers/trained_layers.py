@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from conaclip_edge.export.towers.layers import Block, Conv
@@ -46,9 +45,7 @@ def copied_block(layer: Any, heads: int, eps: float, act: str) -> Block:
 
 def folded(source: Any) -> Conv:
     """Fold a batch norm into the convolution before it."""
-    conv, norm = source.conv, source.norm
-    gain = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-    weight, bias = conv.weight * gain.view(-1, 1, 1, 1), norm.bias - norm.running_mean * gain
+    conv, (weight, bias) = source.conv, source.folded()
     return Conv(convolution(weight, bias, conv.stride[0], conv.padding[0], conv.groups), source.pad, source.active)
 
 

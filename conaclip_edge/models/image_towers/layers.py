@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -19,10 +20,34 @@ class ConvNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, inputs, H, W] to [B, outputs, H / stride, W / stride]."""
-        if self.pad:
-            x = F.pad(x, self.pad)
-        y: Tensor = self.norm(self.conv(x))
+        y = self.before_activation(x)
         return F.relu6(y) if self.active else y
+
+    def before_activation(self, x: Tensor) -> Tensor:
+        """Map [B, inputs, H, W] to [B, outputs, H / stride, W / stride], without ReLU6."""
+        y: Tensor = self.norm(self.conv(F.pad(x, self.pad) if self.pad else x))
+        return y
+
+    @torch.no_grad()
+    def folded(self) -> tuple[Tensor, Tensor]:
+        """Return weight and bias of the one convolution that this one and its batch norm are in eval mode."""
+        norm = self.norm
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        gain = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+        return self.conv.weight * gain.view(-1, 1, 1, 1), norm.bias - norm.running_mean * gain
+
+    @torch.no_grad()
+    def unfold(self, weight: Tensor, bias: Tensor) -> None:
+        """Become a convolution with a bias: the batch norm's statistics are such that it only adds."""
+        norm = self.norm
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        self.conv.weight.copy_(weight)
+        norm.weight.fill_(1)
+        norm.bias.copy_(bias)
+        norm.running_mean.zero_()
+        norm.running_var.fill_(1 - norm.eps)
 
 
 class InvertedResidual(nn.Module):

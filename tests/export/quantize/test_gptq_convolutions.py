@@ -14,27 +14,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from conaclip_edge.config.export import ExportConfig
-from conaclip_edge.export.quantize import gptq_convolutions as reconstruction
 from conaclip_edge.export.quantize.calibration import Calibration, make_calibration
-from conaclip_edge.export.quantize.float16_kernels import carry, halve_kernels, to_half
-from conaclip_edge.export.quantize.gptq_convolutions import reconstruct, round_columns
+from conaclip_edge.export.quantize.float16_kernels import carry, halve_kernels
+from conaclip_edge.export.quantize.gptq_convolutions import reconstruct
 from conaclip_edge.export.quantize.prepare import prepare
 from conaclip_edge.export.towers.towers import Towers, build_towers
-from conaclip_edge.models.quantization.int8_weights import int8_values, round_weight, weight_scale
-from tests.helpers.small_students import SIZE, STAGES, student
+from conaclip_edge.models.quantization import gptq
+from conaclip_edge.models.quantization.gptq import round_columns, to_half
+from conaclip_edge.models.quantization.int8_weights import int8_values, round_weight
+from tests.helpers.small_students import SIZE, STAGES, drawings, student
 
 COUNT = 48
-
-
-def drawings(count: int, seed: int) -> Tensor:
-    """Pictures [count, 3, SIZE, SIZE] of three filled rectangles on white, of the 256 levels that pictures have."""
-    random = np.random.default_rng(seed)
-    made = np.full((count, 3, SIZE, SIZE), 255, np.uint8)
-    for picture in made:
-        for _ in range(3):
-            (top, left), (height, width) = random.integers(0, SIZE - 8, 2), random.integers(4, 16, 2)
-            picture[:, top : top + height, left : left + width] = random.integers(0, 256, (3, 1, 1))
-    return torch.from_numpy(made)
 
 
 @functools.cache
@@ -98,30 +88,16 @@ def test_a_channel_too_small_for_float16_scales_is_rounded_all_the_same() -> Non
     torch.testing.assert_close(made[0, 1], weight[0, 1], rtol=0, atol=0.5 / 127)
 
 
-def test_columns_that_know_nothing_of_each_other_are_rounded_to_the_nearest() -> None:
-    weight = torch.randn(2, 5, 9, generator=torch.Generator().manual_seed(0))
-    made = round_columns(weight, torch.eye(9).expand(2, 9, 9))
-    torch.testing.assert_close(made, torch.stack([round_weight(one) for one in weight]))
-
-
-def test_two_columns_that_always_agree_share_their_error() -> None:
-    weight = torch.tensor([[[1.0, 0.4 / 127, 0.4 / 127]]])
-    power = torch.tensor([[[1.0, 0.0, 0.0], [0.0, 1.0, 0.999], [0.0, 0.999, 1.0]]])
-    steps = round_columns(weight, power)[0, 0] * 127
-    # each alone would be 0; together they are 0.8 of a step
-    assert sorted(steps[1:].round().tolist()) == [0, 1]
-
-
 def spied(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tensor, Tensor, Tensor]]:
     """Reconstruct, and return weight, inputs and outputs of each layer as it was fitted."""
     seen: list[tuple[Tensor, Tensor, Tensor]] = []
-    fit = reconstruction._fit
+    fit = gptq.fit_rows
 
     def spy(weight: Tensor, inputs: Tensor, outputs: Tensor, half: bool) -> tuple[Tensor, Tensor]:
         seen.append((weight.clone(), inputs, outputs))
         return fit(weight, inputs, outputs, half)
 
-    monkeypatch.setattr(reconstruction, "_fit", spy)
+    monkeypatch.setattr(gptq, "fit_rows", spy)
     reconstruct(towers(), calibration())
     return seen
 
@@ -130,13 +106,13 @@ def test_places_are_of_all_pictures_and_what_the_convolution_sees_there(monkeypa
     weight, inputs, outputs = spied(monkeypatch)[0]  # of the stem, whose inputs are the pictures themselves
     bias = towers().image.stem.conv.bias
     torch.testing.assert_close(inputs @ weight.transpose(1, 2) + bias, outputs, rtol=1e-4, atol=1e-4)
-    assert inputs.shape[1] == max(reconstruction.LEAST, reconstruction.ROWS * 27)
+    assert inputs.shape[1] == max(gptq.LEAST, gptq.ROWS * 27)
     with_colour = (inputs[0] - inputs[0].amax(dim=0)).abs().amax(dim=1) > 1e-3
     assert 0.05 < with_colour.float().mean() < 0.95, "rectangles and background are both to be seen"
 
 
 def test_places_stay_within_their_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reconstruction, "MOST", 60)
+    monkeypatch.setattr(gptq, "MOST", 60)
     counts = {inputs.shape[1] for _, inputs, _ in spied(monkeypatch)}
     assert counts == {60, COUNT}, "the projection is fitted to pictures, the convolutions to 60 places"
 
@@ -182,13 +158,6 @@ def test_a_tower_of_transformer_blocks_is_left_as_it_is() -> None:
     vit = build_towers(student("vit"), "tiny")
     assert halve_kernels(vit) is vit
     assert reconstruct(vit, calibration()) is vit
-
-
-def test_scales_are_found_again_in_float16() -> None:
-    weight = torch.randn(1, 400, 8, generator=torch.Generator().manual_seed(3))
-    made = round_columns(weight, torch.eye(8)[None], half=True)[0]
-    scale = to_half(weight_scale(made))
-    assert torch.equal(to_half(torch.round(made / scale) * scale), made)
 
 
 def are_float16(made: Towers) -> bool:

@@ -1,0 +1,116 @@
+"""An int8 tower of a trained float tower, without training: what quantisation-aware training starts from.
+
+Layer after layer the weights are fitted to give the float tower's outputs from what the int8 layers before deliver
+(see `gptq`), and the grid of what the layer then gives is chosen, so that no layer passes on an error that the next
+one can make up for. On the demo's student that gives a cosine of 0.997 where weights rounded to the nearest give 0.78.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from conaclip_edge.models.image_towers.image_tower import ImageTower
+from conaclip_edge.models.image_towers.layers import ConvNorm, InvertedResidual
+from conaclip_edge.models.image_towers.mobile import MobileBackbone
+from conaclip_edge.models.quantization.fake_quantize import STEPS, FakeQuantize
+from conaclip_edge.models.quantization.gptq import fit_convolution
+from conaclip_edge.models.quantization.mobile import Int8Block, Int8Conv, Int8MobileTower
+from conaclip_edge.models.quantization.record import ActivationGrid
+
+TRIES = 16  # ranges that are tried for a grid, from all values down to a quarter of them
+VALUES = 100_000  # activations that they are tried on
+_SEED = 17
+
+
+@torch.no_grad()
+def quantize_after_training(source: ImageTower, pixels: Tensor) -> Int8MobileTower:
+    """Return a float tower's int8 form, its weights and grids fitted to pictures.
+
+    Args:
+        source: a mobile tower; left as it is.
+        pixels: pictures of the train split float32 [n, 3, H, W] in [0, 1]; memory grows with them.
+
+    Raises:
+        UserError: a tower of another kind.
+    """
+    tower, backbone = Int8MobileTower(source), source.backbone
+    assert isinstance(backbone, MobileBackbone)
+    mode = source.training
+    source.eval()
+    tower.pixels.grid = pixel_grid(source.config.mean)
+    # x runs through the float tower, y through the int8 one
+    x, y = source.normalise(pixels), tower.pixels(pixels - tower.mean)
+    x, y = _fit(backbone.stem, tower.stem, x, y)
+    for block, target in zip(backbone.blocks, tower.blocks, strict=True):
+        assert isinstance(block, InvertedResidual)
+        assert isinstance(target, Int8Block)
+        x, y = _fit_block(block, target, x, y)
+    if backbone.head is not None and tower.head is not None:
+        x, y = _fit(backbone.head, tower.head, x, y)
+    y = _on_best_grid(tower.pooled, y.mean(dim=(2, 3)))
+    tower.output.grid = best_grid(F.linear(y, tower.rounded_projection()))
+    tower.drop_dead_channels()
+    source.train(mode)
+    return tower
+
+
+def pixel_grid(mean: tuple[float, float, float]) -> ActivationGrid:
+    """Return the grid of pixels in [0, 1] less the mean; where it is k / 255 for all colours, it holds them exactly."""
+    low, high = min(-value for value in mean), max(1 - value for value in mean)
+    return grid_between(low, high)
+
+
+def grid_between(low: float, high: float) -> ActivationGrid:
+    """Return the grid whose values go from `low` to `high`, moved by less than a step so that 0 is one of them."""
+    low, high = min(low, 0.0), max(high, 0.0)
+    scale = (high - low) / STEPS or 1.0
+    return ActivationGrid(scale=float(torch.tensor(scale)), zero_point=round(-low / scale))
+
+
+def best_grid(values: Tensor) -> ActivationGrid:
+    """Return the grid that rounds values with the least squared error; a few very large ones may be cut off."""
+    flat = values.flatten()
+    if len(flat) > VALUES:
+        flat = flat[torch.randint(len(flat), (VALUES,), generator=torch.Generator().manual_seed(_SEED))]
+    low, high = float(values.min()), float(values.max())
+    tried = FakeQuantize()
+
+    def error(grid: ActivationGrid) -> float:
+        tried.grid = grid
+        return float((tried(flat) - flat).square().mean())
+
+    shares = [1 - 0.75 * number / TRIES for number in range(TRIES)]
+    return min((grid_between(low * share, high * share) for share in shares), key=error)
+
+
+def _fit_block(block: InvertedResidual, target: Int8Block, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    inputs = x, y
+    if block.expand is not None and target.expand is not None:
+        x, y = _fit(block.expand, target.expand, x, y)
+    x, y = _fit(block.depthwise, target.depthwise, x, y)
+    if target.sum is None:
+        return _fit(block.project, target.project, x, y)
+    # the projection also makes up for what the residual that it is added to has lost
+    x, y = _fit(block.project, target.project, x, y, lost=inputs[0] - inputs[1])
+    return x + inputs[0], _on_best_grid(target.sum, y + inputs[1])
+
+
+def _fit(layer: ConvNorm, target: Int8Conv, x: Tensor, y: Tensor, lost: Tensor | float = 0.0) -> tuple[Tensor, Tensor]:
+    """Fit an int8 convolution to give what the float one gives of `x`, and `lost`, from `y`; returns what both give."""
+    wanted = layer.before_activation(x)
+    padded = F.pad(target.padded(y), (target.padding,) * 4)
+    weight, bias = fit_convolution(target.weight, padded, wanted + lost, target.stride, target.groups)
+    target.weight.copy_(weight)
+    target.bias.copy_(bias)
+    given = target.before_grid(y)
+    if layer.active:
+        wanted, given = F.relu6(wanted), F.relu6(given)
+    return wanted, _on_best_grid(target.output, given)
+
+
+def _on_best_grid(site: FakeQuantize, values: Tensor) -> Tensor:
+    site.grid = best_grid(values)
+    rounded: Tensor = site(values)
+    return rounded
