@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import Field
 
-from conaclip_edge.config.base import Config, Name
+from conaclip_edge.config.base import Config, Growing, Name
 from conaclip_edge.config.data import DataConfig
 from conaclip_edge.config.graph import GraphConfig
 from conaclip_edge.config.model import StudentConfig
@@ -14,8 +15,17 @@ from conaclip_edge.config.model import StudentConfig
 DATA = "where pictures and captions are, e.g. data: {path: FOLDER}"
 
 
-class TrainConfig(Config):
+class QatConfig(Config):
+    """Quantisation-aware training: further steps in which the picture tower computes on int8 grids."""
+
+    steps: int = Field(40, gt=0)
+    lr: float = Field(1e-4, gt=0, description="peak rate of all weights, pretrained ones too")
+
+
+class TrainConfig(Growing):
     """Budget and optimiser."""
+
+    later: ClassVar[frozenset[str]] = frozenset({"qat"})
 
     steps: int = Field(200, gt=0)
     batch_size: int = Field(128, gt=1, description="pictures (and texts) per step over all processes")
@@ -34,6 +44,12 @@ class TrainConfig(Config):
     teacher_views: int = Field(1, gt=0, description="seeded augmentations per picture; 1 means the plain picture only")
     eval_every: int = Field(50, gt=0, description="steps between recall on val (and checkpoints)")
     threads: int = Field(0, ge=0, description="torch threads; 0 leaves torch's own choice")
+    qat: QatConfig | None = Field(None, description="after `steps`, train the mobile image tower to be int8 throughout")
+
+    @property
+    def all_steps(self) -> int:
+        """Steps of the whole run."""
+        return self.steps + (self.qat.steps if self.qat else 0)
 
 
 class SyntheticConfig(Config):

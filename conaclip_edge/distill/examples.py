@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from conaclip_edge.distill.frozen_features import Pictures, picture_input
+from conaclip_edge.distill.frozen_features import Pictures, Tower, picture_input
 from conaclip_edge.distill.training_data import TrainingData
 from conaclip_edge.models.tokenizer import TextTokenizer
 
@@ -47,17 +47,12 @@ def examples_of(data: TrainingData, tokenizer: TextTokenizer, views: int, folder
         views: augmentations per picture of the data set; a synthetic one has none.
         folder: of the run; keeps what the student's frozen blocks give.
     """
-    count, image = len(data.pairs), data.student.image
+    count = len(data.pairs)
     texts = [text for texts in data.pairs.captions for text in texts]
-    usable = np.flatnonzero(data.cache.usable)
-    pictures = picture_input(image, data.pixels, usable, count, views, folder / "frozen.npy")
     teacher_pictures, teacher_texts = _tensors(data.cache.pictures), _tensors(lambda rows, _: data.cache.texts(rows))
     picture_rows = text_rows = np.zeros(0, np.int64)
     if (composed := data.synthetic_pictures) is not None:
-        usable = np.flatnonzero(composed.cache.usable)
-        picture_rows, size = count + usable, len(composed.cache.usable)
-        more = picture_input(image, composed.pixels, usable, size, 1, folder / "frozen-composed.npy")
-        pictures = chained(pictures, count, more)
+        picture_rows = count + np.flatnonzero(composed.cache.usable)
         teacher_pictures = chained(teacher_pictures, count, _tensors(composed.cache.pictures))
     if (phrases := data.synthetic_texts) is not None:
         text_rows = len(texts) + np.arange(len(phrases.texts))
@@ -65,7 +60,7 @@ def examples_of(data: TrainingData, tokenizer: TextTokenizer, views: int, folder
         texts += phrases.texts
     ids = [tokenizer.ids(text) for text in texts]
     return Examples(
-        pictures,
+        student_pictures(data, data.student.image, views, folder),
         teacher_pictures,
         ids,
         numbered(ids),
@@ -73,6 +68,24 @@ def examples_of(data: TrainingData, tokenizer: TextTokenizer, views: int, folder
         picture_rows,
         text_rows,
     )
+
+
+def student_pictures(data: TrainingData, tower: Tower, views: int, folder: Path) -> Pictures:
+    """Return (rows, views) -> a tower's picture input, synthetic pictures behind those of the data set.
+
+    Args:
+        data: of the recipe.
+        tower: the student's.
+        views: augmentations per picture of the data set.
+        folder: of the run.
+    """
+    count, usable = len(data.pairs), np.flatnonzero(data.cache.usable)
+    pictures = picture_input(tower, data.pixels, usable, count, views, folder / "frozen.npy")
+    if (composed := data.synthetic_pictures) is None:
+        return pictures
+    usable, size = np.flatnonzero(composed.cache.usable), len(composed.cache.usable)
+    more = picture_input(tower, composed.pixels, usable, size, 1, folder / "frozen-composed.npy")
+    return chained(pictures, count, more)
 
 
 def chained(own: Pictures, count: int, more: Pictures) -> Pictures:

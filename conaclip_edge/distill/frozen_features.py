@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from conaclip_edge.config.model import ImageTowerConfig
 from conaclip_edge.data.pixel_cache import Reader
-from conaclip_edge.models.image_towers.image_tower import ImageTower
 from conaclip_edge.system.files import atomic_file
 from conaclip_edge.system.progress import track
 
@@ -19,7 +20,20 @@ Pictures = Callable[[np.ndarray, np.ndarray], Tensor]
 BATCH = 64
 
 
-def picture_input(tower: ImageTower, pixels: Reader, rows: np.ndarray, count: int, views: int, path: Path) -> Pictures:
+class Tower(Protocol):
+    """An image tower whose first part may be frozen; see `ImageTower`."""
+
+    config: ImageTowerConfig
+
+    @property
+    def frozen(self) -> bool:
+        """Whether there is such a part."""
+
+    def first(self, pixel_values: Tensor) -> Tensor:
+        """Run it on pixels in [0, 1]."""
+
+
+def picture_input(tower: Tower, pixels: Reader, rows: np.ndarray, count: int, views: int, path: Path) -> Pictures:
     """Return a function (rows [n], views [n]) -> the model's picture input [n, ...] for training.
 
     Args:
@@ -39,7 +53,7 @@ def picture_input(tower: ImageTower, pixels: Reader, rows: np.ndarray, count: in
 
 
 @torch.no_grad()
-def _table(tower: ImageTower, pixels: Reader, rows: np.ndarray, views: int, path: Path) -> np.ndarray:
+def _table(tower: Tower, pixels: Reader, rows: np.ndarray, views: int, path: Path) -> np.ndarray:
     shape = tower.first(torch.zeros(1, 3, tower.config.size, tower.config.size)).shape[1:]
     with atomic_file(path) as temporary:
         table = np.lib.format.open_memmap(temporary, "w+", np.float32, (views, len(rows), *shape))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from conaclip_edge.config.distill import DistillConfig
-from conaclip_edge.distill.negative_queue import TeacherQueue
+from conaclip_edge.distill.steps.negative_queue import TeacherQueue
 from conaclip_edge.errors import UserError
 from conaclip_edge.models.student.dual_encoder import DualEncoder
 from conaclip_edge.system.files import atomic_file, not_written, read_json, write_json
@@ -100,6 +100,16 @@ class RunFolder:
         with atomic_file(self.path / "state.safetensors") as temporary:
             save_file(contiguous, temporary, metadata={"step": str(step)})
 
+    def steps_done(self) -> int:
+        """Return the number of steps that the saved state has behind it; 0 where nothing was saved."""
+        from safetensors import safe_open
+
+        file = self.path / "state.safetensors"
+        if not file.exists():
+            return 0
+        with safe_open(file, framework="pt") as handle:
+            return int(handle.metadata()["step"])
+
     def load_state(
         self,
         student: DualEncoder,
@@ -107,15 +117,8 @@ class RunFolder:
         queue: TeacherQueue,
         average: torch.optim.swa_utils.AveragedModel | None,
     ) -> int:
-        """Take back what `save_state` wrote, if anything; returns the number of steps done."""
-        from safetensors import safe_open
-
-        file = self.path / "state.safetensors"
-        if not file.exists():
-            return 0
-        with safe_open(file, framework="pt") as handle:
-            tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118  # no mapping
-            step = int(handle.metadata()["step"])
+        """Take back what `save_state` wrote; returns the number of steps done."""
+        tensors, step = self._saved(), self.steps_done()
         student.load_state_dict(_under(tensors, "model."))
         for name, parameter in student.named_parameters():
             state = _under(tensors, f"optimizer.{name}.")
@@ -130,6 +133,16 @@ class RunFolder:
             self._forget_after(step)
         say(f"resuming after step {step}")
         return step
+
+    def load_model(self, student: DualEncoder) -> None:
+        """Take back the weights alone of what `save_state` wrote."""
+        student.load_state_dict(_under(self._saved(), "model."))
+
+    def _saved(self) -> dict[str, Tensor]:
+        from safetensors.torch import load_file
+
+        tensors: dict[str, Tensor] = load_file(self.path / "state.safetensors")
+        return tensors
 
     def _forget_after(self, step: int) -> None:
         """Drop log lines of steps that will be done again."""

@@ -2,39 +2,38 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import cast
 
-import numpy as np
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from conaclip_edge.config.distill import DistillConfig
+from conaclip_edge.config.distill import DistillConfig, QatConfig
 from conaclip_edge.config.graph import Term
 from conaclip_edge.distill import graph
-from conaclip_edge.distill.all_gather import gather
 from conaclip_edge.distill.embeddings import Embeddings
-from conaclip_edge.distill.examples import Examples, examples_of
+from conaclip_edge.distill.examples import Examples, examples_of, student_pictures
+from conaclip_edge.distill.int8_start import start_int8
 from conaclip_edge.distill.loss_curves import draw_curves
-from conaclip_edge.distill.negative_queue import TeacherQueue
-from conaclip_edge.distill.optimizer import lr_factor, make_optimizer
 from conaclip_edge.distill.run_folder import RunFolder
 from conaclip_edge.distill.sampler import BatchRows, Sampler
+from conaclip_edge.distill.steps.all_gather import gather
+from conaclip_edge.distill.steps.negative_queue import TeacherQueue
+from conaclip_edge.distill.steps.optimizer import lr_factor, make_optimizer, make_qat_optimizer
+from conaclip_edge.distill.steps.phase import Phase, StepValues
 from conaclip_edge.distill.teacher.split_ranks import teacher_ranks, teacher_record
-from conaclip_edge.distill.training_data import TrainingData, training_data, usable_rows
+from conaclip_edge.distill.training_data import TrainingData, training_data
+from conaclip_edge.distill.validation import pad, student_ranks, val_recall
 from conaclip_edge.errors import Interrupted
-from conaclip_edge.evaluation.mean_interval import certainty_of
-from conaclip_edge.evaluation.recall import Ranks, ranks
-from conaclip_edge.evaluation.torch_encoders import embed_ids, embed_pixels
+from conaclip_edge.evaluation.recall import Ranks
+from conaclip_edge.models.quantization.record import write_quantization
 from conaclip_edge.models.student.checkpoint import parameter_counts, write_student
 from conaclip_edge.models.student.dual_encoder import DualEncoder
+from conaclip_edge.models.student.int8_student import Int8Student
 from conaclip_edge.models.student.record import TrainedOn, TrainingRecord, ValRecall
 from conaclip_edge.models.tokenizer import TextTokenizer
 from conaclip_edge.system.files import atomic_folder
@@ -63,23 +62,6 @@ def distill(config: DistillConfig, out: Path, resume: bool = False) -> TrainingR
     return record
 
 
-@dataclass(frozen=True)
-class StepValues:
-    """Figures of a step's last batch.
-
-    Attributes:
-        loss: weighted sum of the terms.
-        terms: "edge/loss" -> its loss, unweighted.
-        logit_scale: the student's.
-        pictures: of the batch.
-    """
-
-    loss: float
-    terms: dict[str, float]
-    logit_scale: float
-    pictures: int
-
-
 @dataclass
 class Trainer:
     """One distillation: everything that stands still while the student trains, and the student.
@@ -93,6 +75,7 @@ class Trainer:
         pad_id: that stands behind short texts.
         accelerator: device, precision and the other processes.
         folder: what is saved on the way.
+        int8: the student with its int8 image tower, once it was trained to be int8.
     """
 
     config: DistillConfig
@@ -103,6 +86,7 @@ class Trainer:
     pad_id: int
     accelerator: Accelerator
     folder: RunFolder
+    int8: Int8Student | None = None
 
     @classmethod
     def prepare(cls, config: DistillConfig, out: Path, resume: bool = False) -> Trainer:
@@ -145,28 +129,53 @@ class Trainer:
 
     def train(self) -> float:
         """Train from the last saved step; returns the seconds of this process's training."""
-        settings, student, folder = self.config.train, self.student, self.folder
-        model, optimizer = self.accelerator.prepare(student, make_optimizer(student, self.config))
+        settings, done = self.config.train, self.folder.steps_done()
+        queue = TeacherQueue(self.config.graph.queue, self.student.config.embed_dim)
+        started = time.monotonic()
+        if done <= settings.steps:
+            self._run(self._float_phase(), queue, done)
+        if settings.qat is not None:
+            int8 = start_int8(self.data, self.folder if done > settings.steps else None)
+            self._run(self._int8_phase(int8, settings.qat), queue, done)
+            int8.write_back()
+            self.int8 = int8
+        return time.monotonic() - started
+
+    def _float_phase(self) -> Phase:
+        settings, student = self.config.train, self.student
         average = (
             AveragedModel(student, multi_avg_fn=get_ema_multi_avg_fn(settings.ema), use_buffers=True)
             if settings.ema
             else None
         )
-        queue = TeacherQueue(self.config.graph.queue, student.config.embed_dim)
-        first = folder.load_state(student, optimizer, queue, average)
-        started = time.monotonic()
-        with Meter("distil", settings.steps, first) as meter, held_interrupt() as interrupted:
-            for step in range(first, settings.steps):
+        return Phase("distil", student, make_optimizer(student, self.config), 0, settings.steps, average)
+
+    def _int8_phase(self, int8: Int8Student, qat: QatConfig) -> Phase:
+        views, tower = self.config.train.teacher_views, int8.int8_image
+        self.examples = replace(self.examples, pictures=student_pictures(self.data, tower, views, self.folder.path))
+        first = self.config.train.steps
+        return Phase("int8", int8, make_qat_optimizer(int8, qat.lr), first, first + qat.steps)
+
+    def _run(self, phase: Phase, queue: TeacherQueue, done_before: int) -> None:
+        """Do the steps of a phase; if some of them were done before, from the saved state on."""
+        settings, folder, average = self.config.train, self.folder, phase.average
+        model, optimizer = self.accelerator.prepare(phase.model, phase.optimizer)
+        first = phase.first
+        if done_before > first:
+            first = folder.load_state(phase.model, optimizer, queue, average)
+        with Meter(phase.name, phase.last, first) as meter, held_interrupt() as interrupted:
+            for step in range(first, phase.last):
                 for group in optimizer.param_groups:
-                    group["lr"] = group["peak_lr"] * lr_factor(step, settings.steps, settings.warmup)
+                    factor = lr_factor(step - phase.first, phase.last - phase.first, settings.warmup)
+                    group["lr"] = group["peak_lr"] * factor
                 model.train()
                 found = self._accumulate_gradients(step, model, queue)
                 norm = self.accelerator.clip_grad_norm_(model.parameters(), settings.clip)
                 optimizer.step()
                 optimizer.zero_grad()
-                student.clamp_logit_scale()
+                phase.model.clamp_logit_scale()
                 if average is not None:
-                    average.update_parameters(student)
+                    average.update_parameters(phase.model)
                 folder.log(
                     {
                         "step": step,
@@ -178,19 +187,17 @@ class Trainer:
                     }
                 )
                 done = step + 1
-                if self.accelerator.is_main_process and (done % settings.eval_every == 0 or done == settings.steps):
-                    measured = student if average is None else cast(DualEncoder, average.module)
-                    recall = self.evaluate("val", measured).mean_recall()
+                if self.accelerator.is_main_process and (done % settings.eval_every == 0 or done == phase.last):
+                    recall = self.evaluate("val", phase.measured).mean_recall()
                     folder.log({"step": step, "val_mean_recall": recall})
                     meter.note(val=recall)
-                    folder.save_state(student, optimizer, queue, average, done)
-                if interrupted() and done < settings.steps:
-                    folder.save_state(student, optimizer, queue, average, done)
+                    folder.save_state(phase.model, optimizer, queue, average, done)
+                if interrupted() and done < settings.all_steps:
+                    folder.save_state(phase.model, optimizer, queue, average, done)
                     raise Interrupted(f"interrupted after step {done}, which is saved. Go on with --resume.")
                 meter.advance(loss=found.loss, pictures=found.pictures)
         if average is not None:
-            student.load_state_dict(average.module.state_dict())
-        return time.monotonic() - started
+            phase.model.load_state_dict(phase.measured.state_dict())
 
     def _accumulate_gradients(self, step: int, model: nn.Module, queue: TeacherQueue) -> StepValues:
         """Add up a step's gradients over its batches."""
@@ -233,31 +240,22 @@ class Trainer:
         return batch, scale
 
     def evaluate(self, split: str, student: DualEncoder | None = None) -> Ranks:
-        """Rank all usable pictures and captions of a split by the student's embeddings.
-
-        Of data without captions, the teacher's embeddings of the same pictures stand for them.
+        """Rank all usable pictures and captions of a split by the student's embeddings; see `student_ranks`.
 
         Args:
             split: of the data set.
-            student: another state of the student, such as its moving average.
+            student: another state than the one that was trained last, such as its moving average.
         """
-        student, first_text = student or self.student, self.data.cache.first_text
-        rows = usable_rows(self.data.pairs, self.data.cache, split)
-        batches = np.array_split(rows, math.ceil(len(rows) / 64))
-        pictures = embed_pixels(student, (self.data.pixels(some, np.zeros_like(some)) for some in batches))
-        if not self.data.has_captions:
-            teacher = self.data.cache.pictures(rows, np.zeros_like(rows))
-            return ranks(pictures, teacher, np.arange(len(rows)))
-        texts = np.concatenate([np.arange(first_text[row], first_text[row + 1]) for row in rows])
-        caption_to_image = np.repeat(np.arange(len(rows)), np.diff(first_text)[rows])
-        batches = np.array_split(texts, math.ceil(len(texts) / 256))
-        padded = (pad([self.examples.ids[text] for text in some], self.pad_id).numpy() for some in batches)
-        return ranks(pictures, embed_ids(student, padded), caption_to_image)
+        return student_ranks(self.data, self.examples.ids, self.pad_id, split, student or self.int8 or self.student)
 
     def record(self, seconds: float) -> TrainingRecord:
         """Say what was trained on what, and how well it does on val."""
-        data, found = self.data, self.evaluate("val")
+        data = self.data
         of_teacher = teacher_ranks(data.pairs, data.cache)
+
+        def val(student: DualEncoder) -> ValRecall:
+            return val_recall(self.evaluate("val", student), of_teacher.get("val"), data.has_captions)
+
         return TrainingRecord(
             recipe=self.config,
             graph=self.terms,
@@ -274,13 +272,8 @@ class Trainer:
             seconds=round(seconds, 1),
             versions={name: version(name) for name in ("torch", "transformers", "accelerate")}
             | {"conaclip-edge": __version__},
-            val=ValRecall(
-                of="captions" if data.has_captions else "teacher pictures",
-                recall=found.recall(),
-                median_rank=found.median_rank(),
-                mean_recall=found.mean_recall(),
-                certainty=certainty_of(found, of_teacher.get("val")),
-            ),
+            val=val(self.student),
+            val_int8=val(self.int8) if self.int8 else None,
         )
 
     def write(self, record: TrainingRecord, out: Path) -> None:
@@ -288,13 +281,9 @@ class Trainer:
         if self.accelerator.is_main_process:
             with atomic_folder(out, STUDENT) as target:
                 write_student(self.student, self.data.tokenizer_json, record.model_dump(mode="json"), target)
+                if self.int8:
+                    write_quantization(self.int8.quantization, target)
                 self.folder.move_logs(target)
                 draw_curves(target / "training.jsonl", target / "curves.svg")
             self.folder.remove()
         self.accelerator.wait_for_everyone()
-
-
-def pad(rows: Sequence[list[int]], pad_id: int) -> Tensor:
-    """Stack id lists to [n, longest]; what stands after EOS cannot change a causal tower's embedding."""
-    longest = max(len(row) for row in rows)
-    return torch.tensor([row + [pad_id] * (longest - len(row)) for row in rows], dtype=torch.int32)

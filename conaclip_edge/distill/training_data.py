@@ -92,7 +92,12 @@ class TrainingData:
 def training_data(config: DistillConfig) -> TrainingData:
     """Read the data, let the teacher and the resizing run where their caches lack something, and build the student."""
     terms = expand(config.graph)  # a wrong graph, student or data set is an error before any work
-    student_shape(config.student)
+    shape = student_shape(config.student)
+    if config.train.qat and shape.image.kind != "mobile":
+        raise UserError(
+            f"train.qat trains a mobile image tower, and the student's is '{shape.image.kind}'. Leave train.qat out, "
+            "or choose student.preset=mobile or demo."
+        )
     teacher = load_teacher(config.teacher)
     pairs = read_pairs(config.data, captions_needed=False)
     sizes = split_sizes(pairs)

@@ -61,7 +61,7 @@ INDEX = Product(
 RUN = Product(
     "an interrupted run",
     ("recipe.json",),
-    ("sources.json", "tokenizer.json", "training.jsonl", "state.safetensors", ".*.tmp"),
+    ("sources.json", "tokenizer.json", "training.jsonl", "state.safetensors", "frozen*.npy", ".*.tmp"),
 )
 
 

@@ -15,8 +15,8 @@ from conaclip_edge.data.load import read_pairs
 from conaclip_edge.data.pairs import Pairs
 from conaclip_edge.data.usable import check_left_out, reasons, usable_pictures
 from conaclip_edge.distill.losses.infonce import infonce
-from conaclip_edge.distill.optimizer import lr_factor
 from conaclip_edge.distill.sampler import Sampler
+from conaclip_edge.distill.steps.optimizer import lr_factor
 from conaclip_edge.errors import UserError
 from conaclip_edge.evaluation.evaluate import rank_split
 from conaclip_edge.evaluation.mean_interval import split_recall

@@ -13,8 +13,8 @@ from conaclip_edge.config.distill import TeacherConfig
 from conaclip_edge.data.load import read_pairs
 from conaclip_edge.data.pairs import Pairs
 from conaclip_edge.distill.losses.infonce import infonce
-from conaclip_edge.distill.optimizer import lr_factor
 from conaclip_edge.distill.sampler import Sampler
+from conaclip_edge.distill.steps.optimizer import lr_factor
 from conaclip_edge.distill.teacher.split_ranks import split_ranks
 from conaclip_edge.evaluation.mean_interval import split_recall
 from conaclip_edge.models.teacher.joined import Head, JoinedConfig, JoinedTeacher

@@ -67,7 +67,7 @@ class ValRecall(Extended):
     certainty: Certainty | None = None
 
 
-class TrainingRecord(Result):
+class TrainingRecord(Extended):
     """The content of training.json.
 
     Attributes:
@@ -78,8 +78,11 @@ class TrainingRecord(Result):
         parameters: of the student: "all", its parts, and "started_from_pretrained".
         seconds: of the training alone.
         versions: package -> version.
-        val: of the finished student.
+        val: of the finished student in float32.
+        val_int8: of the same with its image tower on the int8 grids that it was trained on.
     """
+
+    later = ("val_int8",)
 
     recipe: DistillConfig
     graph: tuple[Term, ...]
@@ -89,3 +92,4 @@ class TrainingRecord(Result):
     seconds: float
     versions: dict[str, str]
     val: ValRecall
+    val_int8: ValRecall | None = None

@@ -20,8 +20,8 @@ from conaclip_edge.config.graph import PRESETS, GraphConfig, Term
 from conaclip_edge.config.load import distill_recipe
 from conaclip_edge.distill import graph
 from conaclip_edge.distill.embeddings import LEARNING_TYPES
-from conaclip_edge.distill.negative_queue import TeacherQueue
-from conaclip_edge.distill.optimizer import make_optimizer
+from conaclip_edge.distill.steps.negative_queue import TeacherQueue
+from conaclip_edge.distill.steps.optimizer import make_optimizer
 from conaclip_edge.distill.supervisions import losses_for
 from conaclip_edge.distill.trainer import Trainer
 

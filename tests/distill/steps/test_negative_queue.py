@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from conaclip_edge.distill.negative_queue import TeacherQueue
+from conaclip_edge.distill.steps.negative_queue import TeacherQueue
 from tests.helpers.batches import batch
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from conaclip_edge.distill.optimizer import lr_factor
+from conaclip_edge.distill.steps.optimizer import lr_factor
 
 
 def test_it_rises_in_a_line_and_falls_in_a_cosine() -> None:

@@ -1,4 +1,4 @@
-"""AdamW in four groups: decayed weights and the rest, fresh and pretrained ones."""
+"""AdamW: in four groups (decayed weights and the rest, fresh and pretrained ones), and in one for int8 steps."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from torch import Tensor
 
 from conaclip_edge.config.distill import DistillConfig
 from conaclip_edge.models.student.dual_encoder import DualEncoder
+
+BETAS = (0.9, 0.98)
+EPS = 1e-6
 
 
 def make_optimizer(student: DualEncoder, config: DistillConfig) -> torch.optim.AdamW:
@@ -33,9 +36,16 @@ def make_optimizer(student: DualEncoder, config: DistillConfig) -> torch.optim.A
             for (decay, pretrained), parameters in groups.items()
         ],
         lr=settings.lr,
-        betas=(0.9, 0.98),
-        eps=1e-6,
+        betas=BETAS,
+        eps=EPS,
     )
+
+
+def make_qat_optimizer(student: DualEncoder, lr: float) -> torch.optim.AdamW:
+    """AdamW over all weights that learn, at one rate and without decay: the last few steps of a trained student."""
+    learning = [parameter for parameter in student.parameters() if parameter.requires_grad]
+    group = {"params": learning, "weight_decay": 0.0, "peak_lr": lr}
+    return torch.optim.AdamW([group], lr=lr, betas=BETAS, eps=EPS)
 
 
 def lr_factor(step: int, steps: int, warmup: float) -> float:

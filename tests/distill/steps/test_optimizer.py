@@ -10,7 +10,7 @@ import torch
 from conaclip_edge.config.distill import DistillConfig
 from conaclip_edge.config.model import StudentConfig
 from conaclip_edge.config.parse import parse
-from conaclip_edge.distill.optimizer import make_optimizer
+from conaclip_edge.distill.steps.optimizer import make_optimizer
 from conaclip_edge.models.student.dual_encoder import DualEncoder
 from conaclip_edge.models.student.presets import student_shape
 from tests.helpers import tiny

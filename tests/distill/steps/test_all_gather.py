@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from conaclip_edge.distill.all_gather import gather
+from conaclip_edge.distill.steps.all_gather import gather
 from tests.helpers.gradients import distil_and_keep
 
 STEPS = 3
@@ -29,7 +29,7 @@ def both(world: Path, settings: Any, tmp_path_factory: pytest.TempPathFactory) -
         patch.setenv("ACCELERATE_USE_CPU", "1")
         distil_and_keep(config, home / "one", home / "gradients-one")
         launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-        script = Path(__file__).parents[1] / "helpers" / "gradients.py"
+        script = Path(__file__).parents[2] / "helpers" / "gradients.py"
         arguments = [str(home / name) for name in ("recipe.json", "two", "gradients-two")]
         done = subprocess.run([*launch, str(script), *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

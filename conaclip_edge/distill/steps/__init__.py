@@ -1,0 +1,1 @@
+"""What training steps need besides data and student: optimiser, schedule, queue, other processes."""
