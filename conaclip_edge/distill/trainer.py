@@ -33,7 +33,7 @@ from conaclip_edge.evaluation.recall import Ranks
 from conaclip_edge.models.quantization.record import write_quantization
 from conaclip_edge.models.student.checkpoint import parameter_counts, write_student
 from conaclip_edge.models.student.dual_encoder import DualEncoder
-from conaclip_edge.models.student.int8_student import Int8Student
+from conaclip_edge.models.student.int8_student import Int8Student, int8_student
 from conaclip_edge.models.student.record import TrainedOn, TrainingRecord, ValRecall
 from conaclip_edge.models.tokenizer import TextTokenizer
 from conaclip_edge.system.files import atomic_folder
@@ -138,7 +138,7 @@ class Trainer:
             int8 = start_int8(self.data, self.folder if done > settings.steps else None)
             self._run(self._int8_phase(int8, settings.qat), queue, done)
             int8.write_back()
-            self.int8 = int8
+            self.int8 = int8_student(self.student, int8.quantization.image)  # as whoever loads it will have it
         return time.monotonic() - started
 
     def _float_phase(self) -> Phase:

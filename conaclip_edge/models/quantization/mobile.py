@@ -1,12 +1,12 @@
 """A mobile image tower as int8 kernels compute it, in float32: for training, and for comparing exported files with.
 
-Batch norm is folded into the convolutions. Weights and activations take only the values that int8 has for them, so
-every product and every sum is what integer kernels find; ReLU6 is the end of a grid's range.
+Batch norm is folded into the convolutions, and ReLU6 is the end of a grid's range. Activations go from layer to layer
+as whole steps of their grids, so every sum is the one that integer kernels find.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +15,9 @@ from torch.nn import functional as F
 from conaclip_edge.models.image_towers.image_tower import ImageTower
 from conaclip_edge.models.image_towers.layers import ConvNorm, InvertedResidual
 from conaclip_edge.models.image_towers.mobile import MobileBackbone
-from conaclip_edge.models.quantization.fake_quantize import FakeQuantize, fake_quantized_weight
-from conaclip_edge.models.quantization.int8_weights import weight_scale
+from conaclip_edge.models.quantization.fake_quantize import FakeQuantize, whole, whole_weight
+from conaclip_edge.models.quantization.gptq import to_half
+from conaclip_edge.models.quantization.int8_weights import round_weight, weight_scale
 from conaclip_edge.models.quantization.record import TowerQuantization
 from conaclip_edge.models.quantization.sites import image_sites
 
@@ -40,14 +41,22 @@ class Int8Conv(nn.Module):
         """Pad the input where the convolution itself does not."""
         return F.pad(x, self.pad) if self.pad else x
 
-    def before_grid(self, x: Tensor) -> Tensor:
-        """Map [B, inputs, H, W] to [B, outputs, H / stride, W / stride], before ReLU6 and rounding."""
-        weight = fake_quantized_weight(self.weight)
-        return F.conv2d(self.padded(x), weight, self.bias, self.stride, self.padding, groups=self.groups)
+    def sums(self, x: Tensor, given: FakeQuantize) -> tuple[Tensor, Tensor]:
+        """Return the whole sums [B, outputs, H', W'] of x [B, inputs, H, W], and what one of them is in each output.
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map [B, inputs, H, W] to [B, outputs, H / stride, W / stride] on the output's grid."""
-        y: Tensor = self.output(self.before_grid(x))
+        Args:
+            x: in steps of `given`.
+            given: where the input was rounded.
+        """
+        weight, scale = whole_weight(self.weight)
+        step = given.scale * scale
+        bias = whole(to_half(self.bias), step)  # in half as many bytes
+        return F.conv2d(self.padded(x), weight, bias, self.stride, self.padding, groups=self.groups), step
+
+    def forward(self, x: Tensor, given: FakeQuantize) -> Tensor:
+        """Map steps [B, inputs, H, W] of the input's grid to steps [B, outputs, H', W'] of the output's."""
+        sums, step = self.sums(x, given)
+        y: Tensor = self.output(sums, (step / self.output.scale).view(-1, 1, 1))
         return y
 
 
@@ -61,11 +70,29 @@ class Int8Block(nn.Module):
         self.project = Int8Conv(source.project)
         self.sum = FakeQuantize() if source.residual else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map [B, inputs, H, W] to [B, outputs, H / stride, W / stride]."""
-        y: Tensor = x if self.expand is None else self.expand(x)
-        y = self.project(self.depthwise(y))
-        return y if self.sum is None else self.sum(x + y)
+    @property
+    def layers(self) -> list[Int8Conv]:
+        """The convolutions in the order of execution."""
+        return [layer for layer in (self.expand, self.depthwise, self.project) if layer is not None]
+
+    @property
+    def output(self) -> FakeQuantize:
+        """Where the block's output is rounded."""
+        return self.sum or self.project.output
+
+    def forward(self, x: Tensor, given: FakeQuantize) -> Tensor:
+        """Map steps [B, inputs, H, W] of the input's grid to steps [B, outputs, H', W'] of the output's."""
+        y, at = x, given
+        for layer in self.layers:
+            y, at = layer(y, at), layer.output
+        return y if self.sum is None else self.add(x, given, y)
+
+    def add(self, x: Tensor, given: FakeQuantize, y: Tensor) -> Tensor:
+        """Add the block's input and what its projection gives, both in steps of their grids."""
+        assert self.sum is not None
+        total = (x * given.scale + y * self.project.output.scale) / self.sum.scale
+        steps: Tensor = self.sum(total, torch.ones_like(self.sum.scale))
+        return steps
 
 
 class Int8MobileTower(nn.Module):
@@ -109,27 +136,50 @@ class Int8MobileTower(nn.Module):
         """Whether the first blocks keep their weights, so that what they give can be kept between steps."""
         return self.frozen_blocks > 0
 
+    @property
+    def _layers(self) -> list[Int8Conv | Int8Block]:
+        blocks = [block for block in self.blocks if isinstance(block, Int8Block)]
+        return [self.stem, *blocks, *([] if self.head is None else [self.head])]
+
     def first(self, pixel_values: Tensor) -> Tensor:
-        """Run the frozen part, if any, on float32 pixels [B, 3, H, W] in [0, 1]."""
-        x: Tensor = self.pixels((pixel_values - self.mean).contiguous(memory_format=torch.channels_last))
-        if self.frozen:
-            for layer in (self.stem, *self.blocks[: self.frozen_blocks]):
-                x = layer(x)
-        return x
+        """Run the frozen part, if any, on float32 pixels [B, 3, H, W] in [0, 1]; gives steps of a grid."""
+        x = self.first_steps(pixel_values)
+        return self._through(self._layers[: self._frozen_layers], x, self.pixels)[0]
+
+    def first_steps(self, pixel_values: Tensor) -> Tensor:
+        """Map float32 pixels [B, 3, H, W] in [0, 1] to steps of their grid."""
+        centred = (pixel_values - self.mean).contiguous(memory_format=torch.channels_last)
+        steps: Tensor = self.pixels(centred / self.pixels.scale, torch.ones_like(self.pixels.scale))
+        return steps
 
     def rest(self, x: Tensor) -> Tensor:
         """Run what follows the frozen part; gives embeddings [B, d], not yet normalised."""
-        x = x.contiguous(memory_format=torch.channels_last)
-        for layer in self.blocks[self.frozen_blocks :] if self.frozen else (self.stem, *self.blocks):
-            x = layer(x)
-        if self.head is not None:
-            x = self.head(x)
-        embedding: Tensor = self.output(F.linear(self.pooled(x.mean(dim=(2, 3))), self.rounded_projection()))
-        return embedding
+        frozen, layers = self._frozen_layers, self._layers
+        given = layers[frozen - 1].output if frozen else self.pixels
+        x, given = self._through(layers[frozen:], x.contiguous(memory_format=torch.channels_last), given)
+        return self.project(self.pool(x, given))
 
-    def rounded_projection(self) -> Tensor:
-        """Return the projection's int8 weights [d, features]."""
-        return fake_quantized_weight(self.projection)
+    @property
+    def _frozen_layers(self) -> int:
+        return self.frozen_blocks + 1 if self.frozen else 0  # the stem is frozen with the first blocks
+
+    @staticmethod
+    def _through(layers: Sequence[Int8Conv | Int8Block], x: Tensor, given: FakeQuantize) -> tuple[Tensor, FakeQuantize]:
+        for layer in layers:
+            x, given = layer(x, given), layer.output
+        return x, given
+
+    def pool(self, x: Tensor, given: FakeQuantize) -> Tensor:
+        """Map steps [B, features, H, W] to steps [B, features] of their mean."""
+        places = x.shape[2] * x.shape[3]
+        steps: Tensor = self.pooled(x.sum(dim=(2, 3)), given.scale / (self.pooled.scale * places))
+        return steps
+
+    def project(self, features: Tensor) -> Tensor:
+        """Map steps [B, features] of the pooled features to embeddings [B, d], not yet normalised."""
+        weight, scale = whole_weight(self.projection)
+        steps: Tensor = self.output(F.linear(features, weight), self.pooled.scale * scale / self.output.scale)
+        return steps * self.output.scale
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         """Map float32 pixels [B, 3, H, W] in [0, 1] to embeddings [B, d], not yet normalised."""
@@ -156,17 +206,11 @@ class Int8MobileTower(nn.Module):
     def convolutions(self) -> Iterator[tuple[Int8Conv, FakeQuantize]]:
         """Yield each convolution with the site of its input, in the order of execution."""
         given = self.pixels
-        yield self.stem, given
-        given = self.stem.output
-        for block in self.blocks:
-            assert isinstance(block, Int8Block)
-            for layer in (block.expand, block.depthwise, block.project):
-                if layer is not None:
-                    yield layer, given
-                    given = layer.output
-            given = block.sum or given
-        if self.head is not None:
-            yield self.head, given
+        for layer in self._layers:
+            for convolution in layer.layers if isinstance(layer, Int8Block) else [layer]:
+                yield convolution, given
+                given = convolution.output
+            given = layer.output
 
     @torch.no_grad()
     def drop_dead_channels(self) -> None:
@@ -188,8 +232,8 @@ class Int8MobileTower(nn.Module):
         assert isinstance(backbone, MobileBackbone)
         for name, layer in self.named_modules():
             if isinstance(layer, Int8Conv):
-                weight = fake_quantized_weight(layer.weight)
+                weight = round_weight(layer.weight)
                 fitting = backbone.get_submodule(name)
                 assert isinstance(fitting, ConvNorm)
-                fitting.unfold(weight * self.std if name == "stem" else weight, layer.bias)
-        target.projection.weight.copy_(self.rounded_projection())
+                fitting.unfold(weight * self.std if name == "stem" else weight, to_half(layer.bias))
+        target.projection.weight.copy_(round_weight(self.projection))

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from conaclip_edge.models.image_towers.image_tower import ImageTower
 from conaclip_edge.models.image_towers.layers import ConvNorm, InvertedResidual
 from conaclip_edge.models.image_towers.mobile import MobileBackbone
-from conaclip_edge.models.quantization.fake_quantize import STEPS, FakeQuantize
+from conaclip_edge.models.quantization.fake_quantize import STEPS, FakeQuantize, whole_weight
 from conaclip_edge.models.quantization.gptq import fit_convolution
 from conaclip_edge.models.quantization.mobile import Int8Block, Int8Conv, Int8MobileTower
 from conaclip_edge.models.quantization.record import ActivationGrid
@@ -40,17 +40,21 @@ def quantize_after_training(source: ImageTower, pixels: Tensor) -> Int8MobileTow
     mode = source.training
     source.eval()
     tower.pixels.grid = pixel_grid(source.config.mean)
-    # x runs through the float tower, y through the int8 one
-    x, y = source.normalise(pixels), tower.pixels(pixels - tower.mean)
-    x, y = _fit(backbone.stem, tower.stem, x, y)
+    # x runs through the float tower; y through the int8 one, in steps of the grid of `at`
+    x, y, at = source.normalise(pixels), tower.first_steps(pixels), tower.pixels
+    x, y = _fit(backbone.stem, tower.stem, x, y, at)
+    at = tower.stem.output
     for block, target in zip(backbone.blocks, tower.blocks, strict=True):
         assert isinstance(block, InvertedResidual)
         assert isinstance(target, Int8Block)
-        x, y = _fit_block(block, target, x, y)
+        x, y = _fit_block(block, target, x, y, at)
+        at = target.output
     if backbone.head is not None and tower.head is not None:
-        x, y = _fit(backbone.head, tower.head, x, y)
-    y = _on_best_grid(tower.pooled, y.mean(dim=(2, 3)))
-    tower.output.grid = best_grid(F.linear(y, tower.rounded_projection()))
+        x, y = _fit(backbone.head, tower.head, x, y, at)
+        at = tower.head.output
+    tower.pooled.grid = best_grid(y.mean(dim=(2, 3)) * at.scale)
+    weight, scale = whole_weight(tower.projection)
+    tower.output.grid = best_grid(F.linear(tower.pool(y, at), weight) * tower.pooled.scale * scale)
     tower.drop_dead_channels()
     source.train(mode)
     return tower
@@ -79,38 +83,40 @@ def best_grid(values: Tensor) -> ActivationGrid:
 
     def error(grid: ActivationGrid) -> float:
         tried.grid = grid
-        return float((tried(flat) - flat).square().mean())
+        return float((tried.rounded(flat) - flat).square().mean())
 
     shares = [1 - 0.75 * number / TRIES for number in range(TRIES)]
     return min((grid_between(low * share, high * share) for share in shares), key=error)
 
 
-def _fit_block(block: InvertedResidual, target: Int8Block, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    inputs = x, y
-    if block.expand is not None and target.expand is not None:
-        x, y = _fit(block.expand, target.expand, x, y)
-    x, y = _fit(block.depthwise, target.depthwise, x, y)
+def _fit_block(
+    block: InvertedResidual, target: Int8Block, x: Tensor, y: Tensor, at: FakeQuantize
+) -> tuple[Tensor, Tensor]:
+    inputs, given = (x, y), at
+    for name in ("expand", "depthwise", "project"):
+        layer, fitted = getattr(block, name), getattr(target, name)
+        if layer is None:
+            continue
+        # the projection also makes up for what the residual that it is added to has lost
+        lost = inputs[0] - inputs[1] * given.scale if name == "project" and target.sum is not None else 0.0
+        x, y = _fit(layer, fitted, x, y, at, lost)
+        at = fitted.output
     if target.sum is None:
-        return _fit(block.project, target.project, x, y)
-    # the projection also makes up for what the residual that it is added to has lost
-    x, y = _fit(block.project, target.project, x, y, lost=inputs[0] - inputs[1])
-    return x + inputs[0], _on_best_grid(target.sum, y + inputs[1])
+        return x, y
+    target.sum.grid = best_grid(inputs[1] * given.scale + y * at.scale)
+    return x + inputs[0], target.add(inputs[1], given, y)
 
 
-def _fit(layer: ConvNorm, target: Int8Conv, x: Tensor, y: Tensor, lost: Tensor | float = 0.0) -> tuple[Tensor, Tensor]:
+def _fit(
+    layer: ConvNorm, target: Int8Conv, x: Tensor, y: Tensor, given: FakeQuantize, lost: Tensor | float = 0.0
+) -> tuple[Tensor, Tensor]:
     """Fit an int8 convolution to give what the float one gives of `x`, and `lost`, from `y`; returns what both give."""
     wanted = layer.before_activation(x)
-    padded = F.pad(target.padded(y), (target.padding,) * 4)
+    padded = F.pad(target.padded(y * given.scale), (target.padding,) * 4)
     weight, bias = fit_convolution(target.weight, padded, wanted + lost, target.stride, target.groups)
     target.weight.copy_(weight)
     target.bias.copy_(bias)
-    given = target.before_grid(y)
-    if layer.active:
-        wanted, given = F.relu6(wanted), F.relu6(given)
-    return wanted, _on_best_grid(target.output, given)
-
-
-def _on_best_grid(site: FakeQuantize, values: Tensor) -> Tensor:
-    site.grid = best_grid(values)
-    rounded: Tensor = site(values)
-    return rounded
+    sums, step = target.sums(y, given)
+    found = sums * step.view(-1, 1, 1)
+    target.output.grid = best_grid(F.relu6(found) if layer.active else found)
+    return F.relu6(wanted) if layer.active else wanted, target(y, given)
