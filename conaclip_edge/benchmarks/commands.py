@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from conaclip_edge.benchmarks.report.markdown import summary_table
-from conaclip_edge.benchmarks.report.regression import check_regression, merge_reports
+from conaclip_edge.benchmarks.report.markdown import summary
+from conaclip_edge.benchmarks.report.regression import check_regression, check_same_bundle, merge_reports, with_device
 from conaclip_edge.benchmarks.report.speed_table import findings_table
 from conaclip_edge.benchmarks.report.write import write_report
+from conaclip_edge.benchmarks.report_folder import default_report
 from conaclip_edge.benchmarks.schema.report import BenchmarkReport, read_report
 from conaclip_edge.bundle.integrity import check_members
 from conaclip_edge.bundle.manifest import read_manifest
@@ -29,6 +30,7 @@ def benchmark_command(
     device: str | None = None,
     serial: str | None = None,
     result: Path | None = None,
+    into: Path | None = None,
 ) -> tuple[Result, str]:
     """Choose a benchmark by the options of the command `benchmark` and run it.
 
@@ -39,6 +41,7 @@ def benchmark_command(
         device: "android", "arm64", "ios", "x86-64" or None for this machine.
         serial: Android only: which phone, where several are attached.
         result: iOS only: what the Mac measured; None writes what the Mac needs.
+        into: of a device: report.json of the same bundle that gets its rows, too.
 
     Returns:
         The result, and its text for a terminal.
@@ -52,7 +55,11 @@ def benchmark_command(
         raise UserError("--serial names an Android phone. Add --device android, or leave it out.")
     if result and device != "ios":
         raise UserError("--result is what an iPhone's Mac measured. Add --device ios, or leave it out.")
+    if into and (device is None or (device == "ios" and result is None)):
+        raise UserError("--into is the report that gets a device's rows. Name the device, and --result with ios.")
     check_bundle(bundle)
+    if into:
+        check_same_bundle(read_report(into), str(into), read_manifest(bundle).digest)
     if isinstance(suite, SpeedConfig):
         if device:
             raise UserError("a speed suite compares runs on this machine. Leave --device out, or take another suite.")
@@ -71,6 +78,9 @@ def benchmark_command(
         recipe = write_ios_recipe(bundle, suite, folder)
         return recipe, f"{folder}/README.md says what to run on a Mac with the iPhone: {recipe.command}"
     report = _report(bundle, suite, folder, device, serial, result)
+    if into:
+        report, folder = with_device(read_report(into), str(into), report), into.parent
+        write_report(report, folder)
     return report, benchmark_text(report, folder)
 
 
@@ -128,12 +138,6 @@ def check_bundle(bundle: Path) -> None:
     check_members(bundle, manifest.model_dump(), [bundle / file.path for file in manifest.files])
 
 
-def default_report(bundle: Path, device: str | None = None) -> Path:
-    """Return where the report of a bundle goes without --out: `report` beside `bundle`, else `<name>.report`."""
-    name = "report" if bundle.name == "bundle" else f"{bundle.name.removesuffix('.bundle')}.report"
-    return bundle.with_name(f"{name}-{device}" if device else name)
-
-
 def merge_and_check(
     paths: Sequence[Path], out: Path | None, baseline: Path | None
 ) -> tuple[BenchmarkReport, list[str]]:
@@ -172,4 +176,4 @@ def require_no_regression(worse: Sequence[str], baseline: Path | None) -> None:
 def benchmark_text(report: BenchmarkReport, folder: Path | None) -> str:
     """Return a report's first table for a terminal, after the path of its page where it was written."""
     lines = [f"report: {folder / 'report.html'}"] if folder else []
-    return "\n".join([*lines, summary_table(report)])
+    return "\n".join([*lines, summary(report)])

@@ -48,9 +48,12 @@ def benchmark(
     ] = None,
     serial: Annotated[str | None, typer.Option(help="Which Android phone, where several are attached.")] = None,
     result: Annotated[Path | None, typer.Option(help="What the Mac measured on an iPhone, to import it.")] = None,
+    into: Annotated[
+        Path | None, typer.Option(metavar="REPORT", help="report.json of the bundle that gets the device's rows, too.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure latency, memory, size and recall of a bundle's files and write a report.
+    """Measure latency, memory, size and recall of a bundle's files, and write which of them to ship where.
 
     Example: conaclip-edge benchmark runs/demo/bundle --set pictures=1000
     """
@@ -63,7 +66,7 @@ def benchmark(
         source = bundle or default_bundle(latest_run())
         from conaclip_edge.benchmarks.commands import benchmark_command
 
-        show(*benchmark_command(source, config, out, device, serial, result))
+        show(*benchmark_command(source, config, out, device, serial, result, into))
 
 
 def report(

@@ -6,7 +6,8 @@ import re
 import shutil
 from pathlib import Path
 
-from conaclip_edge.benchmarks.commands import benchmark, benchmark_text, default_report
+from conaclip_edge.benchmarks.commands import benchmark, benchmark_text
+from conaclip_edge.benchmarks.report_folder import default_report
 from conaclip_edge.benchmarks.schema.report import BenchmarkReport, read_report
 from conaclip_edge.bundle.manifest import read_manifest
 from conaclip_edge.bundle.write import embedding_space

@@ -11,14 +11,16 @@ from typing import Any
 import pytest
 import yaml
 
-from conaclip_edge.benchmarks.commands import default_report
-from conaclip_edge.benchmarks.report.baselines import baselines
+from conaclip_edge.benchmarks.report.answer_text import answer
 from conaclip_edge.benchmarks.report.numbers import BY, FORMATS, value_at
+from conaclip_edge.benchmarks.report_folder import default_report
 from conaclip_edge.benchmarks.schema.report import read_report
 from conaclip_edge.config.benchmark import BenchmarkConfig
 from conaclip_edge.config.load import benchmark_suite
+from conaclip_edge.runtime.emulated.devices import DEVICES
 from tests.benchmarks.phones.test_android import Phone
 from tests.benchmarks.phones.test_ios import result as ios_result
+from tests.helpers.benchmarks.devices import LABEL, stand_in
 from tests.helpers.benchmarks.pages import read_page
 from tests.helpers.benchmarks.sample import sample_report
 from tests.helpers.command_line import Run, command
@@ -145,11 +147,12 @@ def test_every_plain_export_has_a_row_with_its_recall_and_times_of_the_same_roun
         assert all(name in report.row("onnx-int8").latency_ms[tower].ratio_to for tower in ("image", "text"))
     assert report.row("plain-onnx-fp32").recall == report.row("student-fp32").recall
     assert "calibrated on the 320 train pairs that the bundle's files" in report.row("plain-onnx-static").notes[1]
-    assert report.ship
-    named = {one.plain.id for one in baselines(report, report.row(report.ship))}
-    assert named
+    server = next(one for one in report.platforms if one.platform == "Server")
+    assert server.row == report.ship
+    assert server.plain
     text = (measured / "report.md").read_text("utf-8")
-    assert all(report.row(name).label in text.split("##")[0] for name in named)
+    assert answer(report) in text
+    assert all(report.row(one.row).label in answer(report) for one in server.plain)
 
 
 def test_every_number_of_a_real_page_is_in_report_json(measured):
@@ -160,6 +163,10 @@ def test_every_number_of_a_real_page_is_in_report_json(measured):
         value = value_at(values, number.attributes["data-from"])
         if "data-over" in number.attributes:
             value = value / value_at(values, number.attributes["data-over"])
+        if "data-minus" in number.attributes:
+            value = value - value_at(values, number.attributes["data-minus"])
+        if "data-plus" in number.attributes:
+            value = value + value_at(values, number.attributes["data-plus"])
         shown = FORMATS[number.attributes["data-as"]](value)
         assert number.text in (shown, re.sub(f"( %| ms|{BY})$", "", shown)), number.attributes
 
@@ -247,6 +254,32 @@ def test_a_phone_is_measured_by_the_command(tmp_path, run, monkeypatch):
     assert (tmp_path / "report-android" / "report.html").is_file()
 
 
+def test_a_device_s_rows_join_the_report_of_the_host(shop, measured, run, monkeypatch, tmp_path):
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report/report.json").write_bytes((measured / "report.json").read_bytes())
+    monkeypatch.setitem(DEVICES, "arm64", lambda: stand_in(tmp_path))
+    settings = ("--set", "split=val", "--set", "comparison=[student]")
+    arguments = ("benchmark", shop / "bundle", *settings, "--device", "arm64", "--out", "arm64")
+    for _ in range(2):  # the second run's rows take the place of the first's
+        code, out, err = run(*arguments, "--into", "report/report.json", "--json")
+        assert code == 0, err
+    values = json.loads(out)
+    assert values == json.loads(Path("report/report.json").read_text("utf-8"))
+    ids = [row["id"] for row in values["rows"]]
+    before = [row.id for row in read_report(measured / "report.json").rows]
+    assert ids == [*before, "onnx-int8-arm64", "onnx-int8-ort-arm64"]
+    android = next(one for one in values["platforms"] if one["platform"] == "Android")
+    assert (android["basis"], android["work"]["where"]) == ("counted", LABEL)
+    assert "counted" in Path("report/report.html").read_text("utf-8")
+
+
+def test_a_report_of_another_bundle_gets_no_rows_and_nothing_is_measured(shop, measured, tmp_path, run):
+    other = changed(measured, tmp_path / "other.json", lambda values: values["model"].update(digest="ab" * 32))
+    code, _, err = run("benchmark", shop / "bundle", "--device", "arm64", "--into", other)
+    assert code == 2
+    assert "is of another bundle (abababababab.." in err
+
+
 def test_an_iphone_gets_its_recipe_and_its_result_comes_back(tmp_path, run):
     from tests.benchmarks.phones.test_ios import small_bundle
 
@@ -267,6 +300,7 @@ WRONG = {
     "bundle": (["nowhere"], "no bundle at nowhere. Make one: conaclip-edge export --target all"),
     "serial": (["nowhere", "--serial", "1"], "--serial names an Android phone. Add --device android"),
     "result": (["nowhere", "--result", "x"], "--result is what an iPhone's Mac measured. Add --device ios"),
+    "into": (["nowhere", "--into", "x"], "--into is the report that gets a device's rows. Name the device"),
     "suite": (["nowhere", "--suite", "gone.yaml"], "gone.yaml"),
     "key": (["nowhere", "--set", "rounds.secnds=1"], "Did you mean 'seconds'?"),
 }

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from conaclip_edge.benchmarks.report.markdown import answer, rows_table
+from conaclip_edge.benchmarks.report.answer_text import answer
 from conaclip_edge.benchmarks.schema.report import read_report
 from conaclip_edge.cli.main import app
 from conaclip_edge.config.graph import GraphConfig
@@ -73,7 +73,6 @@ def test_the_first_screen_shows_the_committed_report() -> None:
     report = read_report(ROOT / "benchmarks" / "results" / "demo.json")
     first = README[: README.index("## What it does")]
     assert answer(report) in first
-    assert rows_table(report) in first
     assert "(benchmarks/report.png)" in first
     assert (ROOT / "benchmarks" / "report.png").read_bytes().startswith(b"\x89PNG")
 

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from conaclip_edge.benchmarks.measure.candidates import Candidate, shipped
 from conaclip_edge.benchmarks.phones.report import latency_of_calls, phone_report
+from conaclip_edge.benchmarks.report_folder import default_report
 from conaclip_edge.benchmarks.schema.environment import Environment
 from conaclip_edge.benchmarks.schema.parse import parse_json
 from conaclip_edge.benchmarks.schema.report import BenchmarkReport
@@ -76,7 +77,9 @@ def write_ios_recipe(bundle: Path, suite: BenchmarkConfig, out: Path) -> IosReci
     script = files("conaclip_edge.benchmarks.phones").joinpath(SCRIPT).read_text("utf-8")
     with atomic_folder(out, PHONE_RECIPE) as folder:
         (folder / SCRIPT).write_text(script, "utf-8")
-        (folder / "README.md").write_text(_RECIPE.format(bundle=bundle, name=bundle.name, command=command), "utf-8")
+        report = default_report(bundle) / "report.json"
+        text = _RECIPE.format(bundle=bundle, name=bundle.name, command=command, report=report)
+        (folder / "README.md").write_text(text, "utf-8")
     return IosRecipe(recipe=str(out), command=command)
 
 
@@ -146,8 +149,8 @@ later) on a cable, its developer mode on (Settings > Privacy & Security > Develo
 2. `pip install coremltools==9.0`
 3. `{command}` (the ID of your development team is in Xcode > Settings > Accounts). coremltools builds its model runner
    app, installs it on the phone by `xcrun devicectl`, and times each file there. `--mac` measures the Mac instead.
-4. Bring `ios.json` back: `conaclip-edge benchmark {bundle} --device ios --result ios.json --out runs/ios`
-5. `conaclip-edge report runs/demo/report/report.json runs/ios/report.json` puts both machines into one report.
+4. Bring `ios.json` back: `conaclip-edge benchmark {bundle} --device ios --result ios.json --into {report}`
+   puts its rows into the report of this machine, which then says what is the fastest on the iPhone.
 
 To see which unit (CPU, GPU, Neural Engine) runs each operation: open a `.mlpackage` in Xcode, tab Performance, Create
 Performance Report, choose the phone.

@@ -1,10 +1,10 @@
-"""report.html: one self-contained page that opens with what to ship; every number on it is read from a row."""
+"""report.html: one self-contained page that opens with which files to ship; every number on it is read from a row."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from typing import Any
 
@@ -12,12 +12,13 @@ import yaml
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from conaclip_edge.benchmarks.report.advice import advice, without_recall
+from conaclip_edge.benchmarks.answer.platforms import COMMON_RULES, RULES, decided
 from conaclip_edge.benchmarks.report.ann_tables import ann_answer, ann_chart, ann_legend
-from conaclip_edge.benchmarks.report.baselines import baselines, kept_plain_rows, lossy_plain_rows
+from conaclip_edge.benchmarks.report.answer_text import float_model, opening, recall_bars, recall_worth
 from conaclip_edge.benchmarks.report.device_table import LEGEND, device_answer, device_rows, without_devices
-from conaclip_edge.benchmarks.report.markdown import recall_line
-from conaclip_edge.benchmarks.report.numbers import ABSENT, ReportValues, bare
+from conaclip_edge.benchmarks.report.markdown import lossy_line, noted, recall_line
+from conaclip_edge.benchmarks.report.numbers import ABSENT, Line, ReportValues, bare
+from conaclip_edge.benchmarks.report.platform_text import Fact, badge, facts, plain_lines, title
 from conaclip_edge.benchmarks.report.row_charts import (
     latency_charts,
     memory_chart,
@@ -26,18 +27,18 @@ from conaclip_edge.benchmarks.report.row_charts import (
     size_chart,
     stages_charts,
 )
+from conaclip_edge.benchmarks.schema.choice import Choice
 from conaclip_edge.benchmarks.schema.report import BenchmarkReport
 from conaclip_edge.benchmarks.schema.row import Latency, ReportRow, Tower
-from conaclip_edge.benchmarks.schema.row_ids import TEACHER
 from conaclip_edge.bundle.card.accelerators import LEGEND as ACCELERATORS
 from conaclip_edge.bundle.card.accelerators import Accelerator, accelerator_names
 from conaclip_edge.config.benchmark import BenchmarkConfig
 
 TOWERS = {"image": "picture", "text": "text"}
 SECTIONS = {
-    "answer": "Answer",
+    "answer": "Which files",
+    "device": "Instructions",
     "rows": "Rows",
-    "device": "On a device",
     "pareto": "Recall / latency",
     "size": "Size",
     "latency": "Latency",
@@ -57,24 +58,39 @@ _GALLERY = (
 
 
 @dataclass(frozen=True)
-class Tile:
-    """One of the numbers that the page opens with.
+class Card:
+    """A choice for a platform, as the page shows it.
 
     Attributes:
-        name: what the number is.
-        path: where the row has it.
-        kind: how it is formatted.
-        smaller_is_better: whether the teacher's is shown as a multiple of it.
-        own: length of the row's bar, in percent; None where the teacher has no such number.
-        other: length of the teacher's bar.
+        choice: the choice.
+        title: name of the files.
+        badge: what the choice stands on.
+        facts: figures.
+        plain: comparisons with plain exports; those first that take less.
+    """
+
+    choice: Choice
+    title: str
+    badge: str
+    facts: list[Fact]
+    plain: list[Line]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A mean recall among others.
+
+    Attributes:
+        name: whose it is.
+        path: where report.json has it.
+        length: of the bar, in percent of the longest.
+        row: the row; None for chance.
     """
 
     name: str
     path: str
-    kind: str
-    smaller_is_better: bool
-    own: float | None = None
-    other: float | None = None
+    length: float
+    row: ReportRow | None
 
 
 @dataclass
@@ -103,34 +119,37 @@ def render_html(report: BenchmarkReport) -> str:
 
 def _template_values(report: BenchmarkReport) -> dict[str, Any]:
     """Return what report.html names."""
+    report = decided(report)
     values, devices = ReportValues(report), device_rows(report)
+    first = {
+        "opening": (start := opening(report)),
+        "lead": bold(start.lead),
+        "cards": _cards(report, start.choices),
+        "worth": recall_worth(report, start.choices),
+        "recall_bars": _bars(report, start.choices),
+    }
     device_text = device_answer(report) if devices else ""
     report = without_devices(report)
-    ship = report.row(report.ship) if report.ship else None
     measured = [row for row in report.rows if row.group != "training"]
     training = [row for row in report.rows if row.group == "training"]
     timings = [latency for row in report.rows for latency in (*row.latency_ms.values(), *row.more_latency)]
-    shown: dict[str, Any] = {
+    shown: dict[str, Any] = first | {
         "report": report,
         "values": values,
         "absent": ABSENT,
         "towers": TOWERS,
         "rows": report.rows,
         "labels": {row.id: report.name(row) for row in report.rows},
-        "style": lambda row: row_style(row, report.ship),
+        "style": lambda row: row_style(row, report.chosen),
         "tilde": _tilde,
-        "ship": ship,
-        "advice": advice(report) if report.dataset else None,
-        "without_recall": "" if report.dataset else without_recall(report),
+        "chosen": report.chosen,
+        "float_model": float_model(report),
+        "notes": noted(report),
+        "lossy": lossy_line(report),
+        "common_rules": COMMON_RULES,
+        "rules": RULES,
         "recall_line": recall_line(report) if report.dataset and report.dataset.chance is not None else "",
-        "ship_path": f"rows/{report.ship}",
-        "teacher": TEACHER,
-        "baselines": baselines(report, ship) if ship else [],
-        "kept_plain": kept_plain_rows(report),
-        "lossy": lossy_plain_rows(report),
-        "tiles": _tiles(values, report.ship) if ship else [],
         "many_hosts": bool(report.other_environments),
-        "phones": any(other.kind == "phone" for other in report.other_environments),
         "noisy": sum(latency.noisy for latency in timings),
         "timings": len(timings),
         "picture_chart": recall_chart(report, "image", "one picture"),
@@ -196,22 +215,22 @@ def commands(report: BenchmarkReport, device: str = "") -> str:
     )
 
 
-def _tiles(values: ReportValues, ship: str | None) -> list[Tile]:
-    """List the numbers that the page opens with, the teacher's beside them on one scale."""
-    tiles = []
-    for name, path, kind, smaller_is_better in (
-        ("Recall, mean of six", "mean_recall", "pct", False),
-        ("A picture", "latency_ms/image/p50", "ms", True),
-        ("A query", "latency_ms/text/p50", "ms", True),
-        ("Size of both files", "size_bytes/total", "mb", True),
-        ("Peak memory", "peak_rss_bytes/both", "mb", True),
-    ):
-        own, other = values.value(f"rows/{ship}/{path}"), values.value(f"rows/{TEACHER}/{path}")
-        if own is None:
-            continue
-        bars = (None, None) if other is None else (100 * own / max(own, other), 100 * other / max(own, other))
-        tiles.append(Tile(name, path, kind, smaller_is_better, *bars))
-    return tiles
+def _cards(report: BenchmarkReport, choices: Sequence[Choice]) -> list[Card]:
+    return [
+        Card(choice, title(choice), badge(choice), facts(report, choice), plain_lines(report, choice))
+        for choice in choices
+    ]
+
+
+def _bars(report: BenchmarkReport, choices: Sequence[Choice]) -> list[Bar]:
+    """List the recalls that stand beside those of the chosen files, with chance last."""
+    rows = recall_bars(report, choices)
+    found = [Bar(report.name(row), f"rows/{row.id}/mean_recall", row.mean_recall or 0, row) for row in rows]
+    chance = report.dataset.chance if report.dataset else None
+    if found and chance is not None:
+        found.append(Bar("Chance", "dataset/chance", chance, None))
+    longest = max((bar.length for bar in found), default=0) or 1
+    return [replace(bar, length=100 * bar.length / longest) for bar in found]
 
 
 def _latency_groups(report: BenchmarkReport) -> list[LatencyGroup]:

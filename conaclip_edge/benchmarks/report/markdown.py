@@ -1,10 +1,11 @@
-"""A report as text: report.md, and the table on the terminal."""
+"""A report as text: report.md, and what the terminal shows."""
 
 from __future__ import annotations
 
-from conaclip_edge.benchmarks.report.advice import advice, without_recall
+from conaclip_edge.benchmarks.answer.file_pairs import recall_left
+from conaclip_edge.benchmarks.answer.platforms import COMMON_RULES, RULES, decided
 from conaclip_edge.benchmarks.report.ann_tables import ann_answer, ann_table
-from conaclip_edge.benchmarks.report.baselines import beside_plain
+from conaclip_edge.benchmarks.report.answer_text import answer, answer_lines, float_model
 from conaclip_edge.benchmarks.report.device_table import (
     device_answer,
     device_lines,
@@ -12,31 +13,35 @@ from conaclip_edge.benchmarks.report.device_table import (
     device_table,
     without_devices,
 )
-from conaclip_edge.benchmarks.report.numbers import ABSENT, TO, megabytes, milliseconds, percent, share, times
+from conaclip_edge.benchmarks.report.numbers import ABSENT, TO, megabytes, milliseconds, percent, share
 from conaclip_edge.benchmarks.schema.environment import Environment
 from conaclip_edge.benchmarks.schema.report import BenchmarkReport
-from conaclip_edge.benchmarks.schema.row import Direction, Latency, RecallTable, ReportRow, Tower
-from conaclip_edge.benchmarks.schema.row_ids import TEACHER
+from conaclip_edge.benchmarks.schema.row import Direction, RecallTable, ReportRow, Tower
 from conaclip_edge.benchmarks.schema.spread import Interval
 from conaclip_edge.bundle.card.accelerators import accelerator_table
 
 
 def render_markdown(report: BenchmarkReport) -> str:
     """Render a report as Markdown."""
-    parts = [f"# {report.model.name}: what its exported files can do", answer(report)]
+    parts = [f"# {report.model.name}: which of its files to ship", answer(report)]
+    if device_rows(report):
+        parts += ["## Instructions on a device's kernels", device_answer(report), device_table(report)]
     if without_devices(report).rows:
         parts += ["## Rows", rows_table(report)]
-    if device_rows(report):
-        parts += ["## On a device's kernels", device_table(report)]
     if report.ann:
         parts += ["## The index's graph", *([ann_answer(report.ann)] if report.rows else []), ann_table(report.ann)]
     if has_relative_recall(report):
-        parts += ["## Relative recall", f"{RELATIVE_RECALL}.", relative_recall_table(report)]
+        parts += ["## Relative recall", f"{relative_recall_title(report)}.", relative_recall_table(report)]
     if covered := accelerators_table(report):
         parts += ["## Accelerators of phones", covered]
     if has_training(report):
         parts += ["## Training: the same budget, other graphs", training_table(report)]
-    parts += ["## Where", *(environment_line(one) for one in (report.environment, *report.other_environments))]
+    parts += [
+        "## How the files are chosen",
+        rules_text(),
+        "## Where",
+        *(environment_line(one) for one in (report.environment, *report.other_environments)),
+    ]
     if report.dataset:
         data = report.dataset
         parts.append(
@@ -46,56 +51,19 @@ def render_markdown(report: BenchmarkReport) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-_DIRECTIONS: dict[Direction, str] = {"t2i": "from text to picture", "i2t": "from picture to text"}
-
-
-def answer(report: BenchmarkReport) -> str:
-    """Return a paragraph that says what to ship."""
-    if report.ann and not report.rows:
-        return ann_answer(report.ann)
-    if report.rows and not without_devices(report).rows:
-        return device_answer(report)
-    if not report.dataset:
-        return f"Speed on {report.environment.label}. {without_recall(report)}"
-    found = advice(report)
-    if not report.ship:
-        return f"{found.headline}: {found.known[0].lower()}{found.known[1:]} {found.next}"
-    row = report.row(report.ship)
-    assert row.recall is not None
-    data, among = report.dataset, percent(row.recall["t2i"]["10"])
-    text = f"{found.headline} **{row.label}**: the right picture is among the first ten for {among} of"
-    text += f" {data.captions} captions over {data.pictures} held-out pictures"
-    if "student" in row.relative_recall:
-        least = report.suite.min_relative_recall
-        parts = []
-        for direction, interval in row.relative_recall["student"].items():
-            short = f" (below {share(least)}, which the interval reaches)" if interval.value < least else ""
-            parts.append(f"{_interval(interval)} {_DIRECTIONS[direction]}{short}")
-        text += (
-            f"; its relative recall (the share of the float32 student's recall that is left) is {' and '.join(parts)}"
-        )
-    if "teacher" in row.relative_recall:
-        interval = row.relative_recall["teacher"]["t2i"]
-        text += f", {_interval(interval)} of the teacher's {_DIRECTIONS['t2i']}"
-    after = (beside_plain(report, row), _teacher_comparison(report, row), found.next)
-    return (
-        f"{text}. A picture takes {_time(row, 'image')}, a query {_time(row, 'text')} (one thread of {row.host}); both "
-        f"files together are {_size(row)}. {' '.join(part for part in after if part)}"
-    )
-
-
 def rows_table(report: BenchmarkReport) -> str:
     """Tabulate every row that was benchmarked."""
     lines = [
         "| row | run | size | text to picture R@1 / 5 / 10 | picture to text R@1 / 5 / 10 | picture | query | memory |",
         "|---|---|---|---|---|---|---|---|",
     ]
+    chosen = decided(report).chosen
     for row in without_devices(report).rows:
         if row.group == "training":
             continue
         label = report.name(row)
         cells = [
-            f"**{label}**" if row.id == report.ship else label,
+            f"**{label}**" if row.id in chosen else label,
             "not run" if row.executed == "no" else row.executed,
             _size(row),
             _recall(row.recall, "t2i"),
@@ -105,23 +73,53 @@ def rows_table(report: BenchmarkReport) -> str:
             megabytes(row.peak_rss_bytes.both) if row.peak_rss_bytes else ABSENT,
         ]
         lines.append(f"| {' | '.join(_cell(cell) for cell in cells)} |")
-    notes = [f"- {report.name(row)}: {note}" for row in report.rows if row.group != "training" for note in row.notes]
+    notes = [f"- {note}: {', '.join(names)}" for note, names in noted(report).items()]
     lines += [
         "",
         *([recall_line(report), ""] if report.dataset and report.dataset.chance is not None else []),
         _LEGEND,
+        *([lost] if (lost := lossy_line(report)) else []),
         *(["", *notes] if notes else []),
     ]
     return "\n".join(lines)
 
 
-def summary_table(report: BenchmarkReport) -> str:
-    """Format the first table of a report for a terminal."""
+def noted(report: BenchmarkReport) -> dict[str, list[str]]:
+    """Return the notes of a report's rows: note -> names of the rows that have it."""
+    found: dict[str, list[str]] = {}
+    for row in report.rows:
+        for note in row.notes if row.group != "training" else ():
+            found.setdefault(note, []).append(report.name(row))
+    return found
+
+
+def lossy_line(report: BenchmarkReport) -> str:
+    """Name the files whose recall was measured and is too low, which are shown and never chosen; "" without any."""
+    least = report.suite.min_relative_recall
+    lossy = [
+        f"{report.name(row)}, {' and '.join(share(one.value) for one in row.relative_recall['student'].values())}"
+        for row in report.rows
+        if row.format and recall_left(row, least) is False
+    ]
+    return f"Never chosen, as their relative recall is below {share(least)}: {'; '.join(lossy)}." if lossy else ""
+
+
+def rules_text() -> str:
+    """Say in Markdown how the files of each platform are chosen."""
+    return "\n".join([f"{COMMON_RULES}\n", *(f"- **{platform}**: {rule}." for platform, rule in RULES.items())])
+
+
+def summary(report: BenchmarkReport) -> str:
+    """Format for a terminal what was measured, and last what a report says first."""
     if report.ann and not report.rows:
         return ann_table(report.ann)
-    devices, report = device_lines(report), without_devices(report)
-    if devices and not report.rows:
-        return "\n".join(devices)
+    named = without_devices(report)
+    lines = [*_summary_lines(named, decided(report).chosen)] if named.rows else []
+    return "\n".join([*lines, *device_lines(report), *answer_lines(report)])
+
+
+def _summary_lines(report: BenchmarkReport, chosen: frozenset[str]) -> list[str]:
+    """Tabulate the rows for a terminal; > marks those that are chosen for a platform."""
     names = [report.name(row) for row in report.rows if row.group != "training"]
     width = max(map(len, names), default=0) + 2
     lines = [
@@ -132,17 +130,12 @@ def summary_table(report: BenchmarkReport) -> str:
             continue
         memory = megabytes(row.peak_rss_bytes.both) if row.peak_rss_bytes else ABSENT
         ways = "".join(f"{_recall(row.recall, direction):>20}" for direction in ("t2i", "i2t"))
-        mark = "> " if row.id == report.ship else "  "
+        mark = "> " if row.id in chosen else "  "
         lines.append(
             f"{mark + report.name(row):{width}}{ways}{_time(row, 'image'):>11}{_time(row, 'text'):>11}"
             f"{_size(row):>10}{memory:>9}"
         )
-    if report.ship:
-        bar = share(report.suite.min_relative_recall)
-        lines.append(f"> is the fastest native int8 row of the bundle whose relative recall may be {bar}")
-    if report.dataset and report.rows:
-        lines += [recall_line(report), answer(report).replace("**", "")]
-    return "\n".join([*lines, *devices])
+    return lines
 
 
 def recall_line(report: BenchmarkReport) -> str:
@@ -166,9 +159,13 @@ Recall in percent. Latency: median of one call at batch 1 on one thread, texts a
 that spread more than the suite allows. Memory: peak of a fresh Python process with both towers. native: run by the
 platform's own runtime; reference: by an interpreter of the same program, which says nothing about speed."""
 
-RELATIVE_RECALL = (
-    "Relative recall (the share of the student's, or the teacher's, recall that is left), with 95 % intervals"
-)
+
+def relative_recall_title(report: BenchmarkReport) -> str:
+    """Say what relative recall is."""
+    return (
+        f"Relative recall (the share of the {float_model(report)}'s, or the teacher's, recall that is left), with 95 % "
+        "intervals"
+    )
 
 
 def has_relative_recall(report: BenchmarkReport) -> bool:
@@ -183,11 +180,10 @@ def has_training(report: BenchmarkReport) -> bool:
 
 def relative_recall_table(report: BenchmarkReport) -> str:
     """Tabulate the relative recall of each row, and of each exported tower with the student's other one."""
-    lines = [
-        "| row | exported | student, text to picture | student, picture to text | teacher, text to picture "
-        "| teacher, picture to text |",
-        "|---|---|---|---|---|---|",
+    sides = [
+        f"{side}, {way}" for side in (float_model(report), "teacher") for way in ("text to picture", "picture to text")
     ]
+    lines = [f"| row | exported | {' | '.join(sides)} |", "|---|---|---|---|---|---|"]
     for row in report.rows:
         if not row.relative_recall:
             continue
@@ -235,23 +231,6 @@ def environment_line(found: Environment) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in found.versions.items())
     kind = "Phone" if found.kind == "phone" else "Machine"
     return f"{kind}: {found.cpu}; {'; '.join(part for part in (*parts, load, versions) if part)}."
-
-
-def _teacher_comparison(report: BenchmarkReport, row: ReportRow) -> str:
-    """Compare a row with the teacher, where both were timed in the same rounds."""
-    image, text = (_ratio(row.latency_ms.get(tower)) for tower in ("image", "text"))
-    teacher = next((other for other in report.rows if other.id == TEACHER), None)
-    if image is None or text is None or teacher is None or not teacher.size_bytes or not row.size_bytes:
-        return ""
-    smaller = teacher.size_bytes.total / row.size_bytes.total
-    return (
-        f"The teacher takes {times(1 / image)} as long for a picture and {times(1 / text)} for a query, and is "
-        f"{times(smaller)} as large."
-    )
-
-
-def _ratio(found: Latency | None) -> float | None:
-    return found.ratio_to[TEACHER].median if found and TEACHER in found.ratio_to else None
 
 
 def _interval(found: Interval | None) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from conaclip_edge.benchmarks.answer.platforms import decided
 from conaclip_edge.benchmarks.schema.ann import AnnReport
 from conaclip_edge.benchmarks.schema.environment import Environment
 from conaclip_edge.benchmarks.schema.report import BenchmarkReport, Dataset, MeasuredBundle
@@ -21,10 +22,9 @@ def new_report(
     environment: Environment,
     rows: Sequence[ReportRow] = (),
     dataset: Dataset | None = None,
-    ship: str | None = None,
     ann: AnnReport | None = None,
 ) -> BenchmarkReport:
-    """Put a report together.
+    """Put a report together, with what it says of each platform.
 
     Args:
         bundle: the folder that was measured.
@@ -33,19 +33,18 @@ def new_report(
         environment: the machine or phone.
         rows: what was measured of files and models.
         dataset: what recall was measured on.
-        ship: id of the recommended row.
         ann: what was measured of the index's graph.
     """
-    return BenchmarkReport(
+    report = BenchmarkReport(
         created=now(),
         model=_measured_bundle(bundle, manifest),
         suite=suite,
         environment=environment,
         dataset=dataset,
-        ship=ship,
         rows=tuple(rows),
         ann=ann,
     )
+    return decided(report)
 
 
 def now() -> str:

@@ -1,10 +1,14 @@
-"""Numbers as they are shown: each is read from report.json by a path, formatted in one place, and keeps its path."""
+"""Numbers as they are shown: each is read from report.json by a path, formatted in one place, and keeps its path.
+
+A line is words and such numbers; it is written once, and shown as HTML, as Markdown or on a terminal.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from markupsafe import Markup
 
@@ -100,6 +104,41 @@ def value_at(values: Any, path: str) -> Any:
     return found
 
 
+@dataclass(frozen=True)
+class Number:
+    """A number of a line.
+
+    Attributes:
+        path: where report.json has it; see `value_at`.
+        kind: how it is formatted: a key of FORMATS.
+        by: what is done with the number at `other`: divided by it, without it, or together with it.
+        other: path of that number.
+        unit: whether the unit is shown.
+    """
+
+    path: str
+    kind: str
+    by: Literal["", "over", "minus", "plus"] = ""
+    other: str = ""
+    unit: bool = True
+
+
+@dataclass(frozen=True)
+class Marked:
+    """Words of a line that stand out, or that are to be typed."""
+
+    text: str
+    mark: Literal["strong", "code"]
+
+
+Line = Sequence[str | Number | Marked]
+
+
+def interval(low: str, high: str, kind: str) -> Line:
+    """Return the two ends of an interval, in brackets and without their unit."""
+    return (" [", Number(low, kind, unit=False), TO, Number(high, kind, unit=False), "]")
+
+
 class ReportValues:
     """Shows values of one report as HTML that says where in report.json each comes from.
 
@@ -116,22 +155,60 @@ class ReportValues:
 
     def show(self, path: str, kind: str) -> Markup:
         """Show the number at a path; a dash where there is none."""
-        value = self.value(path)
-        if value is None:
-            return Markup('<span class="absent">{}</span>').format(ABSENT)
-        return Markup('<data value="{}" data-from="{}" data-as="{}">{}</data>').format(
-            value, path, kind, FORMATS[kind](value)
-        )
+        return self._number(Number(path, kind))
 
     def quotient(self, path: str, over: str, kind: str = "times") -> Markup:
         """Show the number at a path divided by that at another; a dash where one is absent or 0."""
-        value, divisor = self.value(path), self.value(over)
-        if value is None or not divisor:
-            return Markup('<span class="absent">{}</span>').format(ABSENT)
-        found = value / divisor
-        return Markup('<data value="{}" data-from="{}" data-over="{}" data-as="{}">{}</data>').format(
-            found, path, over, kind, FORMATS[kind](found)
+        return self._number(Number(path, kind, "over", over))
+
+    def markup(self, line: Line) -> Markup:
+        """Show a line as HTML."""
+        tags = {"strong": Markup("<b>{}</b>"), "code": Markup("<code>{}</code>")}
+        return Markup("").join(
+            self._number(part)
+            if isinstance(part, Number)
+            else tags[part.mark].format(part.text)
+            if isinstance(part, Marked)
+            else part
+            for part in line
         )
+
+    def text(self, line: Line, markdown: bool = False) -> str:
+        """Show a line as text, with or without the marks of Markdown."""
+        signs = {"strong": "**", "code": "`"} if markdown else {"strong": "", "code": ""}
+        return "".join(
+            self._shown(part)
+            if isinstance(part, Number)
+            else f"{signs[part.mark]}{part.text}{signs[part.mark]}"
+            if isinstance(part, Marked)
+            else part
+            for part in line
+        )
+
+    def _number(self, number: Number) -> Markup:
+        found = self._found(number)
+        if found is None:
+            return Markup('<span class="absent">{}</span>').format(ABSENT)
+        other = Markup(' data-{}="{}"').format(number.by, number.other) if number.by else ""
+        return Markup('<data value="{}" data-from="{}"{} data-as="{}">{}</data>').format(
+            found, number.path, other, number.kind, self._shown(number)
+        )
+
+    def _shown(self, number: Number) -> str:
+        found = self._found(number)
+        if found is None:
+            return ABSENT
+        shown = FORMATS[number.kind](found)
+        return shown if number.unit else _without_unit(shown)
+
+    def _found(self, number: Number) -> float | None:
+        found = self.value(number.path)
+        if not number.by or found is None:
+            return None if found is None else float(found)
+        other = self.value(number.other)
+        if other is None or (number.by == "over" and not other):
+            return None
+        return float({"over": found / (other or 1), "minus": found - other, "plus": found + other}[number.by])
 
     def interval(self, path: str) -> Markup:
         """Show a share with its 95 % interval."""
@@ -145,4 +222,11 @@ class ReportValues:
 
 def bare(shown: Markup) -> Markup:
     """Leave the unit of a number out, where its column or neighbour names it."""
-    return Markup(re.sub(f"(?: %| ms|{BY})</data>$", "</data>", str(shown)))
+    return Markup(re.sub(f"{_UNITS}</data>$", "</data>", str(shown)))
+
+
+_UNITS = f"(?: %| ms|{BY})"
+
+
+def _without_unit(shown: str) -> str:
+    return re.sub(f"{_UNITS}$", "", shown)

@@ -6,14 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from conaclip_edge.benchmarks.report.ann_tables import ann_table
+from conaclip_edge.benchmarks.report.answer_text import answer
+from conaclip_edge.benchmarks.report.device_table import device_answer, device_rows, device_table, without_devices
 from conaclip_edge.benchmarks.report.markdown import (
-    RELATIVE_RECALL,
-    answer,
     environment_line,
     has_relative_recall,
     has_training,
     relative_recall_table,
+    relative_recall_title,
     rows_table,
+    rules_text,
     training_table,
 )
 from conaclip_edge.benchmarks.report.speed_table import speed_section
@@ -26,26 +28,30 @@ _INTRODUCTION = """\
 This page is rendered from `results/*.json`; a test compares it with them. What is measured is the files that ship.
 
 ```
-conaclip-edge benchmark runs/demo/bundle                  # report.json, report.md, report.html
-conaclip-edge report host.json phone.json --out runs/both # rows of several machines in one report
-conaclip-edge report new.json --check old.json            # exit code 1 where recall or a latency ratio got worse
-conaclip-edge benchmark BUNDLE --device android           # an attached phone, by adb
-conaclip-edge benchmark BUNDLE --device arm64             # arm64's kernels under qemu: embeddings and instructions
-conaclip-edge benchmark BUNDLE --device ios               # what to run on a Mac with an iPhone; imports its result
+conaclip-edge benchmark runs/demo/bundle         # report.json, report.md and report.html: which files to ship where
+conaclip-edge benchmark runs/demo/bundle --device arm64 --into runs/demo/report/report.json   # adds instructions
+conaclip-edge benchmark BUNDLE --device android  # an attached phone, by adb; --into as above
+conaclip-edge benchmark BUNDLE --device ios      # what to run on a Mac with an iPhone; imports its result
+conaclip-edge report host.json phone.json --out runs/both   # rows of several machines in one report
+conaclip-edge report new.json --check old.json   # exit code 1 where recall, a latency ratio or a count got worse
 ```
+
+A report opens with the files for each platform. How they are chosen:
+
+{rules}
+
+What is measured:
 
 - **Recall** is measured by running each file on the held-out split, one picture or text per call, both directions. Any
   caption of a picture counts, a tie counts against the query. **Relative recall** is the share of the float32 student's
   (or the teacher's) recall that is left; it comes with a paired bootstrap interval, also for each tower alone.
 - **What recall is worth**: it stands beside the number of pictures, chance (the mean recall of a random order), the
   teacher's figure and a 95 % interval. An interval that includes chance is called "at chance"; fewer than 20 pictures,
-  or an interval wider than 20 points, are called "too few to tell". A report says "Ship" only where recall can be told
-  and a phone was timed; on a host's timings it names the bundle's fastest row there, and what to measure next.
+  or an interval wider than 20 points, are called "too few to tell". No file is named for any platform then.
 - **Plain exports** are in every report: ONNX float32 (torch.onnx.export), ONNX static int8 (quantize_static, QDQ) and
   dynamic int8 (quantize_dynamic) with their defaults, and ExecuTorch float32, beside the student in torch. Static int8
-  is calibrated on the train pairs that the bundle's files were calibrated on. The answer compares each tower with the
-  fastest of them whose relative recall reaches what is asked of the bundle, by the same rule, and says so where it is
-  faster than the bundle's file. One that loses more is shown with its recall; one that cannot be made is a line.
+  is calibrated on the train pairs that the bundle's files were calibrated on. Texts are padded to the context for them.
+  One that loses too much recall is shown with it; one that cannot be made is a line.
 - **Latency**: all rows are loaded side by side and run in interleaved rounds, each once per round in random order, on
   real pictures and on captions at even quantiles of the corpus's lengths. A ratio is the median of the rounds' ratios.
   Rounds go on until every median is known well enough or the suite's time is up; times that spread more than the suite
@@ -73,14 +79,19 @@ def render_readme(results: Mapping[str, BenchmarkReport]) -> str:
     Args:
         results: name of the file in benchmarks/results -> report.
     """
-    parts = [_INTRODUCTION]
+    parts = [_INTRODUCTION.format(rules=rules_text())]
     for name, report in sorted(results.items()):
         parts += [
             f"## {name}",
             answer(report),
-            *([rows_table(report)] if report.rows else []),
+            *([device_answer(report), device_table(report)] if device_rows(report) else []),
+            *([rows_table(report)] if without_devices(report).rows else []),
             *([ann_table(report.ann)] if report.ann else []),
-            *([f"{RELATIVE_RECALL}:", relative_recall_table(report)] if has_relative_recall(report) else []),
+            *(
+                [f"{relative_recall_title(report)}:", relative_recall_table(report)]
+                if has_relative_recall(report)
+                else []
+            ),
             *(["The same budget, other graphs:", training_table(report)] if has_training(report) else []),
             *(environment_line(one) for one in (report.environment, *report.other_environments)),
             f"Made by `conaclip-edge benchmark` (suite {report.suite.name}) on {report.created[:10]}; all of it is in "

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from conaclip_edge.benchmarks.answer.platforms import decided
 from conaclip_edge.benchmarks.schema.environment import Environment
 from conaclip_edge.benchmarks.schema.report import BenchmarkReport, checked, read_report
 from conaclip_edge.benchmarks.schema.row import Latency, ReportRow
@@ -20,31 +22,91 @@ SLOWER_NOISY = 0.5  # the same where one of the timings is marked as noisy
 
 
 def merge_reports(paths: Sequence[Path]) -> BenchmarkReport:
-    """Merge reports of the same student into the first one: rows of the others are named by their machine.
+    """Merge reports of the same student into the first one: rows of other machines are named by their machine.
 
     Args:
-        paths: files report.json; the first gives the answer, the gallery and the data.
+        paths: files report.json; the first gives the gallery, the data and the server's machine.
 
     Raises:
         UserError: no report, another schema, another student, or other data.
     """
     if not paths:
         raise UserError("no report was given. Example: conaclip-edge report host.json phone.json")
-    reports = [read_report(path) for path in paths]
-    first = reports[0]
+    merged = read_report(paths[0])
+    for path in paths[1:]:
+        merged = _merged(merged, str(paths[0]), read_report(path), str(path))
+    return decided(merged)
+
+
+def with_device(base: BenchmarkReport, where: str, found: BenchmarkReport) -> BenchmarkReport:
+    """Return a report with the rows that a device or a phone gave; older ones of the same device or phone are gone.
+
+    Args:
+        base: of the same bundle.
+        where: names its file in errors.
+        found: what was measured.
+
+    Raises:
+        UserError: another bundle, or other data.
+    """
+    check_same_bundle(base, where, found.model.digest)
+    devices = {row.device for row in found.rows if row.device}
+    timed = {row.host for row in found.rows if not row.device} - {base.environment.label}
+    kept = tuple(row for row in base.rows if row.device not in devices and row.host not in timed)
+    others = tuple(one for one in base.other_environments if one.label not in timed)
+    base = base.model_copy(update={"rows": kept, "other_environments": others, "platforms": ()})
+    return decided(_merged(base, where, found, "what was measured"))
+
+
+def check_same_bundle(report: BenchmarkReport, where: str, digest: str) -> None:
+    """Check that a report is of a bundle.
+
+    Raises:
+        UserError: it is of another one.
+    """
+    if report.model.digest != digest:
+        raise UserError(
+            f"{where} is of another bundle ({report.model.digest[:12]}.., not {digest[:12]}..). Make it for this one: "
+            "conaclip-edge benchmark"
+        )
+
+
+def _merged(first: BenchmarkReport, first_name: str, other: BenchmarkReport, name: str) -> BenchmarkReport:
+    """Add the rows of another report."""
+    _check_same(first, other, first_name, name)
     rows = list(first.rows)
     environments = [first.environment, *first.other_environments]
-    for path, report in zip(paths[1:], reports[1:], strict=True):
-        _check_same(first, report, paths[0], path)
-        names = {}
-        for machine in (report.environment, *report.other_environments):
-            names[machine.label] = _unused(machine.label, environments)
-            environments.append(machine.model_copy(update={"label": names[machine.label]}))
-        have_training = any(row.group == "training" for row in rows)
-        rows += [_renamed(row, names[row.host]) for row in report.rows if row.group != "training" or not have_training]
-    ann = next((report.ann for report in reports if report.ann), None)
-    changes = {"rows": tuple(rows), "other_environments": tuple(environments[1:]), "ann": ann}
+    have_training = any(row.group == "training" for row in rows)
+    new = [row for row in other.rows if row.group != "training" or not have_training]
+    for machine in (other.environment, *other.other_environments):
+        own = [row for row in new if row.host == machine.label]
+        taken = {row.id for row in rows}
+        place = next((place for place, one in enumerate(environments) if _same_machine(one, machine)), None)
+        if place is not None and not taken & {row.id for row in own}:
+            known = environments[place]
+            environments[place] = known.model_copy(update={"versions": known.versions | machine.versions})
+            rows += own
+            continue
+        label = _unused(machine.label, environments)
+        environments.append(machine.model_copy(update={"label": label}))
+        rows += [_renamed(row, label) for row in own]
+    changes = {
+        "rows": tuple(rows),
+        "environment": environments[0],
+        "other_environments": tuple(environments[1:]),
+        "dataset": first.dataset or other.dataset,
+        "ann": first.ann or other.ann,
+    }
     return checked(first.model_copy(update=changes), "the merged report")
+
+
+def _same_machine(one: Environment, other: Environment) -> bool:
+    """Return whether two environments are one machine with the same versions; the second may have more of them."""
+    alike: dict[str, Any] = {"load": None, "versions": {}}
+    shared = one.versions.keys() & other.versions.keys()
+    return one.model_copy(update=alike) == other.model_copy(update=alike) and all(
+        one.versions[name] == other.versions[name] for name in shared
+    )
 
 
 def check_regression(new: BenchmarkReport, old: BenchmarkReport) -> list[str]:
@@ -83,13 +145,13 @@ def check_regression(new: BenchmarkReport, old: BenchmarkReport) -> list[str]:
     return worse
 
 
-def _check_same(first: BenchmarkReport, other: BenchmarkReport, first_path: Path, path: Path) -> None:
+def _check_same(first: BenchmarkReport, other: BenchmarkReport, first_name: str, name: str) -> None:
     if first.model.embedding_space != other.model.embedding_space:
         raise UserError(
-            f"{path} is of another student than {first_path} (embedding space {other.model.embedding_space[:12]}.., "
+            f"{name} is of another student than {first_name} (embedding space {other.model.embedding_space[:12]}.., "
             f"not {first.model.embedding_space[:12]}..); their rows do not belong in one table."
         )
-    _check_data(other, first, str(path), str(first_path))
+    _check_data(other, first, name, first_name)
 
 
 def _check_data(new: BenchmarkReport, old: BenchmarkReport, new_name: str, old_name: str) -> None:

@@ -40,9 +40,9 @@ class StagesChart:
     chart: Markup
 
 
-def row_style(row: ReportRow, ship: str | None) -> str:
-    """Return the style class of a row: what it is, not how well it did."""
-    if row.id == ship:
+def row_style(row: ReportRow, chosen: frozenset[str]) -> str:
+    """Return the style class of a row: whether it is chosen for a platform, else what it is."""
+    if row.id in chosen:
         return "ship"
     if row.group == "files":
         return "files"
@@ -54,14 +54,14 @@ def recall_chart(report: BenchmarkReport, tower: Tower, axis: str) -> Markup | N
     """Plot mean recall against the latency of a tower; None for fewer than two rows that have both."""
     points = [
         charts.Point(
-            row.id, _label(report, row), row_style(row, report.ship), row.latency_ms[tower].typical, row.mean_recall
+            row.id, _label(report, row), row_style(row, report.chosen), row.latency_ms[tower].typical, row.mean_recall
         )
         for row in report.rows
         if row.mean_recall is not None and tower in row.latency_ms
     ]
     if len(points) < 2:
         return None
-    points.sort(key=lambda point: point.row == report.ship)  # drawn last, over what lies under it
+    points.sort(key=lambda point: point.row in report.chosen)  # drawn last, over what lies under it
     shown = "; ".join(f"{point.label} {milliseconds(point.latency)} and {point.recall:.1f} %" for point in points)
     return charts.pareto(points, f"Mean recall against the latency of {axis}: {shown}", axis)
 
@@ -77,7 +77,9 @@ def size_chart(report: BenchmarkReport) -> Markup | None:
         parts = (
             whole if sizes.image is None or sizes.text is None else (("s-image", sizes.image), ("s-text", sizes.text))
         )
-        bars.append(charts.Bar(row.id, _label(report, row), row_style(row, report.ship), parts, megabytes(sizes.total)))
+        bars.append(
+            charts.Bar(row.id, _label(report, row), row_style(row, report.chosen), parts, megabytes(sizes.total))
+        )
     return _sorted_bars(bars, "Size")
 
 
@@ -87,7 +89,7 @@ def memory_chart(report: BenchmarkReport) -> Markup | None:
         charts.Bar(
             row.id,
             _label(report, row),
-            row_style(row, report.ship),
+            row_style(row, report.chosen),
             (("s-base", memory.runtime), ("s-added", max(0, memory.both - memory.runtime))),
             megabytes(memory.both),
         )
@@ -103,7 +105,7 @@ def latency_charts(report: BenchmarkReport) -> list[tuple[str, Markup]]:
     names: dict[Tower, str] = {"image": "A picture, one thread", "text": "A query at its own length, one thread"}
     for tower, name in names.items():
         boxes = [
-            charts.Box(row.id, _label(report, row), row_style(row, report.ship), latency.quantiles, latency.noisy)
+            charts.Box(row.id, _label(report, row), row_style(row, report.chosen), latency.quantiles, latency.noisy)
             for row in report.rows
             if (latency := row.latency_ms.get(tower)) and latency.quantiles
         ]
@@ -124,7 +126,7 @@ def stages_charts(report: BenchmarkReport) -> list[StagesChart]:
             whole = sum(times.values())
             parts = tuple((style, times[name]) for name, style in styles.items())
             shown = f"{milliseconds(whole)}, tower {100 * times['tower'] / whole:.0f} %"
-            bars.append(charts.Bar(row.id, _label(report, row), row_style(row, report.ship), parts, shown))
+            bars.append(charts.Bar(row.id, _label(report, row), row_style(row, report.chosen), parts, shown))
         if bars:
             summary = "; ".join(f"{bar.label} {bar.shown}" for bar in bars)
             drawn.append(StagesChart(kind, title, styles, rows, charts.bars(bars, f"{title}: {summary}")))

@@ -7,11 +7,10 @@ from pathlib import Path
 
 from conaclip_edge.benchmarks.report.html import render_html
 from conaclip_edge.benchmarks.report.markdown import render_markdown
-from conaclip_edge.benchmarks.report.readme import readme
 from conaclip_edge.benchmarks.report.speed_table import speed_section
-from conaclip_edge.benchmarks.schema.report import BenchmarkReport, read_report
-from conaclip_edge.benchmarks.schema.speed import SpeedReport, read_speed
-from conaclip_edge.system.files import atomic_file, atomic_folder
+from conaclip_edge.benchmarks.schema.report import BenchmarkReport
+from conaclip_edge.benchmarks.schema.speed import SpeedReport
+from conaclip_edge.system.files import atomic_folder
 from conaclip_edge.system.products import REPORT
 from conaclip_edge.system.result import Result
 
@@ -35,27 +34,3 @@ def json_text(report: Result) -> str:
     """Return the text of a report's JSON file."""
     values = report.model_dump(mode="json", by_alias=True)
     return json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def publish(source: Path, benchmarks: Path, name: str) -> None:
-    """Keep a report without its pictures as results/<name>.json, and render README.md from all results.
-
-    Args:
-        source: a report.json.
-        benchmarks: folder with results/ and README.md.
-        name: of the result.
-    """
-    report = read_report(source).model_copy(update={"gallery_row": None, "gallery": (), "pictures": {}})
-    _publish(report, benchmarks, name)
-
-
-def publish_speed(source: Path, benchmarks: Path) -> None:
-    """Keep a speed.json as results/speed.json, and render README.md from all results."""
-    _publish(read_speed(source), benchmarks, "speed")
-
-
-def _publish(report: Result, benchmarks: Path, name: str) -> None:
-    with atomic_file(benchmarks / "results" / f"{name}.json") as temporary:
-        temporary.write_text(json_text(report), "utf-8")
-    with atomic_file(benchmarks / "README.md") as temporary:
-        temporary.write_text(readme(benchmarks), "utf-8")

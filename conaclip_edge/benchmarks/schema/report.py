@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from conaclip_edge.benchmarks.schema.ann import AnnReport
+from conaclip_edge.benchmarks.schema.choice import Choice
 from conaclip_edge.benchmarks.schema.environment import Environment
 from conaclip_edge.benchmarks.schema.gallery import GalleryQuery
 from conaclip_edge.benchmarks.schema.parse import parse_json
@@ -63,19 +64,23 @@ class MeasuredBundle(Result):
     parameters: dict[str, int]
 
 
-class BenchmarkReport(Result):
+class BenchmarkReport(Extended):
     """Content of report.json.
 
     Attributes:
         created: UTC, ISO 8601.
         suite: the settings that were used.
         dataset: None where speed alone was measured, as on a phone.
-        ship: id of the fastest row that keeps enough recall; None if there is none, or the pictures are too few to
-            tell, or the student is at chance. `conaclip_edge.benchmarks.report.advice` says what that means.
+        platforms: which files to take for iPhone, Android, browser and server, and what is known of them, as
+            `conaclip_edge.benchmarks.answer.platforms` chooses; nothing where recall tells nothing, or in an older
+            report.
+        ship: id of the row that is chosen for a server by its time on this machine; None where there is none.
         gallery_row: the row whose results the gallery shows as the student's.
         pictures: key -> data URI of the gallery's thumbnails.
         ann: of a suite that measures the index's HNSW graph.
     """
+
+    later = ("platforms",)
 
     schema_: Literal["conaclip-edge/report/2"] = Field(SCHEMA, alias="schema")
     created: str
@@ -84,6 +89,7 @@ class BenchmarkReport(Result):
     environment: Environment
     other_environments: tuple[Environment, ...] = ()
     dataset: Dataset | None = None
+    platforms: tuple[Choice, ...] = ()
     ship: str | None = None
     rows: tuple[ReportRow, ...] = ()
     gallery_row: str | None = None
@@ -100,10 +106,18 @@ class BenchmarkReport(Result):
         if self.ship is not None and self.ship not in ids:
             raise ValueError(f"ship names no row: {self.ship}")
         hosts = {self.environment.label, *(other.label for other in self.other_environments)}
+        absent = {choice.row for choice in self.platforms if choice.row} - set(ids)
+        if absent:
+            raise ValueError(f"platforms names no row: {', '.join(sorted(absent))}")
         lost = {row.host for row in self.rows} - hosts
         if lost:
             raise ValueError(f"rows of an unknown environment: {', '.join(sorted(lost))}")
         return self
+
+    @property
+    def chosen(self) -> frozenset[str]:
+        """Ids of the rows that are chosen for any platform."""
+        return frozenset(choice.row for choice in self.platforms if choice.row)
 
     def name(self, row: ReportRow) -> str:
         """Return a row's label, with its machine where that is not the report's own."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +13,6 @@ from conaclip_edge.benchmarks.measure.candidates import Candidate
 from conaclip_edge.benchmarks.measure.cold_start import ColdStart
 from conaclip_edge.benchmarks.measure.latency import Timings
 from conaclip_edge.benchmarks.measure.recall import Embedded, rank, relative_recall
-from conaclip_edge.benchmarks.report.baselines import keeps_recall, picture_and_query_time
 from conaclip_edge.benchmarks.schema.row import (
     DIRECTIONS,
     Coverage,
@@ -31,7 +30,6 @@ from conaclip_edge.config.benchmark import BenchmarkConfig
 from conaclip_edge.errors import UserError
 from conaclip_edge.evaluation.mean_interval import mean_interval
 from conaclip_edge.evaluation.recall import Ranks, bootstrap, mean_recall
-from conaclip_edge.models.certainty import certainty
 
 _REFERENCE = "its platform's runtime is not on this machine: run by the reference interpreter, recall only"
 
@@ -203,28 +201,3 @@ def training_rows(comparison: dict[str, Any], host: str) -> list[ReportRow]:
         ]
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise UserError(f"the comparison is not what 'conaclip-edge compare' writes: {error}.") from None
-
-
-def choose_row(rows: Sequence[ReportRow], least: float) -> str | None:
-    """Return the bundle's fastest native int8 row whose relative recall is high enough, and known well enough.
-
-    Args:
-        rows: of one machine.
-        least: relative recall to the float32 student; see `keeps_recall`.
-    """
-    fit = [row for row in rows if row.group == "files" and row.precision == "int8" and keeps_recall(row, least)]
-    return min(fit, key=picture_and_query_time).id if fit else None
-
-
-def can_tell(rows: Sequence[ReportRow], pictures: int, chance: float) -> bool:
-    """Return whether recall says anything: the pictures are enough, and no file of the bundle is at chance.
-
-    Args:
-        rows: of one machine.
-        pictures: that recall was measured on.
-        chance: mean recall of a random order, in percent.
-    """
-    found = [
-        certainty(pictures, chance, row.mean_interval) for row in rows if row.group == "files" and row.mean_interval
-    ]
-    return bool(found) and not any(one.too_few or one.at_chance for one in found if one)

@@ -22,7 +22,7 @@ from conaclip_edge.benchmarks.report.write import write_report
 from conaclip_edge.benchmarks.schema.report import BenchmarkReport
 from conaclip_edge.benchmarks.schema.row import Tower
 from conaclip_edge.benchmarks.schema.row_ids import TEACHER
-from conaclip_edge.benchmarks.suite.build_rows import Measurements, can_tell, choose_row, make_row, training_rows
+from conaclip_edge.benchmarks.suite.build_rows import Measurements, make_row, training_rows
 from conaclip_edge.benchmarks.suite.gallery import Side, make_gallery
 from conaclip_edge.bundle.manifest import Manifest, read_manifest
 from conaclip_edge.config.benchmark import BenchmarkConfig
@@ -95,9 +95,7 @@ def run_benchmark(bundle: Path, suite: BenchmarkConfig, out: Path) -> BenchmarkR
         rows += training_rows(read_json(comparison, "comparison"), machine.label)
     by_chance = next((chance(one) for one in ranked.values() if one), None)
     dataset = dataset_of(pairs, suite.split, split, lengths, by_chance)
-    told = by_chance is not None and can_tell(rows, len(split.rows), by_chance)
-    ship = choose_row(rows, suite.min_relative_recall) if told else None
-    report = new_report(bundle, manifest, suite, machine, rows, dataset if labelled else None, ship)
+    report = new_report(bundle, manifest, suite, machine, rows, dataset if labelled else None)
     if labelled:
         report = _with_gallery(report, pairs, split, embedded, encoders, data)
     write_report(report, out)

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from conaclip_edge.benchmarks.report.markdown import answer, recall_line
+from conaclip_edge.benchmarks.report.answer_text import answer_lines
+from conaclip_edge.benchmarks.report.markdown import recall_line
 from conaclip_edge.benchmarks.schema.report import SCHEMA as REPORT_SCHEMA
 from conaclip_edge.benchmarks.schema.report import BenchmarkReport, parse_report
 from conaclip_edge.bundle.card.accelerators import accelerator_line, covered_files
@@ -115,8 +116,7 @@ def _report_facts(report: BenchmarkReport) -> dict[str, Fact]:
         "created": report.created,
         "machine": report.environment.label,
         "data": f"{report.dataset.name}, {report.dataset.pictures} pictures" if report.dataset else "none",
-        "to ship": report.name(report.row(report.ship)) if report.ship else "no row",
-        "advice": answer(report).replace("**", ""),
+        "what to ship": tuple(answer_lines(report)),
         "recall": recall_line(report),
         "rows": tuple(rows),
     }

@@ -10,8 +10,10 @@ from typing import Literal
 
 import numpy as np
 
+from conaclip_edge.benchmarks.answer.platforms import decided
 from conaclip_edge.benchmarks.measure.machine import environment
 from conaclip_edge.benchmarks.measure.rounds import summarise
+from conaclip_edge.benchmarks.report.regression import check_same_bundle
 from conaclip_edge.benchmarks.report.write import write_report
 from conaclip_edge.benchmarks.schema.report import BenchmarkReport, checked, read_report
 from conaclip_edge.benchmarks.schema.row import Latency, ReportRow, Tower
@@ -63,11 +65,7 @@ def add_to_report(found: PageFindings, site: Path, path: Path) -> None:
         UserError: no report, or one of another bundle.
     """
     report = read_report(path)
-    if report.model.digest != found.bundle:
-        raise UserError(
-            f"{path} is of another bundle ({report.model.digest[:12]}..) than the site ({found.bundle[:12]}..). "
-            "Make it for this one: conaclip-edge benchmark"
-        )
+    check_same_bundle(report, str(path), found.bundle)
     write_report(with_row(report, found, site), path.parent)
 
 
@@ -79,8 +77,8 @@ def with_row(report: BenchmarkReport, found: PageFindings, site: Path) -> Benchm
     rows = [row for row in report.rows if row.id != ROW]
     after_files = max((number + 1 for number, row in enumerate(rows) if row.group == "files"), default=len(rows))
     rows.insert(after_files, _row(report, here.label, found, site))
-    changes = {"rows": tuple(rows), "other_environments": (*report.other_environments, *more)}
-    return checked(report.model_copy(update=changes), "the report")
+    changes = {"platforms": (), "rows": tuple(rows), "other_environments": (*report.other_environments, *more)}
+    return decided(checked(report.model_copy(update=changes), "the report"))
 
 
 def _row(report: BenchmarkReport, host: str, found: PageFindings, site: Path) -> ReportRow:

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from conaclip_edge.benchmarks.answer.platforms import RULES
 from conaclip_edge.benchmarks.report.html import render_html
 from conaclip_edge.benchmarks.report.numbers import ABSENT, BY, FORMATS, value_at
 from conaclip_edge.benchmarks.report.svg_charts import Point, frontier, place_labels
@@ -31,6 +32,10 @@ def test_every_number_is_the_value_at_its_path_in_report_json():
         value = value_at(values, path)
         if "data-over" in number.attributes:
             value = value / value_at(values, number.attributes["data-over"])
+        if "data-minus" in number.attributes:
+            value = value - value_at(values, number.attributes["data-minus"])
+        if "data-plus" in number.attributes:
+            value = value + value_at(values, number.attributes["data-plus"])
         assert float(number.attributes["value"]) == pytest.approx(value), path
         assert number.text in (FORMATS[kind](value), re.sub(f"( %| ms|{BY})$", "", FORMATS[kind](value))), path
 
@@ -49,20 +54,61 @@ def test_a_changed_row_changes_the_page():
     assert "987 ms" not in HTML
 
 
-def test_the_page_opens_with_what_to_ship():
+def cards(page):
+    found = page.all("section")[0].all("article")
+    return {card.all("h2")[0].text.split()[0]: card for card in found}
+
+
+def test_the_page_opens_with_the_files_of_each_platform():
     answer = PAGE.all("section")[0]
     assert answer.attributes["id"] == "answer"
-    assert answer.all("h1")[0].text == "Fastest here: ExecuTorch int8"
+    assert answer.all("h1")[0].text == "Which files to ship"
     assert "No phone was timed" in answer.text
-    tiles = [tile for tile in answer.all("div") if classes(tile) == ["tile"]]
-    assert [tile.all("p")[0].text for tile in tiles] == [
-        "Recall, mean of six", "A picture", "A query", "Size of both files", "Peak memory",
-    ]  # fmt: skip
-    assert all("teacher" in tile.text for tile in tiles)
+    titles = {platform: card.all("p")[0].text.split(" ")[:2] for platform, card in cards(PAGE).items()}
+    onnx = ["ONNX", "int8"]
+    assert titles == {"iPhone": ["Core", "ML"], "Android": onnx, "Browser": onnx, "Server": ["ExecuTorch", "int8"]}
+    glance = next(one for one in answer.all("ul") if classes(one) == ["glance"])
+    assert [link.text.split()[0] for link in glance.all("a")] == list(cards(PAGE))
 
 
-def test_nothing_is_recommended_where_no_relative_recall_is_high_enough():
-    assert "Nothing to ship yet" in render_html(parse_report(sample_values() | {"ship": None}, "x"))
+def test_a_card_has_the_figures_of_its_row_and_says_what_is_not_measured():
+    server, browser = (
+        {fact.all("dt")[0].text: fact.all("dd")[0].text for fact in cards(PAGE)[name].all("div")}
+        for name in ("Server", "Browser")
+    )
+    assert list(server) == list(browser) == ["Recall", "Size", "Per picture", "Per query", "Memory"]
+    assert server["Memory"] == "+32.0 MB"
+    assert server["Per picture"].endswith(" ms")
+    assert [browser[name] for name in ("Per picture", "Per query", "Memory")] == ["not measured"] * 3
+
+
+def test_no_number_of_a_card_comes_from_anywhere_else():
+    for card in cards(PAGE).values():
+        for fact in card.all("dd"):
+            loose = "".join(child for child in fact.children if isinstance(child, str))
+            assert not re.search(r"\d", loose), fact.text
+
+
+def test_what_was_not_measured_is_listed_with_the_command_that_measures_it():
+    (listed,) = (one for one in PAGE.all("section")[0].all("ul") if classes(one) == ["open"])
+    lines = {line.all("b")[0].text: line for line in listed.all("li")}
+    assert list(lines) == ["iPhone", "Android", "Browser", "Server"]
+    assert [code.text for code in lines["Android"].all("code")] == [
+        "conaclip-edge benchmark runs/demo/bundle --device arm64 --into runs/demo/report/report.json"
+    ]
+
+
+def test_the_recall_stands_beside_the_teacher_s_and_chance():
+    values = sample_values()
+    values["dataset"]["chance"] = 3.0
+    bars = next(one for one in read_page(render_html(parse_report(values, "x"))).all("dl") if classes(one) == ["bars"])
+    names = [one.text for one in bars.all("dt")]
+    assert names == ["Teacher float32", "Student float32", "Core ML int8", "ONNX int8", "ExecuTorch int8", "Chance"]
+
+
+def test_the_rules_are_in_the_method():
+    (method,) = (one for one in PAGE.all("section") if one.attributes["id"] == "method")
+    assert all(f"{platform}: {rule}" in method.text for platform, rule in RULES.items())
 
 
 def test_a_report_of_a_phone_alone_says_that_recall_is_elsewhere():

@@ -57,7 +57,7 @@ def test_without_a_browser_the_tests_fail_and_say_how_to_get_one(tmp_path, monke
 def test_the_browser_logs_no_error_of_the_page_under_its_own_policy(tmp_path):
     (tmp_path / "report.html").write_text(HTML, "utf-8")
     document, log = chromium(tmp_path / "report.html", tmp_path / "profile")
-    assert "Fastest here" in document
+    assert "Which files to ship" in document
     assert not re.findall(r".*CONSOLE.*", log)
     (tmp_path / "fault.html").write_text(HTML.replace("</main>", "<script>boom()</script></main>"), "utf-8")
     assert re.search(r"CONSOLE.*Content Security Policy", chromium(tmp_path / "fault.html", tmp_path / "profile")[1])

@@ -3,11 +3,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from conaclip_edge.benchmarks.report.markdown import answer, render_markdown, rows_table, summary_table
-from conaclip_edge.benchmarks.report.numbers import ABSENT, BY, TO
+from conaclip_edge.benchmarks.report.answer_text import answer, answer_lines
+from conaclip_edge.benchmarks.report.markdown import render_markdown, rows_table, summary
+from conaclip_edge.benchmarks.report.numbers import ABSENT
 from conaclip_edge.benchmarks.report.readme import readme, render_readme
-from conaclip_edge.benchmarks.report.write import json_text, publish
-from conaclip_edge.benchmarks.schema.report import parse_report, read_report
+from conaclip_edge.benchmarks.schema.report import parse_report
 from tests.helpers.benchmarks.sample import sample_report, sample_values
 
 BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
@@ -48,57 +48,34 @@ def test_a_bar_in_a_name_does_not_break_the_table():
     assert "a \\| b" in rows_table(parse_report(values, "x"))
 
 
-def test_the_text_opens_with_what_to_ship():
+def test_the_rows_come_after_the_answer():
     text = render_markdown(REPORT)
-    assert text.split("\n\n")[1].startswith(
-        "Fastest here: **ExecuTorch int8**: the right picture is among the first ten for 61.0 %"
-    )
-    shown = f"99.7 % [98.5{TO}100.8] from text to picture"
-    assert f"relative recall (the share of the float32 student's recall that is left) is {shown}" in text
-    assert text.count("ExecuTorch int8") > 3
+    assert text.index("| iPhone |") < text.index("## Rows")
 
 
-def test_a_direction_whose_relative_recall_is_below_the_limit_is_named():
+def test_rows_that_say_the_same_of_themselves_share_a_line():
     values = sample_values()
-    shipped = next(row for row in values["rows"] if row["id"] == values["ship"])
-    shipped["relative_recall"]["student"] = {
-        "t2i": {"value": 1.006, "low": 0.98, "high": 1.033},
-        "i2t": {"value": 0.988, "low": 0.966, "high": 1.0},
+    for row in values["rows"][:2]:
+        row["notes"] = ["not timed in batches"]
+    assert "- not timed in batches: ONNX int8, ExecuTorch int8" in rows_table(parse_report(values, "x"))
+
+
+def test_the_terminal_table_marks_what_is_chosen_and_ends_with_the_answer():
+    lines = summary(REPORT).splitlines()
+    assert {line[2:].rpartition(" int8")[0] for line in lines if line.startswith("> ")} == {
+        "ONNX",
+        "Core ML",
+        "ExecuTorch",
     }
-    text = answer(parse_report(values, "x"))
-    assert "from text to picture and 98.8 %" in text
-    assert "from picture to text (below 99.0 %, which the interval reaches)" in text
-
-
-def test_the_teacher_is_compared_by_the_ratio_of_the_same_rounds():
-    row = REPORT.row("executorch-int8")
-    image = 1 / row.latency_ms["image"].ratio_to["teacher-fp32"].median
-    assert f"The teacher takes {image:.1f}{BY} as long for a picture" in render_markdown(REPORT)
-
-
-def test_the_terminal_table_marks_what_to_ship():
-    lines = summary_table(REPORT).splitlines()
-    assert next(line for line in lines if line.startswith("> ")).startswith("> ExecuTorch int8")
-    table = lines[1 : next(place for place, line in enumerate(lines) if line.startswith("> is the fastest"))]
+    table = lines[1 : next(place for place, line in enumerate(lines) if line.startswith("iPhone"))]
     assert len({len(line) for line in table}) == 1
-    assert lines[-1].startswith("Fastest here: ExecuTorch int8")
+    assert lines[1 + len(table) :] == answer_lines(REPORT)
 
 
 def test_a_readme_holds_every_report():
     text = render_readme({"b": REPORT, "a": REPORT})
     assert text.index("## a") < text.index("## b")
-    assert text.count("Fastest here: **ExecuTorch int8**") == 2
-
-
-def test_a_published_report_leaves_its_rows_and_the_page_that_is_rendered_from_them(tmp_path):
-    (tmp_path / "report.json").write_text(json_text(REPORT), "utf-8")
-    publish(tmp_path / "report.json", tmp_path / "benchmarks", "demo")
-    kept = read_report(tmp_path / "benchmarks/results/demo.json")
-    assert kept.rows == REPORT.rows
-    assert not kept.pictures
-    text = (tmp_path / "benchmarks/README.md").read_text("utf-8")
-    assert text == render_readme({"demo": kept})
-    assert "`results/demo.json`" in text
+    assert text.count(answer(REPORT)) == 2
 
 
 def test_the_readme_in_the_repository_is_rendered_from_its_results():

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from conaclip_edge.benchmarks.report.html import render_html
-from conaclip_edge.benchmarks.report.markdown import rows_table, summary_table
+from conaclip_edge.benchmarks.report.markdown import rows_table, summary
 from conaclip_edge.benchmarks.report.regression import check_regression, merge_reports
 from conaclip_edge.benchmarks.schema.report import BenchmarkReport, parse_report
 from conaclip_edge.errors import UserError
 from tests.helpers.benchmarks.pages import read_page
-from tests.helpers.benchmarks.sample import sample_values
+from tests.helpers.benchmarks.sample import device_row, sample_values
 
 PHONE = {
     "label": "Google Pixel 9, Android 16",
@@ -71,7 +71,7 @@ def test_rows_of_a_phone_join_those_of_a_host_under_its_name(tmp_path):
     assert [machine.label for machine in merged.other_environments] == [PHONE["label"]]
     page = render_html(merged)
     assert page.count(str(PHONE["label"])) >= 3
-    assert "the phones that were measured are in the tables" in page
+    assert f"Timed on {PHONE['label']}." in page
 
 
 def test_no_chart_or_table_gives_a_phone_s_number_without_its_name(tmp_path):
@@ -82,7 +82,7 @@ def test_no_chart_or_table_gives_a_phone_s_number_without_its_name(tmp_path):
     for chart in page.all("svg"):
         labels = [text.text for text in chart.all("text") if "label" in (text.attributes.get("class") or "").split()]
         assert len(labels) == len(set(labels)), "two rows of a chart have one name"
-    firsts = {line[2:].split("  ")[0] for line in summary_table(merged).splitlines()}
+    firsts = {line[2:].split("  ")[0] for line in summary(merged).splitlines()}
     assert named <= firsts
     cells = [line.split("|")[1].strip() for line in rows_table(merged).splitlines() if line.startswith("|")]
     assert named <= set(cells)
@@ -92,6 +92,17 @@ def test_rows_of_training_are_there_once(tmp_path):
     merged = merged_report(tmp_path, sample_values(), sample_values())
     training = [row.id for row in merged.rows if row.group == "training"]
     assert training == ["teacher", "infonce", "motis", "conaclip"]
+
+
+def test_rows_that_one_machine_gave_of_a_device_keep_their_names(tmp_path):
+    device = sample_values() | {"rows": [device_row("onnx-int8", "ONNX int8", 56e6)], "ship": None}
+    device["environment"] = device["environment"] | {"load": 0.1, "versions": {"torch": "2.13.0", "qemu": "7.2"}}
+    merged = merged_report(tmp_path, sample_values(), device | {"gallery_row": None, "gallery": [], "pictures": {}})
+    assert merged.row("onnx-int8-arm64").host == merged.environment.label
+    assert merged.other_environments == ()
+    assert merged.environment.versions == {"python": "3.11.2", "torch": "2.13.0", "qemu": "7.2"}
+    android = next(one for one in merged.platforms if one.platform == "Android")
+    assert android.basis == "counted"
 
 
 def test_two_runs_on_one_machine_stay_apart(tmp_path):

@@ -11,7 +11,7 @@ import torch
 
 from conaclip_edge.benchmarks.report.readme import readme
 from conaclip_edge.benchmarks.report.speed_table import findings_table, speed_section
-from conaclip_edge.benchmarks.report.write import json_text, publish_speed
+from conaclip_edge.benchmarks.report.write import json_text
 from conaclip_edge.benchmarks.schema.speed import Finding, SpeedReport, exactly, read_speed
 from conaclip_edge.benchmarks.schema.spread import Spread
 from conaclip_edge.benchmarks.speed.axes import int8_peak, sizes, towers
@@ -26,6 +26,7 @@ from conaclip_edge.runtime.open_tower import open_tower
 from tests.helpers.benchmarks.sample import sample_report
 from tests.helpers.benchmarks.small_towers import picture_tower
 from tests.helpers.small_students import student
+from tests.tools.publish import publish
 
 
 def test_every_call_runs_once_per_round_on_the_round_s_number_and_both_clocks_are_read():
@@ -190,11 +191,12 @@ def speed_report() -> SpeedReport:
 
 
 def test_a_published_speed_report_is_the_readme_s_table(tmp_path):
-    (tmp_path / "results").mkdir()
+    benchmarks = tmp_path / "benchmarks"
+    (benchmarks / "results").mkdir(parents=True)
     (tmp_path / "speed.json").write_text(json_text(speed_report()), "utf-8")
-    publish_speed(tmp_path / "speed.json", tmp_path)
-    assert read_speed(tmp_path / "results/speed.json") == speed_report()
-    text = (tmp_path / "README.md").read_text("utf-8")
-    assert text == readme(tmp_path)
+    publish(tmp_path / "speed.json", "speed", tmp_path)
+    assert read_speed(benchmarks / "results/speed.json") == speed_report()
+    text = (benchmarks / "README.md").read_text("utf-8")
+    assert text == readme(benchmarks)
     assert speed_section(speed_report()) in text
     assert speed_report().environment.cpu in text

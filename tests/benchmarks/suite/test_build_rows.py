@@ -3,56 +3,12 @@ from __future__ import annotations
 import pytest
 
 from conaclip_edge.benchmarks.measure.candidates import shipped
-from conaclip_edge.benchmarks.schema.report import parse_report
 from conaclip_edge.benchmarks.schema.row import EqualBudget
-from conaclip_edge.benchmarks.suite.build_rows import can_tell, choose_row, training_rows
+from conaclip_edge.benchmarks.suite.build_rows import training_rows
 from conaclip_edge.bundle.manifest import read_manifest
 from conaclip_edge.config.benchmark import BenchmarkConfig
 from conaclip_edge.errors import UserError
-from tests.helpers.benchmarks.sample import sample_report, sample_values
 from tests.helpers.benchmarks.small_towers import small_bundle
-
-
-def chosen(change) -> str | None:
-    values = sample_values()
-    change({row["id"]: row for row in values["rows"]})
-    return choose_row(parse_report(values | {"ship": None}, "x").rows, 0.99)
-
-
-def test_the_fastest_int8_row_with_enough_relative_recall_ships():
-    assert choose_row(sample_report().rows, 0.99) == "executorch-int8"
-
-
-@pytest.mark.parametrize("way", ["t2i", "i2t"])
-def test_a_row_that_loses_recall_in_one_direction_does_not_ship(way):
-    def lose(rows):
-        rows["executorch-int8"]["relative_recall"]["student"][way] |= {"value": 0.97, "low": 0.95, "high": 0.985}
-
-    assert chosen(lose) == "onnx-int8"
-
-
-def test_a_loss_that_may_be_chance_does_not_keep_a_row_from_shipping():
-    def lose(rows):
-        rows["executorch-int8"]["relative_recall"]["student"]["t2i"] |= {"value": 0.97, "low": 0.95, "high": 0.991}
-
-    assert chosen(lose) == "executorch-int8"
-
-
-def test_neither_another_precision_nor_a_comparison_nor_a_reference_ships():
-    def change(rows):
-        rows["executorch-int8"]["precision"] = "fp32"
-        rows["onnx-int8"]["group"] = "comparison"
-
-    assert chosen(change) is None
-
-
-def test_without_a_student_to_compare_with_nothing_ships():
-    def change(rows):
-        for row in rows.values():
-            row.get("relative_recall", {}).pop("student", None)
-
-    assert chosen(change) is None
-
 
 RECALL = {way: {"1": 10.0, "5": 20.0, "10": 30.0} for way in ("t2i", "i2t")}
 COMPARISON = {
@@ -97,21 +53,3 @@ def test_files_of_one_target_precision_and_format_make_a_row(tmp_path):
         UserError, match=r"none of the suite's targets \(coreml\) .* it has executorch int8, onnx fp32, onnx int8"
     ):
         shipped(bundle, read_manifest(bundle), BenchmarkConfig(targets=("coreml",)))
-
-
-def test_a_row_whose_relative_recall_is_hardly_known_is_not_chosen():
-    def widen(rows):
-        for row in ("executorch-int8", "onnx-int8"):
-            rows[row]["relative_recall"]["student"]["i2t"] |= {"low": 0.85, "high": 1.1}
-
-    assert chosen(widen) is None
-
-
-def test_few_pictures_or_a_model_at_chance_tell_nothing():
-    values = sample_values()
-    for row in values["rows"]:
-        row["mean_interval"] = (50.0, 58.0) if row["recall"] else None
-    rows = parse_report(values, "x").rows
-    assert can_tell(rows, 178, 3.0)
-    assert not can_tell(rows, 12, 3.0)
-    assert not can_tell(rows, 178, 52.0)

@@ -20,7 +20,7 @@ FILES = {"onnx-int8": ("ONNX int8", 2.9, 0.62), "executorch-int8": ("ExecuTorch 
 OTHERS = {
     "student-fp32": ("Student float32", 8.9, 2.8),
     "teacher-fp32": ("Teacher float32", 31.0, 9.5),
-    "plain-onnx": ("Plain ONNX int8", 6.4, 1.5),
+    "plain-onnx": ("Plain ONNX int8 (dynamic)", 6.4, 1.5),
     "clip-vit-b32": ("CLIP ViT-B/32 float32", 118.0, 41.0),
 }
 TEXT_TITLE = 'a caption with <script>alert("x")</script> & "quotes"'
@@ -68,6 +68,8 @@ def latency(
 
 def row(name: str, label: str, group: str, image: float, text: float, **more: Any) -> dict[str, Any]:
     files = group == "files"
+    kind = name.removeprefix("plain-").split("-")[0]
+    exported = files or name.startswith("plain-")
     found = recall({"teacher-fp32": 78.4, "student-fp32": 61.2, "plain-onnx": 55.9}.get(name, 61.0))
     size = {"teacher-fp32": (18.1e6, 90.3e6), "student-fp32": (3.5e6, 8.1e6), "clip-vit-b32": (351e6, 254e6)}
     image_bytes, text_bytes = (int(value) for value in size.get(name, (0.9e6, 2.1e6)))
@@ -77,9 +79,9 @@ def row(name: str, label: str, group: str, image: float, text: float, **more: An
         "group": group,
         "host": HOST,
         "model": "conaclip-s0" if files else name,
-        "target": name.split("-")[0] if files else "torch",
-        "precision": "int8" if files else "fp32",
-        "format": {"onnx": "onnx", "executorch": "pte", "coreml": "mlpackage"}[name.split("-")[0]] if files else "",
+        "target": kind if exported else "torch",
+        "precision": "int8" if files or name in ("plain-onnx", "plain-onnx-static") else "fp32",
+        "format": {"onnx": "onnx", "executorch": "pte", "coreml": "mlpackage"}[kind] if exported else "",
         "weights": "trained",
         "executed": "native",
         "size_bytes": {"image": image_bytes, "text": text_bytes, "total": image_bytes + text_bytes},

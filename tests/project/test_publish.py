@@ -1,0 +1,51 @@
+"""`python -m tests.tools.publish` leaves the result, and the pages that are rendered from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from conaclip_edge.benchmarks.report.answer_text import answer
+from conaclip_edge.benchmarks.report.readme import readme
+from conaclip_edge.benchmarks.report.write import json_text
+from conaclip_edge.benchmarks.schema.report import read_report
+from tests.helpers.benchmarks.sample import sample_report
+from tests.tools.publish import BEGIN, END, HEIGHT, WIDTH, publish
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A repository of two pages, and a report beside it."""
+    (tmp_path / "root/benchmarks/results").mkdir(parents=True)
+    (tmp_path / "root/README.md").write_text(f"before\n{BEGIN}old\n{END}\nafter\n", "utf-8")
+    (tmp_path / "report.json").write_text(json_text(sample_report()), "utf-8")
+    return tmp_path / "root"
+
+
+def test_a_result_is_kept_without_pictures_and_shown_on_the_page_of_results(root: Path) -> None:
+    publish(root.parent / "report.json", "other", root)
+    kept = read_report(root / "benchmarks/results/other.json")
+    assert kept.rows == sample_report().rows
+    assert [one.platform for one in kept.platforms] == ["iPhone", "Android", "Browser", "Server"]
+    assert not kept.pictures
+    assert (root / "benchmarks/README.md").read_text("utf-8") == readme(root / "benchmarks")
+    assert "`results/other.json`" in readme(root / "benchmarks")
+    assert "old" in (root / "README.md").read_text("utf-8")
+
+
+def test_the_demo_s_answer_and_its_picture_are_renewed(root: Path) -> None:
+    for _ in range(2):  # again: nothing is added twice
+        publish(root.parent / "report.json", "demo", root)
+    text = (root / "README.md").read_text("utf-8")
+    assert text == f"before\n{BEGIN}\n{answer(sample_report())}\n\n{END}\nafter\n"
+    with Image.open(root / "benchmarks/report.png") as picture:
+        assert picture.size == (WIDTH, HEIGHT)
+
+
+def test_a_readme_without_the_marks_is_left_as_it_is(root: Path) -> None:
+    (root / "README.md").write_text("nothing", "utf-8")
+    with pytest.raises(AssertionError, match=r"README\.md has no line"):
+        publish(root.parent / "report.json", "demo", root)
+    assert (root / "README.md").read_text("utf-8") == "nothing"
