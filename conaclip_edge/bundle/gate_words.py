@@ -41,7 +41,7 @@ def tolerance_text(files: Sequence[ExportedFile]) -> str:
         f"a mean cosine of {cosine:g} in int8 and {100 * recall:g} % of its recall" for cosine, recall in bars
     )
     return (
-        f"The gate asks of each file, compared with the float32 student: {asked} each way. A lower recall passes where "
+        f"The gate asks of each file, compared with the float32 model: {asked} each way. A lower recall passes where "
         "the sign test cannot tell it from chance: of the queries that changed, as many get better as worse in any "
         f"equal file, and so many worse ones come by chance {100 * CHANCE:g} % of the time or more often."
     )
@@ -92,21 +92,21 @@ def _interval(found: Retrieval, way: str) -> str:
 
 
 def measured_text(gate: Gate) -> str:
-    """Say on what the gate ran, what chance and the student give there, and what the pictures cannot tell."""
+    """Say on what the gate ran, what chance and the float32 model give there, and what the pictures cannot tell."""
     student = sum(sum(found.values()) for found in gate.recall_student.values()) / 6
     chance = "" if gate.chance is None else f", chance {gate.chance:.1f} %"
     if gate.teacher_mean_recall is not None:
         chance += f", teacher {gate.teacher_mean_recall:.1f} %"
     if gate.found is None:
         on = f"{gate.pictures} pictures and {gate.captions} captions"
-        recall = f"mean recall of the float32 student {student:.1f} %{chance}"
+        recall = f"mean recall of the float32 model {student:.1f} %{chance}"
     else:
         on = f"{gate.pictures} pictures and {gate.captions} phrases of the tokenizer's words"
-        recall = f"the float32 student's pictures find {gate.found} with a mean recall of {student:.1f} %{chance}"
+        recall = f"the float32 model's pictures find {gate.found} with a mean recall of {student:.1f} %{chance}"
     text = f"Gate on {on} of {gate.dataset} (split {gate.split}): {recall}."
     if gate.found is not None:
         text += (
-            " There are no captions, so recall from texts cannot be measured, of neither the student nor the files: "
+            " There are no captions, so recall from texts cannot be measured, of neither the model nor the files: "
             "the text tower is judged by its cosine alone."
         )
     if gate.split != "val":

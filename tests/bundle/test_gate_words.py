@@ -79,7 +79,7 @@ def test_a_row_below_the_bar_says_why_it_passed() -> None:
 def test_what_was_measured_stands_beside_chance() -> None:
     text = measured_text(gate())
     assert "136 pictures and 200 captions" in text
-    assert "mean recall of the float32 student 40.0 %, chance 3.9 %" in text
+    assert "mean recall of the float32 model 40.0 %, chance 3.9 %" in text
     assert "too few" not in text
     assert "chance 3.9 %, teacher 55.5 %" in measured_text(gate(teacher_mean_recall=55.5))
 

@@ -73,7 +73,7 @@ def _files(files: tuple[ExportedFile, ...]) -> str:
     """Tabulate what each file gave when it was run by itself."""
     first = files[0].gate
     student = " | ".join(_recall(first.recall_student[way]) for way in ("t2i", "i2t"))
-    rows = "\n".join([f"| float32 student | | 1 | 1 | {student} | 100 % / 100 % | |", *map(_row, files)])
+    rows = "\n".join([f"| float32 model | | 1 | 1 | {student} | 100 % / 100 % | |", *map(_row, files)])
     pairs = together_text(files) or "not measured"
     figures = "text to picture R@1/5/10 | picture to text R@1/5/10 | relative recall"
     below = "".join(f"\n- {line}" for line in passed_below(files))
@@ -84,7 +84,7 @@ def _files(files: tuple[ExportedFile, ...]) -> str:
 
 Measured by running each file on {first.pictures} held-out pictures and {first.captions} captions ({first.dataset},
 split {first.split}), with the other tower in float32. Recall in percent; relative recall: the share of the float32
-student's mean over the three, text to picture / picture to text. "native" is the platform's own runtime, "reference" an
+model's mean over the three, text to picture / picture to text. "native" is the platform's own runtime, "reference" an
 interpreter of the same program: it shows recall, not speed. Relative recall with both files of a target together:
 {pairs}.
 

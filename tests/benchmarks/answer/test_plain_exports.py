@@ -8,7 +8,7 @@ from conaclip_edge.benchmarks.report.answer_text import answer, answer_lines
 from conaclip_edge.benchmarks.report.html import render_html
 from conaclip_edge.benchmarks.report.markdown import render_markdown
 from conaclip_edge.benchmarks.report.numbers import BY, TO
-from tests.benchmarks.answer.reports import LABELS, Values, choice, counted, host, parsed, with_plain
+from tests.helpers.benchmarks.choices import LABELS, Values, choice, counted, host, parsed, with_plain
 from tests.helpers.benchmarks.pages import read_page
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from conaclip_edge.benchmarks.answer.platforms import RULES, decide, decided
 from conaclip_edge.benchmarks.schema.row_ids import STUDENT
-from tests.benchmarks.answer.reports import LOSSY, Values, choice, counted, host, on_a_phone, parsed, rows_of, without
+from tests.helpers.benchmarks.choices import LOSSY, Values, choice, counted, host, on_a_phone, parsed, rows_of, without
 
 ARM64 = {"onnx-int8": (56.0, 0.8), "executorch-int8": (26.6, 0.7)}
 

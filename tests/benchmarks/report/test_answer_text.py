@@ -12,7 +12,7 @@ from conaclip_edge.benchmarks.report.html import render_html
 from conaclip_edge.benchmarks.report.markdown import render_markdown
 from conaclip_edge.benchmarks.report.numbers import TO
 from conaclip_edge.benchmarks.schema.row_ids import TEACHER
-from tests.benchmarks.answer.reports import Values, counted, host, on_a_phone, parsed, rows_of, without
+from tests.helpers.benchmarks.choices import Values, counted, host, on_a_phone, parsed, rows_of, without
 
 PLATFORMS = ["iPhone", "Android", "Browser", "Server"]
 ARM64 = {"onnx-int8": (56.0, 0.8), "executorch-int8": (26.57, 0.69)}

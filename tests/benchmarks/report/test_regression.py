@@ -95,7 +95,9 @@ def test_rows_of_training_are_there_once(tmp_path):
 
 
 def test_rows_that_one_machine_gave_of_a_device_keep_their_names(tmp_path):
-    device = sample_values() | {"rows": [device_row("onnx-int8", "ONNX int8", 56e6)], "ship": None}
+    row = device_row("onnx-int8", "ONNX int8", 56e6)
+    row["on_device"]["text"] = row["on_device"]["image"]
+    device = sample_values() | {"rows": [row], "ship": None}
     device["environment"] = device["environment"] | {"load": 0.1, "versions": {"torch": "2.13.0", "qemu": "7.2"}}
     merged = merged_report(tmp_path, sample_values(), device | {"gallery_row": None, "gallery": [], "pictures": {}})
     assert merged.row("onnx-int8-arm64").host == merged.environment.label
