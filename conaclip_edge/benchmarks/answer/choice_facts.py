@@ -34,8 +34,7 @@ def choice_of(
     pair: FilePair,
     pairs: Sequence[FilePair],
     place: Place | None,
-    cheaper_query: str = "",
-    instead: str = "",
+    others: str = "",
 ) -> Choice:
     """Put together what a report knows of the files that are chosen for a platform.
 
@@ -46,18 +45,12 @@ def choice_of(
         pair: the files.
         pairs: all of the report, with plain exports.
         place: where their cost is known.
-        cheaper_query: name of files that take less for a query alone.
-        instead: name of files for an app that has ExecuTorch already.
+        others: a sentence on other files that fit.
     """
     row, sizes = pair.row, pair.row.size_bytes
     ran = (one.on_device["image"] for one in pair.rows if "image" in one.on_device)
     there = next((one for one in ran if one.mean_recall is not None), None)
     here = row.peak_rss_bytes if platform in ("Android", "Server") else None
-    why = _WHY.get((platform, basis)) or _reason(basis, platform, place)
-    if cheaper_query:
-        why += f" For queries alone {cheaper_query} takes less."
-    if instead:
-        why += f" An app that has ExecuTorch already can take {instead}."
     here_pictures = report.dataset.pictures if report.dataset and row.recall else None
     return Choice(
         platform=platform,
@@ -65,7 +58,7 @@ def choice_of(
         row=row.id,
         label=row.label,
         files=_files(row),
-        why=why,
+        why=" ".join(part for part in (_reason(basis, platform, place), others) if part),
         mean_recall=row.mean_recall if row.recall or there is None else there.mean_recall,
         mean_interval=row.mean_interval,
         pictures=here_pictures if row.recall or there is None else there.pictures,
@@ -81,7 +74,7 @@ def choice_of(
     )
 
 
-def words(
+def no_choice(
     report: BenchmarkReport,
     platform: Platform,
     own: Sequence[FilePair],
@@ -125,6 +118,8 @@ def words(
 
 
 def _reason(basis: Basis, platform: Platform, place: Place | None) -> str:
+    if (platform, basis) in _WHY:
+        return _WHY[platform, basis]
     where = place.label if place else ""
     if basis == "timed":
         return f"The fastest of the bundle's files on {where}, for a picture and a query together."

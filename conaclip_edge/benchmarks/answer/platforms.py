@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from conaclip_edge.benchmarks.answer.choice_facts import choice_of, words
+from conaclip_edge.benchmarks.answer.choice_facts import choice_of, no_choice
 from conaclip_edge.benchmarks.answer.file_pairs import FilePair, file_pairs, recall_left
 from conaclip_edge.benchmarks.answer.places import (
     COUNTED,
@@ -107,9 +107,8 @@ def _choose(report: BenchmarkReport, platform: Platform, pairs: Sequence[FilePai
         candidates = [pair for pair in fit if pair.row.target in step.targets]
         if step.places is None and candidates:
             pair = min(candidates, key=lambda one: one.bytes or 0)
-            instead = next((one.row.label for one in fit if one.row.target == "executorch"), "")
             place = _known_place(report, platform, pair)
-            return choice_of(report, platform, step.basis, pair, pairs, place, instead=instead)
+            return choice_of(report, platform, step.basis, pair, pairs, place, _instead(platform, fit))
         for place in step.places(report) if step.places else ():
             if costs := {pair.row.id: found for pair in candidates if (found := work(pair, place))}:
                 pair = min((one for one in candidates if one.row.id in costs), key=lambda one: _sum(costs[one.row.id]))
@@ -118,7 +117,7 @@ def _choose(report: BenchmarkReport, platform: Platform, pairs: Sequence[FilePai
     fit = [pair for pair in fit if pair.row.format != "ort"] or fit  # of the same nodes as its .onnx
     if len(fit) == 1:
         return choice_of(report, platform, "only", fit[0], pairs, _known_place(report, platform, fit[0]))
-    return words(report, platform, own, fit, pairs)
+    return no_choice(report, platform, own, fit, pairs)
 
 
 def _runs_on(platform: Platform, pair: FilePair) -> bool:
@@ -147,7 +146,7 @@ def _sum(cost: Work) -> float:
 def _cheaper_query(
     report: BenchmarkReport, chosen: FilePair, candidates: Sequence[FilePair], costs: dict[str, Work]
 ) -> str:
-    """Return the name of the pair that surely takes less for a query alone; "" where none does."""
+    """Name the pair that surely takes less for a query alone; "" where none does."""
     own = costs[chosen.row.id]
     within = COUNTED if own.unit == "instructions" else report.suite.rounds.precision
     others = [one for one in candidates if one.row.id in costs and one.row.id != chosen.row.id]
@@ -155,4 +154,10 @@ def _cheaper_query(
     if best is None or costs[best.row.id].query >= own.query * (1 - within):
         return ""
     timed = [report.row(costs[one.row.id].row).latency_ms.get("text") for one in (chosen, best)]
-    return "" if any(one and one.noisy for one in timed) else best.row.label
+    return "" if any(one and one.noisy for one in timed) else f"For queries alone {best.row.label} takes less."
+
+
+def _instead(platform: Platform, fit: Sequence[FilePair]) -> str:
+    """Name what an app can take that has ExecuTorch for another purpose."""
+    label = next((one.row.label for one in fit if one.row.target == "executorch"), "")
+    return f"An app that has ExecuTorch already can take {label}." if platform == "iPhone" and label else ""

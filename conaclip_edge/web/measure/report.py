@@ -10,10 +10,10 @@ from typing import Literal
 
 import numpy as np
 
+from conaclip_edge.benchmarks.answer.merge import check_same_bundle
 from conaclip_edge.benchmarks.answer.platforms import decided
 from conaclip_edge.benchmarks.measure.machine import environment
 from conaclip_edge.benchmarks.measure.rounds import summarise
-from conaclip_edge.benchmarks.report.regression import check_same_bundle
 from conaclip_edge.benchmarks.report.write import write_report
 from conaclip_edge.benchmarks.schema.report import BenchmarkReport, checked, read_report
 from conaclip_edge.benchmarks.schema.row import Latency, ReportRow, Tower
