@@ -24,6 +24,7 @@ def test_the_page_fits_and_can_be_read(width, dark, tmp_path):
     assert found["images"] == 30
     assert found["broken"] == 0
     assert found["requests"] == []
+    assert found["platforms"] == ["iPhone", "Android", "Browser", "Server"], "not all are on the first screen"
 
 
 def test_words_without_a_break_do_not_widen_the_page(tmp_path):

@@ -42,10 +42,13 @@ addEventListener("load", () => setTimeout(() => {
   const type = node => parseFloat(getComputedStyle(node).fontSize);
   const tiny = [...document.querySelectorAll("svg text")].filter(node => type(node) < 10);
   const images = [...document.images];
+  const first = [...document.querySelectorAll("[data-platform]")].filter(node =>
+    node.getClientRects().length && node.getBoundingClientRect().bottom <= innerHeight);
   parent.postMessage(JSON.stringify({
     width: innerWidth,
     overflow: document.documentElement.scrollWidth - innerWidth,
     wide, faint, texts,
+    platforms: [...new Set(first.map(node => node.dataset.platform))],
     tiny: tiny.length,
     images: images.length,
     broken: images.filter(image => !image.complete || !image.naturalWidth).length,
