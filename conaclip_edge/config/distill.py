@@ -27,7 +27,7 @@ class TrainConfig(Growing):
 
     later: ClassVar[frozenset[str]] = frozenset({"qat"})
 
-    steps: int = Field(200, gt=0)
+    steps: int = Field(200, ge=0, description="0 only before qat: an earlier student is trained to be int8")
     batch_size: int = Field(128, gt=1, description="pictures (and texts) per step over all processes")
     unpaired: float = Field(0.5, ge=0, lt=1, description="share of a batch drawn from unpaired data where there is any")
     unpaired_texts: int | None = Field(

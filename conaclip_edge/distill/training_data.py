@@ -92,12 +92,7 @@ class TrainingData:
 def training_data(config: DistillConfig) -> TrainingData:
     """Read the data, let the teacher and the resizing run where their caches lack something, and build the student."""
     terms = expand(config.graph)  # a wrong graph, student or data set is an error before any work
-    shape = student_shape(config.student)
-    if config.train.qat and shape.image.kind != "mobile":
-        raise UserError(
-            f"train.qat trains a mobile image tower, and the student's is '{shape.image.kind}'. Leave train.qat out, "
-            "or choose student.preset=mobile or demo."
-        )
+    _check_steps(config)
     teacher = load_teacher(config.teacher)
     pairs = read_pairs(config.data, captions_needed=False)
     sizes = split_sizes(pairs)
@@ -131,6 +126,18 @@ def training_data(config: DistillConfig) -> TrainingData:
     return TrainingData(
         teacher, pairs, cache, student, tokenizer_json, pretrained, pixels, captioned, unpaired, pictures, texts, terms
     )
+
+
+def _check_steps(config: DistillConfig) -> None:
+    """Refuse a training of nothing, and int8 steps of a student that has no int8 form."""
+    kind = student_shape(config.student).image.kind
+    if not config.train.all_steps:
+        raise UserError("train.steps is 0 and there is no train.qat, so nothing would be trained. Set one of them.")
+    if config.train.qat and kind != "mobile":
+        raise UserError(
+            f"train.qat trains a mobile image tower, and the student's is '{kind}'. Leave train.qat out, or choose "
+            "student.preset=mobile or demo."
+        )
 
 
 def number_of(model: DualEncoder | Teacher) -> int:

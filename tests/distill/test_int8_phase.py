@@ -19,6 +19,7 @@ from conaclip_edge.models.quantization.record import QUANTIZATION
 from conaclip_edge.models.student.checkpoint import load_student
 from conaclip_edge.models.student.int8_student import int8_student
 from tests.helpers import tiny
+from tests.helpers.small_students import drawings
 
 FLOAT_STEPS, INT8_STEPS = 6, 6
 STUDENT = {
@@ -131,6 +132,23 @@ def test_a_transformer_is_refused_before_any_work(settings: Any, monkeypatch: py
     monkeypatch.setattr(training_data, "load_teacher", lambda *_: pytest.fail("work was done"))
     with pytest.raises(UserError, match=r"train\.qat trains a mobile image tower, and the student's is 'vit'\. Leave"):
         distill(settings(qat={}, student=tiny.STUDENT), Path("out"))
+
+
+def test_a_finished_student_is_trained_to_be_int8_without_any_float_step(settings: Any) -> None:
+    distill(settings(steps=4, student=STUDENT), Path("finished"))
+    earlier = {"init_image": "finished", "init_text": "finished"}
+    distill(settings(steps=0, qat={"steps": 1, "lr": 1e-9}, student=STUDENT | earlier), Path("out"))
+    before, after = (load_student(Path(name)) for name in ("finished", "out"))
+    assert after.quantization is not None
+    pixels = drawings(8, seed=0) / 255.0
+    cosines = torch.sum(before.model.encode_image(pixels) * after.model.encode_image(pixels), dim=1)
+    assert cosines.min() > 0.9
+    assert [line["step"] for line in log(Path("out")) if "loss" in line] == [0]
+
+
+def test_a_recipe_of_no_steps_is_refused(settings: Any) -> None:
+    with pytest.raises(UserError, match=r"train\.steps is 0 and there is no train\.qat, so nothing would be trained"):
+        distill(settings(steps=0), Path("out"))
 
 
 def test_a_recipe_without_int8_steps_is_written_as_before(settings: Any) -> None:
