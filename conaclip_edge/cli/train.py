@@ -34,9 +34,11 @@ def distill(
         from conaclip_edge.api import distill_student
 
         student = distill_student(recipe, settings or (), out, resume)
+        val, val_int8 = student.record.val, student.record.val_int8
+        int8 = f"; with the image tower in int8, {_measured(val_int8)}" if val_int8 else ""
         show(
             {"checkpoint": str(student.folder), **student.record.model_dump(mode="json")},
-            f"student in {student.folder}: {_measured(student.record.val)} "
+            f"student in {student.folder}: {_measured(val)}{int8} "
             f"({student.record.parameters['all']:,} parameters). "
             f"Next: conaclip-edge export {student.folder} --target all",
         )

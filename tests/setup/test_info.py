@@ -92,15 +92,16 @@ def test_a_student_and_what_it_was_trained_on(run: Run, recipe: Callable[..., Pa
     assert [one["kind"] for one in told(run, "runs")["inside"]] == ["student", "student"]  # the second is runs/latest
 
 
-def test_an_interrupted_run(run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("train", "steps"), [({"steps": 90}, 90), ({"steps": 90, "qat": {"steps": 20}}, 110)])
+def test_an_interrupted_run(run: Run, tmp_path: Path, train: dict[str, Any], steps: int) -> None:
     folder = tmp_path / "mine.run"
     folder.mkdir()
-    (folder / "recipe.json").write_text(json.dumps({"name": "mine", "train": {"steps": 90}}), "utf-8")
+    (folder / "recipe.json").write_text(json.dumps({"name": "mine", "train": train}), "utf-8")
     (folder / "training.jsonl").write_text('{"step": 0}\n{"step": 41}\n{"st', "utf-8")
     (folder / "state.safetensors").touch()
     found = told(run, "mine.run")
     assert found["kind"] == "interrupted run"
-    assert (found["facts"]["steps done"], found["facts"]["of"]) == (42, 90)
+    assert (found["facts"]["steps done"], found["facts"]["of"]) == (42, steps)
     assert found["next_command"] == "conaclip-edge distill RECIPE --out mine --resume"
 
 

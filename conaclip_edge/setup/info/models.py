@@ -69,6 +69,8 @@ def _student(folder: Path, content: dict[str, Any]) -> Description:
         "mean recall on val": _in(record, "val", "mean_recall"),
         "that is": _val(record),
         "steps": _in(record, "recipe", "train", "steps"),
+        "int8 steps": _in(record, "recipe", "train", "qat", "steps"),
+        "mean recall on val, image tower int8": _in(record, "val_int8", "mean_recall"),
     }
     return Description(
         path=str(folder),

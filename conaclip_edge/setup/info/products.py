@@ -129,7 +129,10 @@ def describe_run(folder: Path) -> Description:
         UserError: its recipe is damaged.
     """
     recipe = read_json(folder / "recipe.json", "recipe of the interrupted run")
-    steps = recipe.get("train", {}).get("steps") if isinstance(recipe, dict) else None
+    train = recipe.get("train", {}) if isinstance(recipe, dict) else {}
+    steps, qat = train.get("steps"), train.get("qat")
+    if qat and steps is not None:
+        steps += qat["steps"]
     out = folder.with_name(folder.name.removesuffix(".run"))
     resumable = (folder / "state.safetensors").is_file()
     facts: dict[str, Fact] = {

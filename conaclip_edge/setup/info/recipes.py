@@ -62,6 +62,7 @@ def _distillation(path: Path, values: dict[str, Any]) -> tuple[dict[str, Fact], 
         "graph": terms or str(recipe.graph.preset),
         "synthetic": {"pictures": recipe.synthetic.pictures, "texts": recipe.synthetic.texts},
         "steps": recipe.train.steps,
+        "int8 steps": recipe.train.qat.steps if recipe.train.qat else None,
         "batch size": recipe.train.batch_size,
     }
     return facts, f"conaclip-edge distill {quoted(path)}"
