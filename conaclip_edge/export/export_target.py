@@ -96,7 +96,7 @@ def export_target(export: TargetExport) -> TargetResult:
     target, config, held = export.target, export.config, export.held
     student = load_student(export.checkpoint)
     parameters = parameter_counts(student.model)
-    towers = build_towers(student.model, export.name)
+    towers = build_towers(student.model, export.name, student.quantization)
 
     say(f"{export.title}: exporting")
     started = time.monotonic()

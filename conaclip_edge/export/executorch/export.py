@@ -21,12 +21,13 @@ from torch import Tensor, nn
 from conaclip_edge.bundle.card.accelerators import NOTE
 from conaclip_edge.config.export import ExportConfig
 from conaclip_edge.export.accelerators.executorch_nodes import executorch_accelerators
+from conaclip_edge.export.executorch.static_image import StaticImageTower
 from conaclip_edge.export.executorch.xnnpack_modules import fit_xnnpack
 from conaclip_edge.export.quantize.activation_budget import choose_activations
 from conaclip_edge.export.quantize.calibration import Calibration
-from conaclip_edge.export.quantize.prepare import prepare
+from conaclip_edge.export.quantize.prepare import STATIC, prepare
 from conaclip_edge.export.targets import find_target
-from conaclip_edge.export.towers.towers import Towers
+from conaclip_edge.export.towers.towers import MobileTower, Towers
 from conaclip_edge.system.progress import quiet
 
 NAMES = ("image", "text")
@@ -92,6 +93,10 @@ def export(towers: Towers, calibration: Calibration, config: ExportConfig, folde
 def _for_xnnpack(
     towers: Towers, name: str, calibration: Calibration, config: ExportConfig
 ) -> tuple[nn.Module, dict[str, Any]]:
+    if name == "image" and config.precision == "int8" and towers.image_grids is not None:
+        assert isinstance(towers.image, MobileTower)
+        module = StaticImageTower(towers.image, towers.image_grids).eval().requires_grad_(False)
+        return module, {"arithmetic": STATIC}
     chosen = choose_activations(towers, name, calibration) if config.precision == "int8" else {}
     kinds = collections.Counter(each.kind for each in chosen.values())
     return fit_xnnpack(towers[name], chosen), {"int8_layers": dict(sorted(kinds.items()))} if chosen else {}

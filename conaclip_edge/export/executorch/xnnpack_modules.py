@@ -95,7 +95,9 @@ class ProductUnit(nn.Module):
         return x * torch.rsqrt(F.linear(x * x, self.column, self.eps))
 
 
-class _Int8Weight(nn.Module):
+class Int8Weight(nn.Module):
+    """An int8 weight [outputs, ...] with a scale for each output; called, it gives the floats."""
+
     def __init__(self, weight: Tensor):
         super().__init__()
         values, scale = int8_values(weight)
@@ -105,6 +107,7 @@ class _Int8Weight(nn.Module):
         self.zero = nn.Parameter(torch.zeros(len(values), dtype=torch.int64), requires_grad=False)
 
     def forward(self) -> Tensor:
+        """Return the weight as floats."""
         made: Tensor = torch.ops.quantized_decomposed.dequantize_per_channel(
             self.values, self.scale, self.zero, 0, -127, 127, torch.int8
         )
@@ -116,7 +119,7 @@ class Int8Linear(nn.Module):
 
     def __init__(self, weight: Tensor, bias: Tensor | None, activation: Activation):
         super().__init__()
-        self.weight = _Int8Weight(weight)
+        self.weight = Int8Weight(weight)
         self.bias = None if bias is None else nn.Parameter(bias.detach().clone())
         self.activation = activation
 
@@ -154,7 +157,7 @@ class Int8Conv(nn.Module):
 
     def __init__(self, conv: nn.Conv2d, pad: tuple[int, ...], active: bool, activation: Activation):
         super().__init__()
-        self.weight = _Int8Weight(conv.weight)
+        self.weight = Int8Weight(conv.weight)
         assert conv.bias is not None
         self.bias = nn.Parameter(conv.bias.detach().clone())
         self.stride, self.padding, self.groups = conv.stride, conv.padding, conv.groups

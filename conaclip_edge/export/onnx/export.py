@@ -18,7 +18,7 @@ from conaclip_edge.export.onnx.graph_builder import Graph
 from conaclip_edge.export.onnx.ort_format import save_ort
 from conaclip_edge.export.onnx.towers import image_model, text_model
 from conaclip_edge.export.quantize.calibration import Calibration
-from conaclip_edge.export.quantize.prepare import prepare
+from conaclip_edge.export.quantize.prepare import STATIC, prepare
 from conaclip_edge.export.quantize.sensitivity import int8_layers
 from conaclip_edge.export.targets import find_target
 from conaclip_edge.export.towers.towers import TRANSFORMERS, Towers
@@ -65,14 +65,23 @@ def export(towers: Towers, calibration: Calibration, config: ExportConfig, folde
         onnx.checker.check_model(model, full_check=True)
         path = folder / f"{name}.{config.precision}.onnx"
         path.write_bytes(model.SerializeToString(deterministic=True))
-        # folding would turn a convolution's int8 weights into float ones before they are saved
-        folds = config.precision == "int8" and not isinstance(towers[name], TRANSFORMERS)
-        # the highest level that does not depend on the processor it runs on
-        made.append(save_ort(path, "ORT_DISABLE_ALL" if folds else "ORT_ENABLE_EXTENDED"))
+        static = name == "image" and config.precision == "int8" and towers.image_grids is not None
+        made.append(save_ort(path, _ort_level(towers, name, config, static)))
         covered = [found.model_dump(mode="json") for found in onnx_accelerators(path)]
         notes[name] = {NOTE: covered, "batch": batch or "dynamic", "seconds": round(time.monotonic() - started, 1)}
+        if static:
+            notes[name]["arithmetic"] = STATIC
     _write_operators(made, folder / OPERATORS)
     return notes
+
+
+def _ort_level(towers: Towers, name: str, config: ExportConfig, static: bool) -> str:
+    """Return the highest level of optimisation whose result runs on every processor and keeps weights in int8."""
+    if static:
+        return "ORT_ENABLE_LAYOUT"  # a reduced runtime on a phone changes no layout itself
+    # folding would turn a convolution's int8 weights into float ones before they are saved
+    folds = config.precision == "int8" and not isinstance(towers[name], TRANSFORMERS)
+    return "ORT_DISABLE_ALL" if folds else "ORT_ENABLE_EXTENDED"
 
 
 def _write_operators(models: list[Path], target: Path) -> None:

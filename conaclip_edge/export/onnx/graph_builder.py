@@ -52,12 +52,17 @@ class Graph:
 
         A constant is named by its layer, "3.fc1.w" for `blocks.3.fc1`.
         """
-        name = name.removeprefix("blocks.")
         array = value.detach().numpy() if isinstance(value, Tensor) else np.asarray(value)
         if array.dtype.kind == "f":
             array = array.astype(np.float16 if self.half else np.float32)
+        return self.stored(name, array)
+
+    def stored(self, name: str, array: np.ndarray) -> str:
+        """Return the name of a constant that is stored in its own type; names are as in `constant`."""
+        name = name.removeprefix("blocks.")
         if name not in self.constants:
-            self.constants[name] = numpy_helper.from_array(np.ascontiguousarray(array), name)
+            # not ascontiguousarray, which makes a scalar a row of one: onnxruntime then fuses no int8 sum
+            self.constants[name] = numpy_helper.from_array(np.array(array, order="C"), name)
         return name
 
     def shape(self, *sizes: int) -> str:
@@ -115,10 +120,9 @@ def _weight(graph: Graph, weight: Tensor, name: str, channel: int = 0) -> str:
     return str(graph.add("Mul", y, graph.constant(f"{name}.s", scale.transpose(0, channel))))
 
 
-def convolution(graph: Graph, x: str, layer: Conv, name: str) -> str:
-    """Add a convolution with ReLU6 where it has one; in int8 its weights are stored so and computed with as float."""
+def conv_attributes(layer: Conv) -> dict[str, Any]:
+    """Return the attributes of the operator Conv: groups, strides and pads, where they are not the default."""
     conv = layer.conv
-    assert conv.bias is not None
     attributes: dict[str, Any] = {"group": conv.groups} if conv.groups > 1 else {}
     if conv.stride[0] > 1:
         attributes["strides"] = list(conv.stride)
@@ -126,8 +130,14 @@ def convolution(graph: Graph, x: str, layer: Conv, name: str) -> str:
     pads = [layer.pad[i] for i in (2, 0, 3, 1)] if layer.pad else [conv.padding[0]] * 4
     if any(pads):
         attributes["pads"] = pads
-    weight = _weight(graph, conv.weight, name)
-    y = graph.add("Conv", x, weight, graph.constant(f"{name}.b", conv.bias), **attributes)
+    return attributes
+
+
+def convolution(graph: Graph, x: str, layer: Conv, name: str) -> str:
+    """Add a convolution with ReLU6 where it has one; in int8 its weights are stored so and computed with as float."""
+    assert layer.conv.bias is not None
+    weight = _weight(graph, layer.conv.weight, name)
+    y = graph.add("Conv", x, weight, graph.constant(f"{name}.b", layer.conv.bias), **conv_attributes(layer))
     return str(graph.add("Clip", y, graph.constant("zero", 0.0), graph.constant("six", 6.0)) if layer.active else y)
 
 

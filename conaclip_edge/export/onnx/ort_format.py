@@ -53,13 +53,20 @@ def _fixed_addresses() -> bool:
 def _convert(source: str, target: str, level: str) -> None:
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.optimized_model_filepath = target
-    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.save_model_format", "ORT")
-    onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    def save(given: str, path: str, level: str, form: str) -> None:
+        options = onnxruntime.SessionOptions()
+        options.optimized_model_filepath = path
+        options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
+        options.intra_op_num_threads = 1
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.save_model_format", form)
+        onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
+
+    # in two steps: what an optimisation takes out of a graph is still named in an .ort file that is saved at once
+    optimised = f"{target}.onnx"
+    save(source, optimised, level, "ONNX")
+    save(optimised, target, "ORT_DISABLE_ALL", "ORT")
+    os.remove(optimised)
 
 
 if __name__ == "__main__":

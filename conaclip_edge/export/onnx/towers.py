@@ -11,6 +11,7 @@ from onnx import TensorProto, helper
 from torch import Tensor, nn
 
 from conaclip_edge.export.onnx.graph_builder import Graph, convolution, exact_linear, layer_norm, linear, token_rows
+from conaclip_edge.export.onnx.static_image import static_image
 from conaclip_edge.export.onnx.traced_image import traced_image_model
 from conaclip_edge.export.towers.layers import MASKED, AttentionPool, Block, QuickGelu, TanhGelu
 from conaclip_edge.export.towers.siglip import SiglipTextTower, SiglipTower
@@ -33,7 +34,9 @@ def image_model(towers: Towers, graph: Graph, about: str) -> onnx.ModelProto:
         embedding = _siglip(graph, pixels, tower, size)
     else:
         assert isinstance(tower, MobileTower)
-        embedding = _mobile(graph, pixels, tower)
+        static = graph.int8 and towers.image_grids
+        x = static_image(graph, pixels, tower, static) if static else _mobile(graph, pixels, tower)
+        embedding = _unit(graph, x, tower.projection.out_features)
     return graph.model(given, embedding, towers.embed_dim, about)
 
 
@@ -120,7 +123,7 @@ def _mobile(graph: Graph, pixels: str, tower: MobileTower) -> str:
     if tower.head is not None:
         x = convolution(graph, x, tower.head, "head")
     x = graph.add("Squeeze", graph.add("GlobalAveragePool", x), graph.shape(2, 3))
-    return _unit(graph, exact_linear(graph, x, tower.projection, "projection"), tower.projection.out_features)
+    return exact_linear(graph, x, tower.projection, "projection")
 
 
 def _siglip_text(graph: Graph, tower: SiglipTextTower) -> str:

@@ -6,7 +6,7 @@ block works on the pooled row alone, and the embedding is normalised in the grap
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from conaclip_edge.export.towers.layers import MASKED, InvertedResidual, TokenTa
 from conaclip_edge.export.towers.siglip import SiglipTextTower, SiglipTower
 from conaclip_edge.export.towers.trained_layers import convolution, copied, copied_block, folded, frozen
 from conaclip_edge.models.image_towers.layers import ConvNorm
+from conaclip_edge.models.quantization.record import ActivationGrid, Quantization
 from conaclip_edge.models.student.dual_encoder import DualEncoder
 
 
@@ -37,6 +38,7 @@ class Towers:
         name: what to call the student in files and reports.
         fixed_length: a text always has `context` ids, padded as the tokenizer does.
         float_layers: layers that int8 leaves in float, by tower and path in it ("image.blocks.3.fc1").
+        image_grids: activation site -> grid of an image tower that was trained to compute in int8; None of any other.
     """
 
     image: nn.Module
@@ -49,14 +51,21 @@ class Towers:
     name: str
     fixed_length: bool = False
     float_layers: frozenset[str] = frozenset()
+    image_grids: Mapping[str, ActivationGrid] | None = None
 
     def __getitem__(self, tower: str) -> nn.Module:
         """Return the tower named "image" or "text"."""
         return {"image": self.image, "text": self.text}[tower]
 
 
-def build_towers(model: DualEncoder, name: str) -> Towers:
-    """Build both export-ready towers of a trained student."""
+def build_towers(model: DualEncoder, name: str, quantization: Quantization | None = None) -> Towers:
+    """Build both export-ready towers of a trained student.
+
+    Args:
+        model: of the student.
+        name: what to call it.
+        quantization: its grids, if it was trained to compute in int8.
+    """
     image, text = model.config.image, model.config.text
     return Towers(
         image_tower(model),
@@ -68,6 +77,7 @@ def build_towers(model: DualEncoder, name: str) -> Towers:
         text.eos_id,
         name,
         fixed_length=text.kind == "siglip",
+        image_grids=quantization.image.activations if quantization else None,
     )
 
 

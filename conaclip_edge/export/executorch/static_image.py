@@ -1,0 +1,124 @@
+"""A convolutional image tower on fixed 8-bit grids, as XNNPACK takes it: one delegate, int8 from pixels to embedding.
+
+Values between layers are int8 tensors: each reader turns them into floats for itself. Where two readers share that, the
+partitioner cannot cut them out and reports a cycle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import executorch.exir  # noqa: F401  # registers the ops of torch.ops.quantized_decomposed
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from conaclip_edge.export.executorch.xnnpack_modules import Int8Weight, ProductUnit
+from conaclip_edge.export.towers.layers import Conv
+from conaclip_edge.export.towers.towers import MobileTower
+from conaclip_edge.models.quantization.record import ActivationGrid
+
+_LOW, _HIGH = -128, 127  # XNNPACK computes with signed activations; the grids of quantization.json are unsigned
+
+
+class StaticImageTower(nn.Module):
+    """An image tower on its grids.
+
+    Args:
+        tower: its weights are int8 values times the scale of their channel.
+        grids: activation site -> grid, see `conaclip_edge.models.quantization.sites`.
+    """
+
+    mean: Tensor
+
+    def __init__(self, tower: MobileTower, grids: Mapping[str, ActivationGrid]):
+        super().__init__()
+        self.register_buffer("mean", tower.mean)
+        self.pixels = _Grid(grids["pixels"])
+        self.stem = _StaticConv(tower.stem, self.pixels, grids["stem"])
+        last, blocks = self.stem.outputs, []
+        for number, source in enumerate(tower.blocks):
+            layers = []
+            for part in ("expand", "depthwise", "project"):
+                layer = getattr(source, part)
+                if layer is not None:
+                    given = layers[-1].outputs if layers else last
+                    layers.append(_StaticConv(layer, given, grids[f"blocks.{number}.{part}"]))
+            blocks.append(_StaticBlock(layers, grids[f"blocks.{number}.sum"] if source.residual else None))
+            last = blocks[-1].outputs
+        self.blocks = nn.ModuleList(blocks)
+        self.head = None if tower.head is None else _StaticConv(tower.head, last, grids["head"])
+        self.last = last if self.head is None else self.head.outputs
+        self.pooled, self.projected = _Grid(grids["pooled"]), _Grid(grids["projection"])
+        self.projection = Int8Weight(tower.projection.weight)
+        self.unit = ProductUnit(tower.projection.out_features)
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        """Map pixels [B, 3, H, W] in [0, 1] to unit vectors [B, d]."""
+        x: Tensor = self.stem(self.pixels.whole(pixel_values - self.mean))
+        for block in self.blocks:
+            x = block(x)
+        if self.head is not None:
+            x = self.head(x)
+        x = self.pooled.whole(self.last.real(x).mean(dim=(2, 3), keepdim=True))
+        x = self.pooled.whole(self.pooled.real(x).flatten(1))
+        x = self.projected.whole(F.linear(self.pooled.real(x), self.projection()))
+        embedding: Tensor = self.unit(self.projected.real(x))
+        return embedding
+
+
+class _Grid:
+    """A grid's two directions: real numbers to int8, and back."""
+
+    def __init__(self, grid: ActivationGrid):
+        self._scale, self._zero_point = grid.scale, grid.zero_point + _LOW
+
+    def whole(self, x: Tensor) -> Tensor:
+        made: Tensor = torch.ops.quantized_decomposed.quantize_per_tensor(
+            x, self._scale, self._zero_point, _LOW, _HIGH, torch.int8
+        )
+        return made
+
+    def real(self, x: Tensor) -> Tensor:
+        made: Tensor = torch.ops.quantized_decomposed.dequantize_per_tensor(
+            x, self._scale, self._zero_point, _LOW, _HIGH, torch.int8
+        )
+        return made
+
+
+class _StaticConv(nn.Module):
+    """A convolution between two grids; ReLU6 is the end of the outputs' grid."""
+
+    def __init__(self, layer: Conv, inputs: _Grid, outputs: ActivationGrid):
+        super().__init__()
+        conv = layer.conv
+        assert conv.bias is not None
+        self.weight, self.bias = Int8Weight(conv.weight), nn.Parameter(conv.bias.detach().clone())
+        self.stride, self.padding, self.groups, self.pad = conv.stride, conv.padding, conv.groups, layer.pad
+        self.inputs, self.outputs = inputs, _Grid(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map int8 [B, inputs, H, W] to int8 [B, outputs, H / stride, W / stride]."""
+        y = self.inputs.real(x)
+        y = F.pad(y, self.pad) if self.pad else y
+        return self.outputs.whole(
+            F.conv2d(y, self.weight(), self.bias, self.stride, self.padding, groups=self.groups)
+        )
+
+
+class _StaticBlock(nn.Module):
+    """Convolutions one after the other; their sum with the input where it is a residual block."""
+
+    def __init__(self, layers: list[_StaticConv], total: ActivationGrid | None):
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.inputs, self.projected = layers[0].inputs, layers[-1].outputs
+        self.total = None if total is None else _Grid(total)
+        self.outputs = self.total or self.projected
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map int8 [B, inputs, H, W] to int8 [B, outputs, H / stride, W / stride]."""
+        y = x
+        for layer in self.layers:
+            y = layer(y)
+        return y if self.total is None else self.total.whole(self.inputs.real(x) + self.projected.real(y))

@@ -1,0 +1,99 @@
+"""A convolutional image tower on fixed 8-bit grids, as onnxruntime fuses it to integer kernels from pixels to embedding.
+
+Each tensor is quantised to its grid and read from there (QuantizeLinear, DequantizeLinear): accelerators of phones take
+this form, and onnxruntime turns it into QLinearConv, QLinearAdd, QLinearGlobalAveragePool and QLinearMatMul in one
+layout. ReLU6 is the end of a grid. Activations are unsigned: with signed ones onnxruntime leaves convolutions in float
+on x86, while arm64 takes both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from onnx import TensorProto
+from torch import Tensor
+
+from conaclip_edge.export.onnx.graph_builder import Graph, conv_attributes
+from conaclip_edge.export.towers.layers import Conv
+from conaclip_edge.export.towers.towers import MobileTower
+from conaclip_edge.models.quantization.int8_weights import int8_values
+from conaclip_edge.models.quantization.record import ActivationGrid
+
+
+def static_image(graph: Graph, pixels: str, tower: MobileTower, grids: Mapping[str, ActivationGrid]) -> str:
+    """Add an image tower on its grids; returns its embedding float32 [batch, d], not yet of length 1.
+
+    Args:
+        graph: under construction.
+        pixels: name of pixel_values float32 [batch, 3, H, W] in [0, 1].
+        tower: its weights are int8 values times the scale of their channel.
+        grids: activation site -> grid, see `conaclip_edge.models.quantization.sites`.
+    """
+    writer = _OnGrids(graph, grids)
+    x = writer.convolution(writer.pixels(pixels, tower.mean), tower.stem, "stem")
+    for index, block in enumerate(tower.blocks):
+        name, y = f"blocks.{index}", x
+        for part in ("expand", "depthwise", "project"):
+            layer = getattr(block, part)
+            if layer is not None:
+                y = writer.convolution(y, layer, f"{name}.{part}")
+        x = writer.rounded(graph.add("Add", x, y), f"{name}.sum") if block.residual else y
+    if tower.head is not None:
+        x = writer.convolution(x, tower.head, "head")
+    x = writer.rounded(graph.add("GlobalAveragePool", x), "pooled")
+    # rounded again, which changes nothing: so the product below finds its input on a grid
+    x = writer.rounded(graph.add("Flatten", x), "pooled")
+    product = graph.add("MatMul", x, writer.weight(tower.projection.weight, "projection", transposed=True))
+    return writer.rounded(product, "projection")
+
+
+class _OnGrids:
+    """Writes layers whose inputs and outputs stand on grids."""
+
+    def __init__(self, graph: Graph, grids: Mapping[str, ActivationGrid]):
+        self._graph = graph
+        self._grids = grids
+
+    def pixels(self, pixels: str, mean: Tensor) -> str:
+        """Quantise pixels less the mean; without a float subtraction where the grid's values are those of the pixels."""
+        graph, grid = self._graph, self._grids["pixels"]
+        scale = np.float32(grid.scale)
+        if scale != np.float32(1 / 255) or not bool(((mean / grid.scale - grid.zero_point).abs() < 1e-3).all()):
+            return self.rounded(graph.add("Sub", pixels, graph.constant("mean", mean)), "pixels")
+        values = graph.add("QuantizeLinear", pixels, self._scale("pixels"), self._zero_point(0))
+        return str(graph.add("DequantizeLinear", values, *self._grid("pixels")))
+
+    def rounded(self, x: str, site: str) -> str:
+        """Quantise a tensor to the grid of a site, and read it from there."""
+        grid = self._grid(site)
+        return str(self._graph.add("DequantizeLinear", self._graph.add("QuantizeLinear", x, *grid), *grid))
+
+    def convolution(self, x: str, layer: Conv, name: str) -> str:
+        """Add a convolution; its bias is stored in two bytes where that loses nothing."""
+        graph, bias = self._graph, layer.conv.bias
+        assert bias is not None
+        values = bias.detach().numpy()
+        half = values.astype(np.float16)
+        if np.array_equal(half.astype(np.float32), values):
+            b = graph.add("Cast", graph.stored(f"{name}.b", half), to=TensorProto.FLOAT)
+        else:
+            b = graph.constant(f"{name}.b", bias)
+        y = graph.add("Conv", x, self.weight(layer.conv.weight, name), b, **conv_attributes(layer))
+        return self.rounded(y, name)
+
+    def weight(self, weight: Tensor, name: str, transposed: bool = False) -> str:
+        """Add a weight [outputs, ...], or the transposed one, with a scale for each output."""
+        whole, scale = int8_values(weight)
+        stored = self._graph.constant(f"{name}.w", whole.T if transposed else whole)
+        scales = self._graph.constant(f"{name}.s", scale.flatten())
+        return str(self._graph.add("DequantizeLinear", stored, scales, axis=int(transposed)))
+
+    def _grid(self, site: str) -> tuple[str, str]:
+        return self._scale(site), self._zero_point(self._grids[site].zero_point)
+
+    def _scale(self, site: str) -> str:
+        return self._graph.constant(f"{site}.a", self._grids[site].scale)
+
+    def _zero_point(self, value: int) -> str:
+        return self._graph.stored(f"z{value}", np.uint8(value))
