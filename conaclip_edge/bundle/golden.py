@@ -1,4 +1,4 @@
-"""Golden vectors: texts and pictures with what the float32 student makes of them, for an app to check itself against.
+"""Golden vectors: texts and pictures with what the student makes of them, for an app to check itself against.
 
 `golden.json` holds the texts with their exact ids, the names of the picture files and the tolerances;
 `golden.safetensors` holds, row by row in the same order, `text.embedding`, `picture.pixels` (uint8, value * 255) and
@@ -114,7 +114,9 @@ class _Document(Config):
 
 
 def make_golden(student: Student, held_out: Sequence[tuple[str, bytes]], max_pixels: int) -> Golden:
-    """Run the float32 student over the golden texts, the made pictures and some real ones.
+    """Run the student over the golden texts, the made pictures and some real ones.
+
+    One that was trained to compute in int8 does so; files in float are then as far from it as int8 ones from another.
 
     Args:
         student: the checkpoint.
@@ -123,16 +125,19 @@ def make_golden(student: Student, held_out: Sequence[tuple[str, bytes]], max_pix
     """
     import torch
 
+    from conaclip_edge.models.student.image_encoder import image_encoder
+
     named = [*made_pictures(), *held_out]
     preprocess = Preprocess.of(student.model.config.image)
     pixels = np.stack([to_pixels(decode(data, max_pixels), preprocess) for _, data in named])
     ids = tuple(np.asarray(student.tokenizer.ids(text), dtype=np.int32) for text in TEXTS)
     with torch.inference_mode():
         values = torch.from_numpy(pixels.astype(np.float32) / 255)
-        picture_embeddings = student.model.encode_image(values).numpy()
+        picture_embeddings = image_encoder(student)(values).numpy()
         text_embeddings = torch.cat([student.model.encode_text(torch.from_numpy(row)[None]) for row in ids]).numpy()
     names, pictures = zip(*named, strict=True)
-    return Golden(TEXTS, ids, text_embeddings, names, pictures, pixels, picture_embeddings, dict(MIN_COSINE))
+    bars = dict(MIN_COSINE) if student.quantization is None else dict.fromkeys(MIN_COSINE, MIN_COSINE["int8"])
+    return Golden(TEXTS, ids, text_embeddings, names, pictures, pixels, picture_embeddings, bars)
 
 
 def write_golden(golden: Golden, folder: Path) -> None:

@@ -89,9 +89,10 @@ class Gate(Later):
             or the float32 student's.
         chance: mean recall in percent of a random order; an older bundle has none.
         teacher_mean_recall: the teacher's on the same pictures, where the student's record has it.
+        on_grids: cosine to the image tower as it was trained, on int8 grids; only of int8 files of such a tower.
     """
 
-    later = ("found", "chance", "teacher_mean_recall")
+    later = ("found", "chance", "teacher_mean_recall", "on_grids")
 
     dataset: str
     fingerprint: str
@@ -110,6 +111,7 @@ class Gate(Later):
     found: Literal["teacher pictures", "student pictures"] | None = None
     chance: float | None = None
     teacher_mean_recall: float | None = None
+    on_grids: Cosines | None = None
 
     @property
     def too_few(self) -> bool:

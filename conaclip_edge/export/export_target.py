@@ -112,7 +112,7 @@ def export_target(export: TargetExport) -> TargetResult:
         for tower, path in paths.items():
             runtime, label = open_tower(path, export.threads), f"{export.title}: {path.name}"
             outputs[tower] = run_file(runtime, tower, held, export.golden, student.tokenizer.pad_id, label)
-        gates = compare_with_student(outputs, held, export.golden)
+        gates = compare_with_student(outputs, held, export.golden, config.precision)
         failed = False
         for tower, path in paths.items():
             gate = gates[tower]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import torch
 from torch import nn
 
 from conaclip_edge.config.model import ImageTowerConfig, ModelConfig, TextTowerConfig
 from conaclip_edge.export.quantize.calibration import Calibration, make_calibration
+from conaclip_edge.models.quantization.post_training import quantize_after_training
+from conaclip_edge.models.quantization.record import Quantization
 from conaclip_edge.models.student.dual_encoder import DualEncoder
 
 CONTEXT, EOS, VOCAB, SIZE = 12, 40, 50, 32
@@ -65,6 +69,15 @@ def drawings(count: int, seed: int) -> torch.Tensor:
             (top, left), (height, width) = random.integers(0, SIZE - 8, 2), random.integers(4, 16, 2)
             picture[:, top : top + height, left : left + width] = random.integers(0, 256, (3, 1, 1))
     return torch.from_numpy(made)
+
+
+@functools.cache
+def int8_student() -> tuple[DualEncoder, Quantization]:
+    """A mobile student whose image tower computes in int8, fitted to drawings; not to be changed."""
+    tower = quantize_after_training(student("mobile").image, drawings(48, seed=1) / 255.0)
+    model = student("mobile", seed=3)
+    tower.write_to(model.image)
+    return model, Quantization(image=tower.grids)
 
 
 def text(length: int, eos: int = EOS, seed: int = 0) -> list[int]:

@@ -56,16 +56,19 @@ def convolution(x: np.ndarray, given: Grid, layer: Any, grid: Grid) -> np.ndarra
     return np.clip(np.rint(found * factor[:, None, None]) + grid.zero_point, 0, 255).astype(np.int64)
 
 
-def run(tower: Any, grids: dict[str, Grid], pixels: np.ndarray, given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return site -> integers of a MobileTower, each computed from the integers that are given for the sites before it.
+def run(
+    tower: Any, grids: dict[str, Grid], pixels: np.ndarray, given: dict[str, np.ndarray] | None = None
+) -> dict[str, np.ndarray]:
+    """Return site -> integers of a MobileTower.
 
     Args:
         tower: the MobileTower.
         grids: of its sites.
         pixels: in [0, 1], float64 [B, 3, H, W].
-        given: site -> integers.
+        given: site -> integers that the sites after it are computed from; None takes its own.
     """
     sites: dict[str, np.ndarray] = {"pixels": quantize(pixels - tower.mean.numpy(), grids["pixels"])}
+    given = sites if given is None else given
     at = "pixels"
 
     def through(name: str, layer: Any) -> None:
@@ -93,3 +96,10 @@ def run(tower: Any, grids: dict[str, Grid], pixels: np.ndarray, given: dict[str,
     found = (given["pooled"] - grids["pooled"].zero_point) @ weight.T
     sites["projection"] = quantize(found * (grids["pooled"].scale * scale), grids["projection"])
     return sites
+
+
+def embeddings(tower: Any, grids: dict[str, Grid], pixels: np.ndarray) -> np.ndarray:
+    """Unit vectors [B, d] of a MobileTower that computes in integers up to its projection."""
+    grid = grids["projection"]
+    vectors = (run(tower, grids, pixels)["projection"] - grid.zero_point) * grid.scale
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))

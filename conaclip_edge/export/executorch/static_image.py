@@ -36,9 +36,10 @@ class StaticImageTower(nn.Module):
         self.register_buffer("mean", tower.mean)
         self.pixels = _Grid(grids["pixels"])
         self.stem = _StaticConv(tower.stem, self.pixels, grids["stem"])
-        last, blocks = self.stem.outputs, []
+        last = self.stem.outputs
+        blocks: list[_StaticBlock] = []
         for number, source in enumerate(tower.blocks):
-            layers = []
+            layers: list[_StaticConv] = []
             for part in ("expand", "depthwise", "project"):
                 layer = getattr(source, part)
                 if layer is not None:
@@ -101,9 +102,7 @@ class _StaticConv(nn.Module):
         """Map int8 [B, inputs, H, W] to int8 [B, outputs, H / stride, W / stride]."""
         y = self.inputs.real(x)
         y = F.pad(y, self.pad) if self.pad else y
-        return self.outputs.whole(
-            F.conv2d(y, self.weight(), self.bias, self.stride, self.padding, groups=self.groups)
-        )
+        return self.outputs.whole(F.conv2d(y, self.weight(), self.bias, self.stride, self.padding, groups=self.groups))
 
 
 class _StaticBlock(nn.Module):

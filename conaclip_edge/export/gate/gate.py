@@ -17,7 +17,7 @@ from conaclip_edge.bundle.embeddings import (
     norm_error,
     summary,
 )
-from conaclip_edge.bundle.gate_words import CHANCE, by_chance
+from conaclip_edge.bundle.gate_words import CHANCE, GRID_COSINE, by_chance
 from conaclip_edge.bundle.golden import Golden
 from conaclip_edge.bundle.manifest import Gate, Retrieval
 from conaclip_edge.config.export import ExportConfig
@@ -67,14 +67,18 @@ def run_file(tower: Tower, name: str, held: HeldOut, golden: Golden, pad_id: int
     return FileEmbeddings(tower.executed, *found)
 
 
-def compare_with_student(outputs: dict[str, FileEmbeddings], held: HeldOut, golden: Golden) -> dict[str, Gate]:
+def compare_with_student(
+    outputs: dict[str, FileEmbeddings], held: HeldOut, golden: Golden, precision: str
+) -> dict[str, Gate]:
     """Compare two files with the float32 student, each beside the student's other tower and both together.
 
     Args:
         outputs: of the files "image" and "text".
         held: the held-out pairs that they ran on.
         golden: the golden vectors that they ran on.
+        precision: of the files.
     """
+    on_grids = {"image": held.on_grids if precision == "int8" else None}
     found = {tower: finite(run.held_out) for tower, run in outputs.items()}
     pair: Retrieval | None = None
     alone: dict[str, Retrieval | None] = {}
@@ -105,6 +109,7 @@ def compare_with_student(outputs: dict[str, FileEmbeddings], held: HeldOut, gold
             found=held.targets.of if held.targets else None,
             chance=chance(held.ranks),
             teacher_mean_recall=held.teacher_mean_recall,
+            on_grids=None if (trained := on_grids.get(tower)) is None else summary(cosines(run.held_out, trained)),
         )
         for tower, run in outputs.items()
     }
@@ -133,7 +138,10 @@ def _hits(best: np.ndarray) -> np.ndarray:
 
 
 def gate_failures(gate: Gate, config: ExportConfig, golden: Golden) -> list[str]:
-    """Return what keeps a file from passing, one phrase for each failure; none if it passes."""
+    """Return what keeps a file from passing, one phrase for each failure; none if it passes.
+
+    A file on int8 grids is to give what its tower gave in training; how far it is from the float weights, recall says.
+    """
     bar = max(config.min_cosine if config.precision == "int8" else 0, FLOAT_COSINE[config.precision])
     least = golden.min_cosine[config.precision]
     failures = []
@@ -141,7 +149,9 @@ def gate_failures(gate: Gate, config: ExportConfig, golden: Golden) -> list[str]
         failures.append(f"{gate.not_finite} embeddings are NaN or infinite")
     if gate.norm_error > NORM_ERROR:
         failures.append(f"embeddings are not normalised (a length is off by {gate.norm_error:.3g})")
-    if gate.cosine.mean < bar:
+    if gate.on_grids is not None and gate.on_grids.mean < GRID_COSINE:
+        failures.append(f"mean cosine to the tower as trained {gate.on_grids.mean:.5f} is below {GRID_COSINE}")
+    if gate.on_grids is None and gate.cosine.mean < bar:
         failures.append(f"mean cosine {gate.cosine.mean:.5f} is below {bar}")
     if gate.golden.min < least:
         failures.append(f"least golden cosine {gate.golden.min:.5f} is below {least}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
+import torch
 from PIL import Image
 
 from conaclip_edge.bundle.manifest import GateSplit
@@ -23,6 +24,7 @@ from conaclip_edge.evaluation.torch_encoders import embed_ids, embed_pixels
 from conaclip_edge.export.quantize.calibration import MOST_IDS
 from conaclip_edge.models.certainty import LEAST_PICTURES, teacher_mean_recall
 from conaclip_edge.models.student.checkpoint import Student
+from conaclip_edge.models.student.image_encoder import image_encoder
 from conaclip_edge.models.vocabulary_words import vocabulary_phrases
 from conaclip_edge.system.progress import say, track
 
@@ -60,6 +62,8 @@ class HeldOut:
         split: that the pictures are of, or several with " + " between.
         targets: of data without captions; the texts are phrases of the tokenizer's words then.
         teacher_mean_recall: the teacher's on the same pictures, where the student's record has it.
+        on_grids: float32 unit vectors [P, d] of an image tower that was trained to compute in int8, as it was trained;
+            `pictures` are those of its float weights then.
     """
 
     dataset: str
@@ -75,6 +79,7 @@ class HeldOut:
     split: GateSplit = SPLIT
     targets: Targets | None = None
     teacher_mean_recall: float | None = None
+    on_grids: np.ndarray | None = None
 
 
 def held_out(
@@ -157,6 +162,7 @@ def held_out(
         splits,
         targets,
         teacher_mean_recall(student.training, pairs.fingerprint, splits, len(pictures)),
+        None if student.quantization is None else _embed_on_grids(student, stacked),
     )
 
 
@@ -192,6 +198,14 @@ def open_teacher_of(student: Student) -> Encoder | None:
 def _embed_pixels(student: Student, pixels: np.ndarray) -> np.ndarray:
     starts = track(range(0, len(pixels), _BATCH), "float32 student embeds pictures")
     return embed_pixels(student.model, (pixels[start : start + _BATCH] for start in starts))
+
+
+def _embed_on_grids(student: Student, pixels: np.ndarray) -> np.ndarray:
+    encode = image_encoder(student)
+    starts = track(range(0, len(pixels), _BATCH), "int8 student embeds pictures")
+    batches = (torch.from_numpy(pixels[start : start + _BATCH]).float() / 255 for start in starts)
+    with torch.inference_mode():
+        return np.concatenate([encode(batch).numpy() for batch in batches])
 
 
 def _embed_unpadded(student: Student, ids: list[np.ndarray]) -> np.ndarray:

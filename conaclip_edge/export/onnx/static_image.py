@@ -1,4 +1,4 @@
-"""A convolutional image tower on fixed 8-bit grids, as onnxruntime fuses it to integer kernels from pixels to embedding.
+"""A convolutional image tower on fixed 8-bit grids, which onnxruntime fuses to integer kernels from end to end.
 
 Each tensor is quantised to its grid and read from there (QuantizeLinear, DequantizeLinear): accelerators of phones take
 this form, and onnxruntime turns it into QLinearConv, QLinearAdd, QLinearGlobalAveragePool and QLinearMatMul in one
@@ -56,7 +56,7 @@ class _OnGrids:
         self._grids = grids
 
     def pixels(self, pixels: str, mean: Tensor) -> str:
-        """Quantise pixels less the mean; without a float subtraction where the grid's values are those of the pixels."""
+        """Quantise pixels less the mean; without a subtraction where the grid's values are the pixels' own."""
         graph, grid = self._graph, self._grids["pixels"]
         scale = np.float32(grid.scale)
         if scale != np.float32(1 / 255) or not bool(((mean / grid.scale - grid.zero_point).abs() < 1e-3).all()):
@@ -96,4 +96,4 @@ class _OnGrids:
         return self._graph.constant(f"{site}.a", self._grids[site].scale)
 
     def _zero_point(self, value: int) -> str:
-        return self._graph.stored(f"z{value}", np.uint8(value))
+        return self._graph.stored(f"z{value}", np.asarray(value, np.uint8))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -50,12 +52,12 @@ HELD = HeldOut(
 GOLDEN = Golden((), (), GOLDEN_TEXTS, (), (), np.zeros((8, 3, 4, 4), np.uint8), GOLDEN_PICTURES, dict(MIN_COSINE))
 
 
-def gates(image=PICTURES, text=TEXTS, golden_image=GOLDEN_PICTURES, golden_text=GOLDEN_TEXTS):
+def gates(image=PICTURES, text=TEXTS, golden_image=GOLDEN_PICTURES, golden_text=GOLDEN_TEXTS, held=HELD):
     outputs = {
         "image": FileEmbeddings("native", image, golden_image),
         "text": FileEmbeddings("reference", text, golden_text),
     }
-    return compare_with_student(outputs, HELD, GOLDEN)
+    return compare_with_student(outputs, held, GOLDEN, "int8")
 
 
 def missed(tower: str, config: ExportConfig = INT8, **changes) -> list[str]:
@@ -254,3 +256,19 @@ def test_the_host_is_named_with_its_machine():
     import platform
 
     assert host().split()[:2] == [platform.system(), platform.machine()]
+
+
+def test_a_file_on_grids_is_judged_by_what_its_tower_gave_in_training_and_by_recall():
+    trained = turned(PICTURES, 0.97)
+    on_grids = replace(HELD, on_grids=trained)
+    assert missed("image", image=trained, held=on_grids) == []
+    gate = gates(image=trained, held=on_grids)["image"]
+    assert (gate.cosine.mean, gate.on_grids.mean) == (pytest.approx(0.97), pytest.approx(1))
+    assert missed("image", image=trained) == ["mean cosine 0.97000 is below 0.999"]
+    (reason,) = missed("image", image=turned(trained, 0.98, seed=8), held=on_grids)
+    assert reason == "mean cosine to the tower as trained 0.98000 is below 0.99"
+
+
+def test_the_other_tower_of_a_student_on_grids_keeps_its_bar():
+    on_grids = replace(HELD, on_grids=PICTURES)
+    assert missed("text", text=turned(TEXTS, 0.99), held=on_grids) == ["mean cosine 0.99000 is below 0.999"]
