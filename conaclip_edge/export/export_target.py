@@ -23,6 +23,7 @@ from conaclip_edge.export.gate.gate import (
 )
 from conaclip_edge.export.gate.held_out import HeldOut
 from conaclip_edge.export.quantize.calibration import Calibration
+from conaclip_edge.export.quantize.prepare import on_grids
 from conaclip_edge.export.quantize.sensitivity import sensitivity
 from conaclip_edge.export.quantize.smoothquant import smooth
 from conaclip_edge.export.report import TargetCosts
@@ -112,7 +113,7 @@ def export_target(export: TargetExport) -> TargetResult:
         for tower, path in paths.items():
             runtime, label = open_tower(path, export.threads), f"{export.title}: {path.name}"
             outputs[tower] = run_file(runtime, tower, held, export.golden, student.tokenizer.pad_id, label)
-        gates = compare_with_student(outputs, held, export.golden, config.precision)
+        gates = compare_with_student(outputs, held, export.golden, on_grids(towers, config))
         failed = False
         for tower, path in paths.items():
             gate = gates[tower]

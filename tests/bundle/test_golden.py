@@ -5,19 +5,23 @@ from __future__ import annotations
 import io
 import json
 import struct
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from tokenizers import Tokenizer
+from torch.nn import functional as F
 
 from conaclip_edge.bundle.golden import TEXTS, make_golden, read_golden, write_golden
 from conaclip_edge.bundle.golden_pictures import made_pictures
 from conaclip_edge.data.preprocess import pixel_values
 from conaclip_edge.errors import UserError
+from conaclip_edge.models.quantization.mobile import Int8MobileTower
 from conaclip_edge.models.student.checkpoint import load_student
 from tests.helpers.bar_pictures import CONTEXT, EOS
+from tests.helpers.small_students import int8_student
 
 REAL = ("held-out-0.png", made_pictures()[0][1]), ("held-out-1.png", made_pictures()[5][1])
 
@@ -165,3 +169,17 @@ def test_broken_tensors_are_told_in_one_line(folder):
     (folder / "golden.safetensors").write_bytes(b"\xff" * 64)
     with pytest.raises(UserError, match="cannot read the golden vectors"):
         read_golden(folder)
+
+
+def test_a_student_on_grids_gives_its_golden_pictures_as_it_was_trained(tmp_path):
+    model, grids = int8_student()
+    tokenizer = SimpleNamespace(ids=lambda text: [1, EOS])
+    golden = make_golden(SimpleNamespace(model=model, tokenizer=tokenizer, quantization=grids), REAL, 10**9)
+    pixels = torch.from_numpy(golden.pixels).float() / 255
+    tower = Int8MobileTower(model.image)
+    tower.grids = grids.image
+    with torch.inference_mode():
+        trained, in_float = F.normalize(tower(pixels), dim=-1), model.encode_image(pixels)
+    torch.testing.assert_close(torch.from_numpy(golden.picture_embeddings), trained)
+    # files that compute with the float weights pass, too
+    assert max(golden.min_cosine.values()) < float((in_float * trained).sum(dim=1).min())

@@ -25,7 +25,7 @@ from conaclip_edge.export.executorch.static_image import StaticImageTower
 from conaclip_edge.export.executorch.xnnpack_modules import fit_xnnpack
 from conaclip_edge.export.quantize.activation_budget import choose_activations
 from conaclip_edge.export.quantize.calibration import Calibration
-from conaclip_edge.export.quantize.prepare import STATIC, prepare
+from conaclip_edge.export.quantize.prepare import STATIC, on_grids, prepare
 from conaclip_edge.export.targets import find_target
 from conaclip_edge.export.towers.towers import MobileTower, Towers
 from conaclip_edge.system.progress import quiet
@@ -93,8 +93,9 @@ def export(towers: Towers, calibration: Calibration, config: ExportConfig, folde
 def _for_xnnpack(
     towers: Towers, name: str, calibration: Calibration, config: ExportConfig
 ) -> tuple[nn.Module, dict[str, Any]]:
-    if name == "image" and config.precision == "int8" and towers.image_grids is not None:
+    if name == "image" and on_grids(towers, config):
         assert isinstance(towers.image, MobileTower)
+        assert towers.image_grids is not None
         module = StaticImageTower(towers.image, towers.image_grids).eval().requires_grad_(False)
         return module, {"arithmetic": STATIC}
     chosen = choose_activations(towers, name, calibration) if config.precision == "int8" else {}

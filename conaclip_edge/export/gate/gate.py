@@ -68,7 +68,7 @@ def run_file(tower: Tower, name: str, held: HeldOut, golden: Golden, pad_id: int
 
 
 def compare_with_student(
-    outputs: dict[str, FileEmbeddings], held: HeldOut, golden: Golden, precision: str
+    outputs: dict[str, FileEmbeddings], held: HeldOut, golden: Golden, on_grids: bool = False
 ) -> dict[str, Gate]:
     """Compare two files with the float32 student, each beside the student's other tower and both together.
 
@@ -76,9 +76,9 @@ def compare_with_student(
         outputs: of the files "image" and "text".
         held: the held-out pairs that they ran on.
         golden: the golden vectors that they ran on.
-        precision: of the files.
+        on_grids: whether the image file computes on the grids that its tower was trained on.
     """
-    on_grids = {"image": held.on_grids if precision == "int8" else None}
+    as_trained = {"image": held.on_grids if on_grids else None}
     found = {tower: finite(run.held_out) for tower, run in outputs.items()}
     pair: Retrieval | None = None
     alone: dict[str, Retrieval | None] = {}
@@ -109,7 +109,7 @@ def compare_with_student(
             found=held.targets.of if held.targets else None,
             chance=chance(held.ranks),
             teacher_mean_recall=held.teacher_mean_recall,
-            on_grids=None if (trained := on_grids.get(tower)) is None else summary(cosines(run.held_out, trained)),
+            on_grids=None if (trained := as_trained.get(tower)) is None else summary(cosines(run.held_out, trained)),
         )
         for tower, run in outputs.items()
     }

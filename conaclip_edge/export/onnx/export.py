@@ -18,7 +18,7 @@ from conaclip_edge.export.onnx.graph_builder import Graph
 from conaclip_edge.export.onnx.ort_format import save_ort
 from conaclip_edge.export.onnx.towers import image_model, text_model
 from conaclip_edge.export.quantize.calibration import Calibration
-from conaclip_edge.export.quantize.prepare import STATIC, prepare
+from conaclip_edge.export.quantize.prepare import STATIC, on_grids, prepare
 from conaclip_edge.export.quantize.sensitivity import int8_layers
 from conaclip_edge.export.targets import find_target
 from conaclip_edge.export.towers.towers import TRANSFORMERS, Towers
@@ -65,7 +65,7 @@ def export(towers: Towers, calibration: Calibration, config: ExportConfig, folde
         onnx.checker.check_model(model, full_check=True)
         path = folder / f"{name}.{config.precision}.onnx"
         path.write_bytes(model.SerializeToString(deterministic=True))
-        static = name == "image" and config.precision == "int8" and towers.image_grids is not None
+        static = name == "image" and on_grids(towers, config)
         made.append(save_ort(path, _ort_level(towers, name, config, static)))
         covered = [found.model_dump(mode="json") for found in onnx_accelerators(path)]
         notes[name] = {NOTE: covered, "batch": batch or "dynamic", "seconds": round(time.monotonic() - started, 1)}

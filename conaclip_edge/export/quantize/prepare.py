@@ -16,11 +16,21 @@ from conaclip_edge.export.towers.towers import Towers
 STATIC = "int8, static activations"  # what the manifest says of a tower that computes on the grids it was trained on
 
 
+def on_grids(towers: Towers, config: ExportConfig) -> bool:
+    """Say whether the image file computes on the grids that its tower was trained on.
+
+    Core ML's files, and those of its delegate, compute in float16 with the tower's float weights.
+    """
+    if towers.image_grids is None or config.precision != "int8":
+        return False
+    return find_target(config).backend_of(config) != "coreml"
+
+
 def prepare(towers: Towers, calibration: Calibration, config: ExportConfig) -> Towers:
     """Return the towers that an exporter writes.
 
     For fp16 kernels keep their sums; for int8 blocks are smoothed, convolutions rounded, and the layers named that
-    stay float. An image tower that was trained to compute in int8 stays as it is: its weights are on their grid.
+    stay float. An image tower that computes on its grids stays as it is.
 
     Args:
         towers: export-ready float towers.
@@ -34,7 +44,7 @@ def prepare(towers: Towers, calibration: Calibration, config: ExportConfig) -> T
     require_calibration(calibration)
     smoothed = smooth(towers, calibration, config.smoothing)
     kept = replace(smoothed, float_layers=most_sensitive(smoothed, calibration, config.float_layers))
-    if kept.image_grids is not None:
+    if on_grids(towers, config):
         return replace(kept, float_layers=frozenset(name for name in kept.float_layers if name.startswith("text.")))
     # Core ML computes in float16 also with int8 weights
     return reconstruct(kept, calibration, half=find_target(config).backend_of(config) == "coreml")
