@@ -17,6 +17,7 @@ from conaclip_edge.benchmarks.schema.row_ids import STUDENT, TEACHER
 from conaclip_edge.models.certainty import LEAST_PICTURES
 
 DIRECTIONS: dict[Direction, str] = {"t2i": "from text to picture", "i2t": "from picture to text"}
+_NOT_NAMED = "So no file is named for iPhone, Android, browser or server."
 _COLUMNS = ("Recall", "Size", "Per picture", "Per query", "Memory")
 
 
@@ -26,12 +27,14 @@ class Opening:
 
     Attributes:
         title: in a few words.
-        lead: a sentence or two.
+        lead: a sentence.
+        more: what follows it, a paragraph each.
         choices: what is chosen for each platform; nothing where nothing can be chosen.
     """
 
     title: str
     lead: str
+    more: tuple[str, ...] = ()
     choices: tuple[Choice, ...] = ()
 
 
@@ -41,23 +44,27 @@ def opening(report: BenchmarkReport) -> Opening:
         return Opening(f"Search on {report.environment.label}", ann_answer(report.ann))
     verdict = recall_verdict(report)
     if verdict == "too few":
-        return Opening("Too few pictures to tell", _too_few(report))
+        return _too_few(report)
     if verdict == "at chance":
-        return Opening("The model is at chance", _at_chance(report))
+        return _at_chance(report)
     choices = decide(report)
     if not any(choice.row or choice.basis == "undecided" for choice in choices):
-        return Opening("Nothing to ship yet", "The table shows how far each file is.", choices)
-    lead = _phones(report, choices)
-    return Opening("Which files to ship", lead if report.dataset else f"{lead} {without_recall(report)}", choices)
+        return Opening("Nothing to ship yet", "The table shows how far each file is.", choices=choices)
+    more = () if report.dataset else (_without_recall(report),)
+    return Opening("Which files to ship", _phones(report, choices), more, choices)
 
 
 def answer(report: BenchmarkReport) -> str:
     """Return in Markdown what a report says first."""
     found = opening(report)
     if not found.choices:
-        return f"{found.title}. {found.lead}" if report.rows else found.lead
+        return "\n\n".join([f"**{found.title}.** {found.lead}" if report.rows else found.lead, *found.more])
     values = ReportValues(report)
-    parts = [_table(report, found.choices, values), found.lead, *_bullets(report, found.choices, values)]
+    parts = [
+        _table(report, found.choices, values),
+        " ".join([found.lead, *found.more]),
+        *_bullets(report, found.choices, values),
+    ]
     if worth := recall_worth(report, found.choices):
         parts.append(values.text([*worth.definition, " ", *worth.beside, " ", *worth.found], markdown=True))
     return "\n\n".join(part for part in parts if part)
@@ -67,7 +74,7 @@ def answer_lines(report: BenchmarkReport) -> list[str]:
     """Return what a report says first, as short lines for a terminal."""
     found = opening(report)
     if not found.choices:
-        return [f"{found.title}: {found.lead}"]
+        return [f"{found.title}: {found.lead}", *found.more]
     values = ReportValues(report)
     width = max(len(title(choice)) for choice in found.choices) + 2
     lines = []
@@ -77,7 +84,7 @@ def answer_lines(report: BenchmarkReport) -> list[str]:
         parts = [f"{name.lower()} {shown[name]}" for name in _COLUMNS[:4] if name in shown]
         parts += [badge(choice)] if badge(choice) not in ("timed", "counted") else []
         lines.append(f"{choice.platform:9}{title(choice):{width}}{'; '.join(parts)}")
-    lines.append(found.lead)
+    lines += [found.lead, *found.more]
     for choice in found.choices:
         for one, line in zip(choice.plain, plain_lines(report, choice), strict=True):
             lines += [f"{choice.platform}: {values.text(line)}"] if one.takes == "more" else []
@@ -147,9 +154,9 @@ def float_model(report: BenchmarkReport) -> str:
     return "float32 student" if label == "Student float32" else "float32 model"
 
 
-def without_recall(report: BenchmarkReport) -> str:
+def _without_recall(report: BenchmarkReport) -> str:
     """Say why a report has no recall, and how to get it."""
-    if report.environment.kind == "phone":
+    if report.environment.kind == "phone" or all(row.device for row in report.rows):
         return (
             "Recall was not measured here. Merge this report with one of a host, which has it: "
             "conaclip-edge report host/report.json report.json"
@@ -164,7 +171,10 @@ def _phones(report: BenchmarkReport, choices: Sequence[Choice]) -> str:
     """Say which phones were timed; where none was, what stands in for them."""
     labels = [one.label for one in (report.environment, *report.other_environments) if one.kind == "phone"]
     if labels:
-        return f"Timed on {' and '.join(labels)}."
+        timed = {choice.platform for choice in choices if choice.basis == "timed"}
+        others = [f"no {name} phone" if name == "Android" else f"no {name}" for name in ("iPhone", "Android")]
+        rest = [text for text in others if text.split()[1] not in timed]
+        return f"Timed on {' and '.join(labels)}{f'; {rest[0]} was timed' if len(rest) == 1 else ''}."
     counted = [choice.platform for choice in choices if choice.basis == "counted" and choice.platform != "Server"]
     if not counted:
         return "No phone was timed, and no instructions were counted on arm64, the processor of phones."
@@ -174,23 +184,26 @@ def _phones(report: BenchmarkReport, choices: Sequence[Choice]) -> str:
     )
 
 
-def _too_few(report: BenchmarkReport) -> str:
+def _too_few(report: BenchmarkReport) -> Opening:
     row = judged_row(report)
     beside = beside_recall(report, row) if row else None
     found = ""
     if row and beside:
         judged = ": at chance" if beside.at_chance else ""
-        found = f" Mean recall of {row.label}: {_mean(row)}, where chance alone gives {percent(beside.chance)}{judged}."
+        found = f"Mean recall of {row.label}: {_mean(row)}, where chance alone gives {percent(beside.chance)}{judged}. "
     pictures = report.dataset.pictures if report.dataset else 0
-    return (
-        f"{pictures} held-out pictures are too few to tell what recall is left, or a good model from a poor one."
-        f"{found} So no file is named for iPhone, Android, browser or server. Size, latency and memory are known. "
-        f"Measure on more captioned pictures that the student has not seen ({LEAST_PICTURES} at least, some hundred "
-        "are better): conaclip-edge benchmark --data FOLDER, or give val and test more of yours."
+    return Opening(
+        "Too few pictures to tell",
+        f"{pictures} held-out pictures are too few to tell what recall is left, or a good model from a poor one.",
+        (
+            f"{found}{_NOT_NAMED} Size, latency and memory are known.",
+            f"Measure on more captioned pictures that the student has not seen ({LEAST_PICTURES} at least, some "
+            "hundred are better): conaclip-edge benchmark --data FOLDER, or give val and test more of yours.",
+        ),
     )
 
 
-def _at_chance(report: BenchmarkReport) -> str:
+def _at_chance(report: BenchmarkReport) -> Opening:
     row = judged_row(report)
     assert row is not None
     assert report.dataset is not None
@@ -201,10 +214,8 @@ def _at_chance(report: BenchmarkReport) -> str:
         if any(row.id == TEACHER for row in report.rows)
         else "Look whether the captions are in a language that the model reads, and belong to their pictures."
     )
-    return (
-        f"Mean recall of {row.label}: {_mean(row)}; a random order gives {percent(report.dataset.chance)}. No export "
-        f"can keep what is not there, so no file is named for iPhone, Android, browser or server. {look}"
-    )
+    found = f"Mean recall of {row.label}: {_mean(row)}; a random order gives {percent(report.dataset.chance)}."
+    return Opening("The model is at chance", found, (f"No export can keep what is not there. {_NOT_NAMED}", look))
 
 
 def _mean(row: ReportRow) -> str:

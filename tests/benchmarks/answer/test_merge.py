@@ -69,7 +69,7 @@ def test_rows_of_a_phone_join_those_of_a_host_under_its_name(tmp_path):
     assert [machine.label for machine in merged.other_environments] == [PHONE["label"]]
     page = render_html(merged)
     assert page.count(str(PHONE["label"])) >= 3
-    assert f"Timed on {PHONE['label']}." in page
+    assert f"Timed on {PHONE['label']}; no iPhone was timed." in page
 
 
 def test_no_chart_or_table_gives_a_phone_s_number_without_its_name(tmp_path):
