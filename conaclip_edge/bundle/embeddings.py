@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from conaclip_edge.bundle.manifest import Cosines
+from conaclip_edge.errors import UserError
 from conaclip_edge.runtime.tower import Tower
 from conaclip_edge.system.progress import track
 
+LONGEST = 65_536  # ids of a text; more are nobody's
 NORM_ERROR = 5e-3  # what float16 arithmetic may leave; a forgotten normalisation is far above
 
 
@@ -26,8 +28,14 @@ def embed_ids(tower: Tower, rows: tuple[np.ndarray, ...], pad_id: int, label: st
 
 
 def padded(ids: np.ndarray, lengths: tuple[int, ...] | None, pad_id: int) -> np.ndarray:
-    """Fill ids up, behind their EOS, to the shortest of the lengths that holds them."""
-    room = len(ids) if lengths is None else next(length for length in lengths if length >= len(ids))
+    """Fill ids up, behind their EOS, to the shortest of the lengths that holds them.
+
+    Raises:
+        UserError: none does.
+    """
+    room = len(ids) if lengths is None else next((length for length in lengths if length >= len(ids)), None)
+    if room is None or room > LONGEST:
+        raise UserError(f"a text of {len(ids)} ids cannot be filled up to one of the lengths {lengths}.")
     return np.concatenate([ids, np.full(room - len(ids), pad_id, dtype=np.int32)])
 
 

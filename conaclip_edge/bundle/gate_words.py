@@ -32,7 +32,7 @@ def relative_recall_text(found: Retrieval | None, with_interval: bool = False) -
 
 def together_text(files: Sequence[ExportedFile]) -> str:
     """Write the relative recall with both files of each target, with 95 % intervals; "" where none was measured."""
-    pairs = [(file.path.replace("image.", ""), file.gate.pair) for file in files if file.tower == "image"]
+    pairs = [(name, file.gate.pair) for name, file in _pairs(files)]
     return "; ".join(f"{name} {relative_recall_text(pair, True)}" for name, pair in pairs if pair)
 
 
@@ -64,10 +64,20 @@ def passed_below(files: Sequence[ExportedFile]) -> list[str]:
     for file in files:
         least = _bar(file, "min_relative_recall")
         lines += [f"{file.path}: {reason}" for reason in _below(file.gate.alone, least, file.gate)]
-        if file.tower == "image":
-            both = file.path.replace("image.", "")
-            lines += [f"both towers of {both}: {reason}" for reason in _below(file.gate.pair, least, file.gate)]
+    for name, file in _pairs(files):
+        reasons = _below(file.gate.pair, _bar(file, "min_relative_recall"), file.gate)
+        lines += [f"both towers of {name}: {reason}" for reason in reasons]
     return lines
+
+
+def _pairs(files: Sequence[ExportedFile]) -> list[tuple[str, ExportedFile]]:
+    """Return what both files of each pair are called, and the one that is named for them: the image tower's.
+
+    Of a form that only the text tower has, it is the text tower's: its pair is with the image file for the CPU.
+    """
+    paths = {file.path for file in files}
+    named = [file for file in files if file.tower == "image" or file.path.replace("text.", "image.") not in paths]
+    return [(file.path.replace(f"{file.tower}.", ""), file) for file in named]
 
 
 def _bar(file: ExportedFile, name: str) -> float:

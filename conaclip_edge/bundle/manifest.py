@@ -6,7 +6,7 @@ import hashlib
 import json
 import stat
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 from pydantic_core import PydanticCustomError
@@ -149,7 +149,11 @@ def _known_target(name: str) -> str:
 TargetName = Annotated[str, AfterValidator(_known_target)]
 
 
-class ExportedFile(Strict):
+Form = Literal["accelerator"]
+"""What a file is made for where there is another one for the CPU; its name says so: `text.int8.accelerator.onnx`."""
+
+
+class ExportedFile(Later):
     """One exported tower: a file, or a folder for Core ML.
 
     Attributes:
@@ -164,7 +168,10 @@ class ExportedFile(Strict):
         notes: what the exporter reports.
         calibration: None where nothing had to be calibrated.
         gate: its measured worth.
+        form: "accelerator" for the file that accelerators of phones take, beside the one for the CPU; else None.
     """
+
+    later = ("form",)
 
     path: str
     target: TargetName
@@ -177,6 +184,7 @@ class ExportedFile(Strict):
     notes: dict[str, Any]
     calibration: CalibrationSet | None
     gate: Gate
+    form: Form | None = None
 
 
 class Manifest(Strict, Growing):
@@ -218,6 +226,11 @@ class Manifest(Strict, Growing):
     files: tuple[ExportedFile, ...] = ()
     members: dict[str, Member] = Field(default_factory=dict)
     digest: str = ""
+
+
+def form_of(name: str) -> Form | None:
+    """Return the form that the name of an exported file states."""
+    return next((form for form in get_args(Form) if f".{form}." in name), None)
 
 
 def digest_of(manifest: Manifest) -> str:

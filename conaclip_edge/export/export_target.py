@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 
 from conaclip_edge.bundle.golden import Golden
-from conaclip_edge.bundle.manifest import CalibrationSet, ExportedFile, Gate
+from conaclip_edge.bundle.manifest import CalibrationSet, ExportedFile, Form, Gate, form_of
 from conaclip_edge.bundle.write import TargetFiles
 from conaclip_edge.config.export import ExportConfig
 from conaclip_edge.export.gate.gate import (
@@ -107,15 +107,17 @@ def export_target(export: TargetExport) -> TargetResult:
     files: list[ExportedFile] = []
     failures: list[str] = []
     lost: dict[str, float] = {}  # tower -> 1 - mean cosine, of the towers that fail
+    ran: dict[Path, FileEmbeddings] = {}
     for suffix, paths in written_files(export).items():
         say(f"{export.title}: running {suffix} files on {len(held.pictures)} pictures, {len(held.texts)} captions")
-        outputs: dict[str, FileEmbeddings] = {}
-        for tower, path in paths.items():
+        new = {tower: path for tower, path in paths.items() if path not in ran}
+        for tower, path in new.items():
             runtime, label = open_tower(path, export.threads), f"{export.title}: {path.name}"
-            outputs[tower] = run_file(runtime, tower, held, export.golden, student.tokenizer.pad_id, label)
+            ran[path] = run_file(runtime, tower, held, export.golden, student.tokenizer.pad_id, label)
+        outputs: dict[str, FileEmbeddings] = {tower: ran[path] for tower, path in paths.items()}
         gates = compare_with_student(outputs, held, export.golden, on_grids(towers, config))
         failed = False
-        for tower, path in paths.items():
+        for tower, path in new.items():
             gate = gates[tower]
             files.append(_manifest_entry(export, path, tower, parameters[tower], notes, gate))
             if found := gate_failures(gate, config, export.golden):
@@ -140,22 +142,32 @@ def export_target(export: TargetExport) -> TargetResult:
 
 
 def written_files(export: TargetExport) -> dict[str, dict[TowerName, Path]]:
-    """Return suffix -> tower -> file of what an exporter wrote and a runtime opens."""
+    """Return suffix -> tower -> file of what an exporter wrote and a runtime opens.
+
+    Suffixes of a form, such as ".accelerator.onnx", come behind those without; a tower that has no file in the form is
+    represented by the one without.
+    """
     found: dict[str, dict[TowerName, Path]] = {}
+    formed: dict[str, dict[TowerName, Path]] = {}
     for suffix in suffixes_of(export.target.name):
         paths = {tower: export.folder / f"{tower}.{export.config.precision}{suffix}" for tower in TOWERS}
         if any(path.exists() for path in paths.values()):
             found[suffix] = paths
+        for form in get_args(Form):
+            of_form = {tower: path.with_suffix(f".{form}{suffix}") for tower, path in paths.items()}
+            if there := {tower: path for tower, path in of_form.items() if path.exists()}:
+                formed[f".{form}{suffix}"] = paths | there
     assert found, f"the exporter of {export.target.name} left no file that can be run in {export.folder}"
-    return found
+    return found | formed
 
 
 def _manifest_entry(
     export: TargetExport, path: Path, tower: TowerName, parameters: int, notes: dict[str, Any], gate: Gate
 ) -> ExportedFile:
     target, config, calibration = export.target, export.config, export.calibration
-    of_both = {key: value for key, value in notes.items() if key not in TOWERS}
-    of_tower = of_both | notes.get(tower, {})
+    form = form_of(path.name)
+    of_both = {key: value for key, value in notes.items() if key.partition(".")[0] not in TOWERS}
+    of_tower = of_both | notes.get(f"{tower}.{form}" if form else tower, {})
     return ExportedFile(
         path=f"{target.folder_of(config)}/{path.name}",
         target=target.name,
@@ -168,6 +180,7 @@ def _manifest_entry(
         notes={key: value for key, value in of_tower.items() if key != "seconds"},  # which differ from run to run
         calibration=_calibration_set(calibration),
         gate=gate,
+        form=form,
     )
 
 

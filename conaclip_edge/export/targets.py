@@ -26,8 +26,9 @@ class Target:
         name: as `--target` has it, and the folder in the bundle.
         module: imported when it is needed. Its `export(towers, calibration, config, folder)` writes
             `{image,text}.<precision><suffix>` for each suffix of the target into the folder and returns notes for the
-            manifest: those of one tower are under "image" or "text", seconds of work under "seconds". Which packages it
-            may need is in `conaclip_edge.system.extras`.
+            manifest: those of one tower are under "image" or "text", seconds of work under "seconds". It may write a
+            tower in a form of its own beside (`text.<precision>.accelerator<suffix>`, notes under
+            "text.accelerator"). Which packages it may need is in `conaclip_edge.system.extras`.
         precisions: precision -> what is done to weights and activations.
         backend: what runs the files on the device.
         other_backends: those that the setting `backend` can name instead; each has a folder of its own in the bundle.

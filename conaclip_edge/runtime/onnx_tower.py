@@ -13,16 +13,16 @@ _TYPES = {"tensor(float)": np.float32, "tensor(int32)": np.int32}
 
 
 class OnnxTower:
-    """A tower in a .onnx or .ort file; takes texts of any length up to the context.
+    """A tower in a .onnx or .ort file.
 
     Attributes:
         executed: "native".
-        lengths: None: of any length.
+        lengths: None for texts of any length up to the context; the length of a file that takes one.
         batch: pictures or texts of one call, None for any number; more than a file takes run one after the other.
     """
 
     executed: Executed = "native"
-    lengths: tuple[int, ...] | None = None
+    lengths: tuple[int, ...] | None
 
     def __init__(self, path: Path, threads: int = 1):
         import onnxruntime as ort
@@ -37,8 +37,9 @@ class OnnxTower:
             raise UserError(f"onnxruntime {ort.__version__} cannot load {path}: {_first_line(error)}") from error
         self._path = path
         self._input = self._session.get_inputs()[0]
-        first = next(iter(self._input.shape), None)
-        self.batch = first if isinstance(first, int) else None
+        first, *rest = [size if isinstance(size, int) else None for size in self._input.shape] or [None]
+        self.batch = first
+        self.lengths = (rest[0],) if len(rest) == 1 and rest[0] is not None else None
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
         """Map pixel_values float32 [B, 3, H, W] or input_ids int32 [B, L] to unit vectors float32 [B, d].

@@ -136,5 +136,5 @@ def test_files_of_the_target_are_run_gated_and_verified(used: Copy) -> None:
         for tower in ("image", "text")
         for suffix in suffixes
     }
-    assert gates.keys() == names
+    assert gates.keys() == names | {"onnx/text.fp32.accelerator.onnx"}
     assert all(gate["executed"] == "native" and gate["cosine"]["min"] > 0.9999 for gate in gates.values())

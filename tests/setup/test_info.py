@@ -109,8 +109,9 @@ def test_a_bundle_and_an_index(run: Run, searched: SearchWorld) -> None:
     bundle = told(run, searched.bundle)
     assert bundle["kind"] == "bundle"
     assert any(file.startswith("onnx/image.") for file in bundle["facts"]["files"])
-    (image, _) = bundle["facts"]["nodes that accelerators take"]
+    (image, form, _) = bundle["facts"]["nodes that accelerators take"]
     assert re.match(r"onnx/image\.\w+\.onnx: NNAPI \d+ of \d+", image)
+    assert form.startswith("onnx/text.int8.accelerator.onnx: NNAPI ")
     index = told(run, searched.index)
     assert index["kind"] == "index"
     assert index["facts"]["pictures"] > 100

@@ -47,7 +47,7 @@ def main() -> None:
         held = [held_out(student, pairs, len(pairs.keys), data, split=split) for split in SPLITS]
     counts = f"{sum(len(one.pictures) for one in held)} pictures, {sum(len(one.texts) for one in held)} captions"
     print(f"{counts} of {' and '.join(SPLITS)}; relative recall is text to picture / picture to text")
-    files = [file for file in manifest.files if file.precision == "int8"]
+    files = [file for file in manifest.files if file.precision == "int8" and file.form is None]
     for kind in sorted({file_kind(file.path) for file in files}):
         found: list[Embeddings] = [{} for _ in held]
         for file in files:

@@ -54,10 +54,12 @@ def shipped(bundle: Path, manifest: Manifest, suite: BenchmarkConfig) -> list[Ca
         UserError: the bundle has none of them.
     """
     pairs: dict[tuple[Any, str, str, str], dict[Tower, ExportedFile]] = {}
+    formed: dict[tuple[str, str, str, str], dict[Tower, ExportedFile]] = {}
     for file in manifest.files:
         if file.target in suite.targets and file.precision in suite.precisions:
+            kept = formed if file.form else pairs
             suffix = Path(file.path).suffix
-            pairs.setdefault((file.target, file.precision, file.backend, suffix), {})[file.tower] = file
+            kept.setdefault((file.target, file.precision, file.backend, suffix), {})[file.tower] = file
     if not pairs:
         there = sorted({f"{file.target} {file.precision}" for file in manifest.files})
         raise UserError(
@@ -75,8 +77,13 @@ def shipped(bundle: Path, manifest: Manifest, suite: BenchmarkConfig) -> list[Ca
         sizes = _sizes({tower: file.size for tower, file in files.items()}, paths)
         kind: Any = {"target": target, "precision": precision, "format": suffix.removeprefix(".")}
         if suffix != ".ort":  # of the same nodes as its .onnx
-            covered = {tower: accelerators_of(file) for tower, file in files.items()}
+            made_for = formed.get((target, precision, backend, suffix), {})
+            covered = {tower: accelerators_of(file) for tower, file in (files | made_for).items()}
             kind["accelerators"] = {tower: found for tower, found in covered.items() if found}
+            kind["notes"] = tuple(
+                f"{tower} tower: accelerators are counted for {file.path}, which is made for them"
+                for tower, file in made_for.items()
+            )
         found.append(Candidate(spec, label, manifest.name, sizes=sizes, **kind))
     return found
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from pydantic import ValidationError
 
-from conaclip_edge.bundle.manifest import ExportedFile
+from conaclip_edge.bundle.manifest import ExportedFile, Manifest
 from conaclip_edge.system.result import Result
 
 NOTE = "accelerators"  # key of the notes of a file
@@ -98,3 +98,32 @@ def left_text(found: Iterable[Accelerator]) -> str:
         if reasons:
             parts.append(f"{one.name} {'not checked: ' if one.taken is None else ''}{'; '.join(reasons)}")
     return ". ".join(parts)
+
+
+def accelerator_files_text(manifest: Manifest) -> str:
+    """Say which ONNX file is for an accelerator and how it is opened; "" where none is made for one."""
+    precisions = dict.fromkeys(file.precision for file in manifest.files if file.form)
+    return "\n\n".join(_which_file(manifest, precision) for precision in precisions)
+
+
+def _which_file(manifest: Manifest, precision: str) -> str:
+    made = {file.tower: file for file in manifest.files if file.precision == precision and file.form}
+    target = next(iter(made.values())).target
+    names = {tower: f"{target}/{tower}.{precision}.onnx" for tower in ("image", "text")}
+    chosen = names | {tower: file.path for tower, file in made.items()}
+    filled = (
+        "as `tokenizer.json` gives them"
+        if manifest.fixed_length
+        else f"filled up with {manifest.pad_id} behind the end"
+    )
+    half = "NNAPI takes float32 alone: nothing of this precision. " if precision == "fp16" else ""
+    return f"""\
+{precision}: the CPU takes `{names["text"]}` and `{names["image"]}`. NNAPI, Core ML and QNN behind ONNX Runtime take
+`{chosen["text"]}`: one text of exactly {manifest.context} ids, {filled}.
+Of pictures an accelerator takes `{chosen["image"]}`.
+{half}Files for accelerators run on the CPU too, but slower: they compute with floats, and each text has all ids.
+
+- Kotlin: `OnnxEncoder(bundleFolder(context), "{precision}", accelerator = {{ addNnapi() }})` opens these files and
+  fills texts up; `{{ addQnn(mapOf("backend_path" to "libQnnHtp.so")) }}` is Qualcomm's.
+- Python: `onnxruntime.InferenceSession("{chosen["text"]}", providers=[("CoreMLExecutionProvider",
+  {{"ModelFormat": "MLProgram"}}), "CPUExecutionProvider"])` on a Mac."""

@@ -53,6 +53,7 @@ FILE = {
     "notes": "what the exporter says: versions, operations, and `lengths` where a text has to have one of some lengths",
     "calibration": "the train pairs that int8 ranges were taken from; null where none were",
     "gate": "what the file gave on held-out pairs: recall, cosine to the float32 model, and on which host",
+    "form": "accelerator: for the accelerators of phones; not there: for the CPU",
 }
 GOLDEN = {
     "schema": "version of this file's form",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from conaclip_edge.bundle.card.accelerators import accelerator_table, covered_files
+from conaclip_edge.bundle.card.accelerators import accelerator_files_text, accelerator_table, covered_files
 from conaclip_edge.bundle.card.fields import FILE, GOLDEN, MANIFEST, preprocess_table, table
 from conaclip_edge.bundle.card.licence import LICENCE
 from conaclip_edge.bundle.card.origin import adopted_family, origin
@@ -32,7 +32,7 @@ def model_card(manifest: Manifest, preprocess: Mapping[str, Any]) -> str:
         f"# {manifest.name}: text-to-picture search on a phone",
         _summary(manifest),
         "## Files\n\n" + _files(manifest.files),
-        *([f"## Accelerators\n\n{accelerator_table(covered)}"] if (covered := covered_files(manifest.files)) else []),
+        *_accelerators(manifest),
         f"## {title}\n\n{text}",
         "## Intended use\n\n" + _USE,
         "## Limits\n\n" + _limits(manifest),
@@ -42,6 +42,12 @@ def model_card(manifest: Manifest, preprocess: Mapping[str, Any]) -> str:
         "## What the JSON files say\n\n" + _fields(preprocess),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _accelerators(manifest: Manifest) -> list[str]:
+    covered = covered_files(manifest.files)
+    parts = ["## Accelerators", accelerator_table(covered), accelerator_files_text(manifest)]
+    return ["\n\n".join(part for part in parts if part)] if covered else []
 
 
 _USE = """\

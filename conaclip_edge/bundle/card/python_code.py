@@ -82,9 +82,10 @@ def python_code(manifest: Manifest, preprocess: Mapping[str, Any]) -> str:
 
 
 def files_of(manifest: Manifest, target: str, suffix: str) -> dict[str, ExportedFile]:
-    """Return a target's files by tower, int8 before other precisions."""
+    """Return a target's files by tower, int8 before other precisions; those for the CPU where there are others."""
     order = ("fp32", "fp16", "int8")
-    files = [file for file in manifest.files if file.path.startswith(f"{target}/") and file.path.endswith(suffix)]
+    named = [file for file in manifest.files if file.path.startswith(f"{target}/") and file.path.endswith(suffix)]
+    files = [file for file in named if file.form is None]
     return {file.tower: file for file in sorted(files, key=lambda file: order.index(file.precision))}
 
 

@@ -27,13 +27,15 @@ class Graph:
         int8: layers (by name) whose weights are int8.
         opset: version of the standard operator set.
         batch: pictures or texts per call; None takes any number.
+        prefix: of the names of nodes and constants, where they come beside others.
     """
 
-    def __init__(self, half: bool, int8: frozenset[str], opset: int, batch: int | None = None):
+    def __init__(self, half: bool, int8: frozenset[str], opset: int, batch: int | None = None, prefix: str = ""):
         self.half = half
         self.int8 = int8
         self.opset = opset
         self.batch: int | str = batch or "batch"
+        self.prefix = prefix
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, onnx.TensorProto] = {}
         self.quantised: dict[str, list[str]] = {}
@@ -43,23 +45,26 @@ class Graph:
     def add(self, op: str, *inputs: str, outputs: int = 1, **attributes: Any) -> Any:
         """Append a node; returns the name of its output, or the list of them if there are several."""
         # short names: a small tower's are a visible share of its file
-        names = [f"{len(self.nodes):x}" + "xyz"[i : i + 1] * (outputs > 1) for i in range(outputs)]
+        names = [f"{self.prefix}{len(self.nodes):x}" + "xyz"[i : i + 1] * (outputs > 1) for i in range(outputs)]
         self.nodes.append(helper.make_node(op, list(inputs), names, **attributes))
         return names[0] if outputs == 1 else names
 
-    def constant(self, name: str, value: Tensor | np.ndarray | list[int] | float) -> str:
-        """Return the name of a stored constant; floats are stored in the graph's float type, lists as int64.
+    def constant(self, name: str, value: Tensor | np.ndarray | list[int] | float, single: bool = False) -> str:
+        """Return the name of a stored constant; lists are stored as int64.
 
-        A constant is named by its layer, "3.fc1.w" for `blocks.3.fc1`.
+        Args:
+            name: of its layer, "3.fc1.w" for `blocks.3.fc1`; what has the same name is stored once.
+            value: floats are stored in the graph's float type.
+            single: floats are stored as float32 also where the graph is float16.
         """
         array = value.detach().numpy() if isinstance(value, Tensor) else np.asarray(value)
         if array.dtype.kind == "f":
-            array = array.astype(np.float16 if self.half else np.float32)
+            array = array.astype(np.float16 if self.half and not single else np.float32)
         return self.stored(name, array)
 
     def stored(self, name: str, array: np.ndarray) -> str:
         """Return the name of a constant that is stored in its own type; names are as in `constant`."""
-        name = name.removeprefix("blocks.")
+        name = self.prefix + name.removeprefix("blocks.")
         if name not in self.constants:
             # not ascontiguousarray, which makes a scalar a row of one: onnxruntime then fuses no int8 sum
             self.constants[name] = numpy_helper.from_array(np.array(array, order="C"), name)
@@ -100,14 +105,14 @@ def linear(graph: Graph, x: str, layer: nn.Linear, name: str) -> str:
 
 def exact_linear(graph: Graph, x: str, layer: nn.Linear, name: str) -> str:
     """Add a linear layer that computes with float also where its weights are int8."""
-    return _biased(graph, graph.add("MatMul", x, _weight(graph, layer.weight.T, name, channel=1)), layer, name)
+    return _biased(graph, graph.add("MatMul", x, float_weight(graph, layer.weight.T, name, channel=1)), layer, name)
 
 
 def _biased(graph: Graph, y: str, layer: nn.Linear, name: str) -> str:
     return str(y if layer.bias is None else graph.add("Add", y, graph.constant(f"{name}.b", layer.bias)))
 
 
-def _weight(graph: Graph, weight: Tensor, name: str, channel: int = 0) -> str:
+def float_weight(graph: Graph, weight: Tensor, name: str, channel: int = 0) -> str:
     """Add a weight that is computed with as float; if int8, its scales are along the dimension `channel`.
 
     Cast and Mul are folded when the file is loaded, which DequantizeLinear is not: that took three times as long.
@@ -136,7 +141,7 @@ def conv_attributes(layer: Conv) -> dict[str, Any]:
 def convolution(graph: Graph, x: str, layer: Conv, name: str) -> str:
     """Add a convolution with ReLU6 where it has one; in int8 its weights are stored so and computed with as float."""
     assert layer.conv.bias is not None
-    weight = _weight(graph, layer.conv.weight, name)
+    weight = float_weight(graph, layer.conv.weight, name)
     y = graph.add("Conv", x, weight, graph.constant(f"{name}.b", layer.conv.bias), **conv_attributes(layer))
     return str(graph.add("Clip", y, graph.constant("zero", 0.0), graph.constant("six", 6.0)) if layer.active else y)
 
@@ -154,3 +159,15 @@ def token_rows(graph: Graph, ids: str, table: TokenTable, name: str) -> str:
     whole, scale = int8_values(table.weight)
     rows = graph.add("Cast", graph.add("Gather", graph.constant(f"{name}.w", whole), ids), to=TensorProto.FLOAT)
     return str(graph.add("Mul", rows, graph.add("Gather", graph.constant(f"{name}.s", scale), ids)))
+
+
+def unit(graph: Graph, x: str, width: int) -> str:
+    """Scale rows to length 1, in float32 also where the graph is float16: squares would overflow there.
+
+    Squares are added up by a product with a column of ones: accelerators know no other sum that all of them take.
+    """
+    ones = graph.constant("ones", np.ones((width, 1)), single=True)
+    if graph.half:
+        x = graph.add("Cast", x, to=TensorProto.FLOAT)
+    squares = graph.add("MatMul", graph.add("Mul", x, x), ones)
+    return str(graph.add("Div", x, graph.add("Sqrt", squares)))

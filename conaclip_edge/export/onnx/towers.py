@@ -10,7 +10,15 @@ import torch
 from onnx import TensorProto, helper
 from torch import Tensor, nn
 
-from conaclip_edge.export.onnx.graph_builder import Graph, convolution, exact_linear, layer_norm, linear, token_rows
+from conaclip_edge.export.onnx.graph_builder import (
+    Graph,
+    convolution,
+    exact_linear,
+    layer_norm,
+    linear,
+    token_rows,
+    unit,
+)
 from conaclip_edge.export.onnx.static_image import static_image
 from conaclip_edge.export.onnx.traced_image import traced_image_model
 from conaclip_edge.export.towers.layers import MASKED, AttentionPool, Block, QuickGelu, TanhGelu
@@ -36,7 +44,7 @@ def image_model(towers: Towers, graph: Graph, about: str) -> onnx.ModelProto:
         assert isinstance(tower, MobileTower)
         static = graph.int8 and towers.image_grids
         x = static_image(graph, pixels, tower, static) if static else _mobile(graph, pixels, tower)
-        embedding = _unit(graph, x, tower.projection.out_features)
+        embedding = unit(graph, x, tower.projection.out_features)
     return graph.model(given, embedding, towers.embed_dim, about)
 
 
@@ -72,7 +80,7 @@ def _siglip(graph: Graph, pixels: str, tower: SiglipTower, size: int) -> str:
     x = graph.add("Add", x, graph.constant("position", tower.position))
     for index, block in enumerate(tower.blocks):
         x = _block(graph, x, block, f"blocks.{index}")
-    return _unit(graph, _pooled(graph, x, tower.head, "head"), tower.head.fc2.out_features)
+    return unit(graph, _pooled(graph, x, tower.head, "head"), tower.head.fc2.out_features)
 
 
 def _pooled(graph: Graph, x: str, head: AttentionPool, name: str) -> str:
@@ -228,16 +236,4 @@ def _causal_mask(graph: Graph, length: str, mask: Tensor) -> str:
 
 def _embedding(graph: Graph, x: str, norm: nn.LayerNorm, projection: nn.Linear) -> str:
     x = graph.add("Squeeze", layer_norm(graph, x, norm, "last_norm"), graph.shape(1))
-    return _unit(graph, linear(graph, x, projection, "projection"), projection.out_features)
-
-
-def _unit(graph: Graph, x: str, width: int) -> str:
-    """Scale rows to length 1, in float32 also where the graph is float16: squares would overflow there.
-
-    Squares are added up by a product with a column of ones: accelerators know no other sum that all of them take.
-    """
-    ones = graph.constant("ones", np.ones((width, 1)))
-    if graph.half:
-        x, ones = (graph.add("Cast", one, to=TensorProto.FLOAT) for one in (x, ones))
-    squares = graph.add("MatMul", graph.add("Mul", x, x), ones)
-    return str(graph.add("Div", x, graph.add("Sqrt", squares)))
+    return unit(graph, linear(graph, x, projection, "projection"), projection.out_features)

@@ -10,6 +10,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from conaclip_edge.export.onnx.accelerator_traced import with_free_operators
 from conaclip_edge.export.towers.towers import OtherImageTower
 from conaclip_edge.models.quantization.int8_weights import int8_values
 from conaclip_edge.system.progress import quiet
@@ -65,7 +66,7 @@ def traced_image_model(
         part.doc_string = ""
     del model.graph.value_info[:]
     _store_int8(model.graph, int8)
-    return model
+    return with_free_operators(model) if single else model
 
 
 def _store_int8(graph: onnx.GraphProto, layers: frozenset[str]) -> None:

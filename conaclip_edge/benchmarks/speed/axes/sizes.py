@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from conaclip_edge.benchmarks.schema.speed import Finding, exactly
-from conaclip_edge.bundle.manifest import Manifest
+from conaclip_edge.bundle.manifest import ExportedFile, Manifest
 
 _NAMES = {"onnx": "ONNX", "executorch": "ExecuTorch", "coreml": "Core ML"}
 
@@ -17,7 +17,7 @@ def measure(manifest: Manifest, clip_text_bytes: int) -> list[Finding]:
     """
     findings = []
     for file in manifest.files:
-        if file.precision != "int8" or file.tower != "text" or file.path.endswith(".ort"):
+        if file.precision != "int8" or file.tower != "text" or _beside(file):
             continue
         name = _NAMES[file.target]
         for other, size, bar in (
@@ -42,5 +42,10 @@ def cosines(manifest: Manifest) -> list[Finding]:
             note=f"{file.gate.split} split, {file.gate.executed}",
         )
         for file in manifest.files
-        if file.precision == "int8" and not file.path.endswith(".ort")
+        if file.precision == "int8" and not _beside(file)
     ]
+
+
+def _beside(file: ExportedFile) -> bool:
+    """Say whether a file is another form of one that is looked at."""
+    return file.form is not None or file.path.endswith(".ort")

@@ -39,7 +39,7 @@ abstract class Encoder(val bundle: File, val precision: String) {
     val context: Int = manifest.getInt("context")
     val dim: Int = manifest.getInt("embed_dim")
     private val eos = manifest.getInt("eos_id")
-    private val pad = manifest.getInt("pad_id")
+    protected val pad: Int = manifest.getInt("pad_id")
     private val fixedLength = manifest.optBoolean("fixed_length")
 
     /** [pixels]: red, green and blue plane, each value 0..1 */
