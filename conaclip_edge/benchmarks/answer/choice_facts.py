@@ -118,9 +118,10 @@ def no_choice(
 
 
 def _reason(basis: Basis, platform: Platform, place: Place | None) -> str:
-    if (platform, basis) in _WHY:
-        return _WHY[platform, basis]
     where = place.label if place else ""
+    if (platform, basis) in _WHY:
+        beside = {"iPhone": f"Timed on {where}, which is no iPhone.", "Browser": f"Timed in a browser on {where}."}
+        return f"{_WHY[platform, basis]} {beside[platform]}" if where else _WHY[platform, basis]
     if basis == "timed":
         return f"The fastest of the bundle's files on {where}, for a picture and a query together."
     if basis == "counted":

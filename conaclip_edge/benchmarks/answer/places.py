@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -13,6 +14,8 @@ from conaclip_edge.benchmarks.schema.report import BenchmarkReport
 from conaclip_edge.benchmarks.schema.row import ReportRow, Tower
 
 COUNTED = 0.01  # share by which counts of the same file may differ
+# two standard errors of a median, in distances of the quartiles over the root of n, of values that are near to normal
+_ERRORS = 2 * 1.2533 / 1.349
 TOWERS: tuple[Tower, ...] = ("image", "text")
 
 
@@ -85,15 +88,18 @@ def plain_exports(
     kept = [one for one in pairs if one.plain and recall_left(one.row, report.suite.min_relative_recall)]
     found = []
     for tower in TOWERS:
-        ratios = {plain.id: ratio for one in kept for plain, ratio in _ratios(row, tower, one, place)}
+        ratios = {plain.id: ratio for one in kept for plain, ratio in _ratios(report, row, tower, one, place)}
         if ratios:
-            name = max(ratios, key=ratios.__getitem__)
-            within = COUNTED if place.kind == "device" else report.suite.rounds.precision
-            found.append(PlainExport(tower=tower, row=name, ratio=ratios[name], takes=_verdict(ratios[name], within)))
+            name = max(ratios, key=lambda one: ratios[one][0])
+            ratio, within = ratios[name]
+            found.append(PlainExport(tower=tower, row=name, ratio=ratio, takes=_verdict(ratio, within)))
     return tuple(found)
 
 
-def _ratios(row: ReportRow, tower: Tower, plain: FilePair, place: Place) -> list[tuple[ReportRow, float]]:
+def _ratios(
+    report: BenchmarkReport, row: ReportRow, tower: Tower, plain: FilePair, place: Place
+) -> list[tuple[ReportRow, tuple[float, float]]]:
+    """Return the rows of a plain export in a place: cost over theirs, and how near to 1 says nothing."""
     found = []
     for other in plain.rows:
         if not place.has(other):
@@ -101,9 +107,10 @@ def _ratios(row: ReportRow, tower: Tower, plain: FilePair, place: Place) -> list
         if place.kind == "device":
             own, cost = _cost(row, tower, place), _cost(other, tower, place)
             if own and cost:
-                found.append((other, own / cost))
+                found.append((other, (own / cost, COUNTED)))
         elif ratio := row.latency_ms[tower].ratio_to.get(other.id):
-            found.append((other, ratio.median))
+            error = _ERRORS * (ratio.q75 - ratio.q25) / math.sqrt(row.latency_ms[tower].n)
+            found.append((other, (ratio.median, max(report.suite.rounds.precision, error))))
     return found
 
 

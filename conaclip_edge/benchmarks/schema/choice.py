@@ -41,7 +41,8 @@ class PlainExport(Result):
         tower: which.
         row: id of its row.
         ratio: cost of the chosen files' tower over its, in the unit of their work.
-        takes: what it takes beside them; "as much" where the ratio is nearer to 1 than it can be measured.
+        takes: what it takes beside them; "as much" where the ratio is nearer to 1 than it is known: two standard errors
+            of the median over rounds, and at least the precision that the suite measures medians to.
     """
 
     tower: Tower

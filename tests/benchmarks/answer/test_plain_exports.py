@@ -37,9 +37,10 @@ def test_each_tower_is_compared_with_the_plain_export_that_is_the_fastest_for_it
     assert "For a query it takes 0.600" in answer(parsed(values))
 
 
-def test_a_difference_below_what_the_suite_can_measure_is_none() -> None:
-    values = with_plain(host(), {"plain-onnx-fp32": (1.004, 0.996)})
-    assert {takes for _, takes in compared(values).values()} == {"as much"}
+def test_a_difference_below_what_the_rounds_can_tell_is_none() -> None:
+    for ratio in (1.004, 0.996, 1.03, 0.97):  # over 64 rounds whose quartiles are 20 % apart
+        values = with_plain(host(), {"plain-onnx-fp32": (ratio, ratio)})
+        assert {takes for _, takes in compared(values).values()} == {"as much"}
     assert all("is faster" not in text for text in texts(values))
 
 

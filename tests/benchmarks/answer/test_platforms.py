@@ -88,6 +88,7 @@ def test_what_a_browser_measured_stands_beside_its_files() -> None:
     assert (found.row, found.next) == ("onnx-int8", "")
     assert found.work is not None
     assert found.work.row == "web-int8"
+    assert found.why.endswith("Timed in a browser on AMD EPYC, 2 cores, Linux.")
     assert found.mean_recall is not None
 
 
