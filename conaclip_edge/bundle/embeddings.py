@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import platform
-from pathlib import Path
 
 import numpy as np
 
 from conaclip_edge.bundle.manifest import Cosines
 from conaclip_edge.errors import UserError
+from conaclip_edge.runtime.instruction_sets import instruction_sets
 from conaclip_edge.runtime.tower import Tower
 from conaclip_edge.system.progress import track
 
@@ -64,9 +64,6 @@ def norm_error(embeddings: np.ndarray) -> float:
 
 def host() -> str:
     """Name the machine and the instruction sets that decide which int8 kernels run."""
-    try:
-        flags = set(Path("/proc/cpuinfo").read_text("utf-8").split())
-    except OSError:
-        flags = set()
+    flags = instruction_sets()
     known = ("avx2", "avx_vnni", "avx512_vnni", "amx_int8", "asimddp", "i8mm")
     return " ".join([platform.system(), platform.machine(), *(name for name in known if name in flags)])

@@ -127,7 +127,7 @@ def make_golden(student: Student, held_out: Sequence[tuple[str, bytes]], max_pix
     """
     import torch
 
-    from conaclip_edge.models.student.image_encoder import image_encoder
+    from conaclip_edge.models.student.int8_student import int8_student
 
     named = [*made_pictures(), *held_out]
     preprocess = Preprocess.of(student.model.config.image)
@@ -135,8 +135,9 @@ def make_golden(student: Student, held_out: Sequence[tuple[str, bytes]], max_pix
     ids = tuple(np.asarray(student.tokenizer.ids(text), dtype=np.int32) for text in TEXTS)
     with torch.inference_mode():
         values = torch.from_numpy(pixels.astype(np.float32) / 255)
-        picture_embeddings = image_encoder(student)(values).numpy()
-        in_float = student.model.encode_image(values).numpy() if student.quantization else picture_embeddings
+        picture_embeddings = in_float = student.model.encode_image(values).numpy()
+        if student.quantization:
+            picture_embeddings = int8_student(student.model, student.quantization.image).encode_image(values).numpy()
         text_embeddings = torch.cat([student.model.encode_text(torch.from_numpy(row)[None]) for row in ids]).numpy()
     names, pictures = zip(*named, strict=True)
     # as far as the float weights are from what was trained, files that compute with them have to be as well

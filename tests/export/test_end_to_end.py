@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.torch import save_file
 
 from conaclip_edge.bundle.embeddings import cosines
 from conaclip_edge.bundle.golden import read_golden
@@ -21,6 +23,11 @@ from conaclip_edge.errors import GateFailed, UserError
 from conaclip_edge.export.export_bundle import export_bundle
 from conaclip_edge.export.onnx import towers as onnx_towers
 from conaclip_edge.export.towers import layers
+from conaclip_edge.models.quantization.post_training import quantize_after_training
+from conaclip_edge.models.quantization.record import Quantization, write_quantization
+from conaclip_edge.models.student.checkpoint import load_student
+from conaclip_edge.models.student.clip_names import saved_name
+from tests.helpers.small_students import drawings
 
 RUN_BY = {"onnx": "native", "executorch": "native", "coreml": "native" if sys.platform == "darwin" else "reference"}
 
@@ -128,3 +135,23 @@ def test_a_fault_in_a_process_of_its_own_is_reported_as_one_line(bars, tmp_path)
         export_bundle(bars / "student", targets, tmp_path / "bundle", jobs=2)
     assert "\n" not in str(caught.value)
     assert os.listdir(tmp_path) == []
+
+
+def test_a_student_that_was_trained_to_compute_in_int8_is_shipped_so_by_itself(bars, tmp_path):
+    shutil.copytree(bars / "student", tmp_path / "student")
+    trained = load_student(tmp_path / "student")
+    tower = quantize_after_training(trained.model.image, drawings(48, seed=1) / 255.0)
+    tower.write_to(trained.model.image)
+    weights = {saved_name(name): value.contiguous() for name, value in trained.model.state_dict().items()}
+    save_file(weights, tmp_path / "student" / "model.safetensors", metadata={"format": "pt"})
+    write_quantization(Quantization(image=tower.grids), tmp_path / "student")
+    # random towers, whose recall says nothing of int8
+    config = ExportConfig(min_cosine=0.99, min_relative_recall=0)
+    export_bundle(tmp_path / "student", [config], tmp_path / "bundle", jobs=0)
+    files = {file.path: file for file in read_manifest(tmp_path / "bundle").files}
+    for suffix in ("onnx", "ort"):
+        file = files[f"onnx/image.int8.{suffix}"]
+        assert file.notes["arithmetic"] == "int8, static activations"
+        assert file.gate.on_grids.min > 0.9999
+        assert files[f"onnx/text.int8.{suffix}"].gate.on_grids is None
+    assert not verify_bundle(tmp_path / "bundle").problems

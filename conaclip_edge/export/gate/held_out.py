@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
-import torch
 from PIL import Image
 
 from conaclip_edge.bundle.manifest import GateSplit
@@ -24,7 +23,8 @@ from conaclip_edge.evaluation.torch_encoders import embed_ids, embed_pixels
 from conaclip_edge.export.quantize.calibration import MOST_IDS
 from conaclip_edge.models.certainty import LEAST_PICTURES, teacher_mean_recall
 from conaclip_edge.models.student.checkpoint import Student
-from conaclip_edge.models.student.image_encoder import image_encoder
+from conaclip_edge.models.student.dual_encoder import DualEncoder
+from conaclip_edge.models.student.int8_student import int8_student
 from conaclip_edge.models.vocabulary_words import vocabulary_phrases
 from conaclip_edge.system.progress import say, track
 
@@ -135,7 +135,7 @@ def held_out(
         pixels.append(to_pixels(picture, preprocess))
         ids += [np.asarray(student.tokenizer.ids(text), dtype=np.int32) for text in pairs.captions[row]]
     stacked = np.stack(pixels)
-    pictures = _embed_pixels(student, stacked)
+    pictures = _embed_pixels(student.model, "float32 model", stacked)
     targets = None
     if not labelled:
         phrases = vocabulary_phrases(student.tokenizer, max(PHRASES, len(pixels)), MOST_CALIBRATED)
@@ -162,7 +162,7 @@ def held_out(
         splits,
         targets,
         teacher_mean_recall(student.training, pairs.fingerprint, splits, len(pictures)),
-        None if student.quantization is None else _embed_on_grids(student, stacked),
+        _embed_on_grids(student, stacked),
     )
 
 
@@ -195,17 +195,15 @@ def open_teacher_of(student: Student) -> Encoder | None:
     return None
 
 
-def _embed_pixels(student: Student, pixels: np.ndarray) -> np.ndarray:
-    starts = track(range(0, len(pixels), _BATCH), "float32 student embeds pictures")
-    return embed_pixels(student.model, (pixels[start : start + _BATCH] for start in starts))
+def _embed_pixels(model: DualEncoder, label: str, pixels: np.ndarray) -> np.ndarray:
+    starts = track(range(0, len(pixels), _BATCH), f"{label} embeds pictures")
+    return embed_pixels(model, (pixels[start : start + _BATCH] for start in starts))
 
 
-def _embed_on_grids(student: Student, pixels: np.ndarray) -> np.ndarray:
-    encode = image_encoder(student)
-    starts = track(range(0, len(pixels), _BATCH), "int8 student embeds pictures")
-    batches = (torch.from_numpy(pixels[start : start + _BATCH]).float() / 255 for start in starts)
-    with torch.inference_mode():
-        return np.concatenate([encode(batch).numpy() for batch in batches])
+def _embed_on_grids(student: Student, pixels: np.ndarray) -> np.ndarray | None:
+    if student.quantization is None:
+        return None
+    return _embed_pixels(int8_student(student.model, student.quantization.image), "int8 model", pixels)
 
 
 def _embed_unpadded(student: Student, ids: list[np.ndarray]) -> np.ndarray:

@@ -24,7 +24,8 @@ from conaclip_edge.export.quantize.prepare import STATIC, on_grids, prepare
 from conaclip_edge.export.quantize.sensitivity import int8_layers
 from conaclip_edge.export.targets import find_target
 from conaclip_edge.export.towers.towers import TRANSFORMERS, OtherImageTower, Towers
-from conaclip_edge.system.progress import quiet
+from conaclip_edge.runtime.onnx_tower import overflows
+from conaclip_edge.system.progress import quiet, say
 
 OPSETS = range(20, 24)  # the first with Gelu, up to the last that was tested
 OPERATORS = "required_operators_and_types.config"
@@ -83,6 +84,10 @@ def export(towers: Towers, calibration: Calibration, config: ExportConfig, folde
             lengths = {"lengths": [towers.context]} if name == "text" else {}
             notes[f"{name}.accelerator"] = _notes(path, started) | {"batch": 1} | lengths
     _write_operators(made, folder / OPERATORS)
+    if on_grids(towers, config) and overflows():
+        say("onnx: .ort files are left out: this processor (AVX2 without VNNI) cannot check them. Export on another.")
+        for path in made:
+            path.unlink()
     return notes
 
 

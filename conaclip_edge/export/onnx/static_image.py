@@ -87,7 +87,9 @@ class _OnGrids:
         whole, scale = int8_values(weight)
         stored = self._graph.constant(f"{name}.w", whole.T if transposed else whole)
         scales = self._graph.constant(f"{name}.s", scale.flatten())
-        return str(self._graph.add("DequantizeLinear", stored, scales, axis=int(transposed)))
+        # zero points are optional, but onnxruntime's precise mode for AVX2 fails where they are missing
+        zeros = self._graph.stored(f"{name}.z", np.zeros(len(weight), np.int8))
+        return str(self._graph.add("DequantizeLinear", stored, scales, zeros, axis=int(transposed)))
 
     def _grid(self, site: str) -> tuple[str, str]:
         return self._scale(site), self._zero_point(self._grids[site].zero_point)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from conaclip_edge.runtime.onnx_tower import cannot_be_precise
 from conaclip_edge.runtime.open_tower import runtime_of
 
 # target -> the package that runs its files; a device gets the version that this machine has
@@ -46,6 +47,10 @@ class Device:
             return "Core ML runs on Apple devices alone"
         if target not in self.sites:
             return f"{self.label} has no {PACKAGES[target]}. Add it: {self.get.format(target=target)}"
+        if self.name == "x86-64" and cannot_be_precise(file):
+            return (
+                "sums of its 8-bit products overflow on AVX2 without VNNI; the .onnx file beside it is computed right"
+            )
         return ""
 
 

@@ -12,10 +12,13 @@ import pytest
 import torch
 
 from conaclip_edge.config.export import ExportConfig
+from conaclip_edge.errors import UserError
 from conaclip_edge.export.accelerators.onnx_nodes import onnx_accelerators
 from conaclip_edge.export.onnx.export import export
 from conaclip_edge.export.towers.towers import MobileTower, Towers, build_towers
 from conaclip_edge.models.quantization.record import ActivationGrid
+from conaclip_edge.runtime.emulated.run_tower import run_tower
+from conaclip_edge.runtime.emulated.x86_64 import find_x86_64
 from conaclip_edge.runtime.onnx_tower import OnnxTower
 from tests.helpers.small_students import calibration, drawings, int8_student
 from tests.oracles import int8_tower
@@ -101,3 +104,22 @@ def test_in_float_it_is_the_tower_without_grids(tmp_path: Path) -> None:
     towers = int8_towers()
     given = OnnxTower(written(towers, tmp_path, "fp32"))(PIXELS)
     np.testing.assert_allclose(given, towers.image(torch.from_numpy(PIXELS)).numpy(), atol=1e-5)
+
+
+def test_a_processor_without_vnni_computes_the_same_in_onnxruntimes_precise_mode(file: Path) -> None:
+    given = (PIXELS * 255).round().astype(np.uint8)
+    found = run_tower(find_x86_64(), file, given).embeddings
+    assert_equal(found, wanted(int8_towers()))
+    assert find_x86_64().refusal(file) == ""
+    assert "overflow on AVX2" in find_x86_64().refusal(file.with_suffix(".ort"))
+
+
+def test_where_sums_of_products_overflow_files_that_cannot_be_loaded_precisely_are_refused_and_left_out(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sets = frozenset({"avx2", "fma"})
+    monkeypatch.setattr("conaclip_edge.runtime.onnx_tower.instruction_sets", lambda: sets)
+    with pytest.raises(UserError, match=r"AVX2 without VNNI.* Take the \.onnx file"):
+        OnnxTower(file.with_suffix(".ort"))
+    assert written(int8_towers(), tmp_path).exists()
+    assert not list(tmp_path.glob("*.ort"))
