@@ -38,16 +38,6 @@ def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(called, capture_output=True, text=True, check=False)
 
 
-@pytest.fixture(scope="module")
-def shipped(bars, tmp_path_factory) -> Path:
-    """A bundle of all three targets in int8, made by the command line."""
-    folder = tmp_path_factory.mktemp("shipped") / "bundle"
-    # random towers of few channels, which int8 hurts more than trained ones
-    done = command("export", bars / "student", "--target", "all", "--out", folder, "--set", "min_cosine=0.99")
-    assert done.returncode == 0, done.stderr
-    return folder
-
-
 def test_int8_files_of_all_targets_keep_what_the_student_finds_and_verify(shipped):
     done = command("verify", shipped, "--json")
     assert done.returncode == 0, done.stderr

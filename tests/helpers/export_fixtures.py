@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +25,23 @@ def bars(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("HF_DATASETS_CACHE", str(home / "cache"))
         write_checkpoint(home / "student", write_pictures(home / "data"))
         yield home
+
+
+@pytest.fixture(scope="session")
+def shipped(bars: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of all three targets in int8, made by the command line; tests change nothing in it."""
+    folder = tmp_path_factory.mktemp("shipped") / "bundle"
+    ship(bars / "student", folder)
+    return folder
+
+
+def ship(student: Path, bundle: Path) -> None:
+    """Export a student to all targets, by the command line in a process of its own."""
+    # random towers of few channels, which int8 hurts more than trained ones
+    command = ["export", student, "--target", "all", "--out", bundle, "--set", "min_cosine=0.99"]
+    called = [sys.executable, "-m", "conaclip_edge.cli.main", *map(str, command)]
+    done = subprocess.run(called, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture(scope="session")

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from conaclip_edge.errors import UserError, unknown
-from conaclip_edge.system.files import atomic_file, atomic_folder, read_json, sha256_file, sha256_text, write_json
+from conaclip_edge.system.files import (
+    atomic_file,
+    atomic_folder,
+    deflated_bytes,
+    read_json,
+    sha256_file,
+    sha256_text,
+    write_json,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -91,3 +100,18 @@ def test_a_parent_that_cannot_be_made_is_told_with_the_path(tmp_path: Path, writ
     with pytest.raises(UserError, match=r"^cannot write .*/file/run/out: Not a directory\. Free some space"), where:
         pytest.fail("the block must not begin")
     assert names(tmp_path) == ["file"]
+
+
+def test_bytes_as_a_store_delivers_them_are_those_of_a_zip_archive_at_level_nine(tmp_path: Path) -> None:
+    folder = tmp_path / "image.mlpackage"
+    (folder / "Data").mkdir(parents=True)
+    (folder / "Data" / "weights.bin").write_bytes(bytes(range(256)) * 9000)
+    (folder / "Manifest.json").write_text('{"a": 1}' * 50, "utf-8")
+    archive = tmp_path / "app.zip"
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as made:
+        for path in files:
+            made.write(path, path.name)
+        sizes = {info.filename: info.compress_size for info in made.infolist()}
+    assert deflated_bytes(folder) == sum(sizes.values())
+    assert deflated_bytes(files[0]) == sizes[files[0].name]

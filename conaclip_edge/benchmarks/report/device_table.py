@@ -9,17 +9,17 @@ from conaclip_edge.benchmarks.schema.report import BenchmarkReport
 from conaclip_edge.benchmarks.schema.row import OnDevice, ReportRow
 
 _HEADS = (
-    *("row", "tower", "size", "zipped", "instructions of a call", "making its input", "load and first call", "memory"),
+    *("row", "tower", "size", "zipped", "instructions of a call", "load and first call", "memory"),
     *("golden", "cosine to the student", "cosine to this host's run", "recall there", "recall here", "pictures"),
 )
 TOWERS = {"image": "picture", "text": "query"}
 LEGEND = (
     "Zipped: as an app store delivers the file (deflate, level 9). Instructions: in millions, counted by runs of two "
-    f"lengths, median [least{TO}largest]; they are no time. Making its input: decoding and resizing the picture, or "
-    "tokenising the caption. Memory: peak of the process, before the file was loaded and after it ran; under emulation "
-    "the emulator is in both. Golden: least cosine to the golden vectors, by the bar of verify; plain exports have "
-    "none. Cosines: means over the held-out inputs (in brackets the least). Recall: mean of the six, of this tower "
-    "there with the other tower here, and of both here, on the same pictures, the first of the split."
+    f"lengths, median [least{TO}largest]; they are no time. Memory: peak of the process, before the file was loaded "
+    "and after it ran; under emulation the emulator is in both. Golden: least cosine to the golden vectors, by the bar "
+    "of verify; plain exports have none. Cosines: means over the held-out inputs (in brackets the least). Recall: mean "
+    "of the six, of this tower there with the other tower here, and of both here, on the same pictures, the first of "
+    "the split."
 )
 
 
@@ -48,11 +48,13 @@ def device_answer(report: BenchmarkReport) -> str:
 
 
 def device_table(report: BenchmarkReport) -> str:
-    """Tabulate the rows of devices, a line per tower."""
+    """Tabulate the rows of devices, a line per tower; what was measured of none has no column."""
     rows = device_rows(report)
     devices = list(dict.fromkeys(str(row.device) for row in rows))
-    lines = [f"| {' | '.join(_HEADS)} |", f"|{'---|' * len(_HEADS)}"]
-    lines += [f"| {' | '.join(cells)} |" for cells in _cells(rows, len(devices) > 1)]
+    cells = _cells(rows, len(devices) > 1)
+    kept = [column for column in range(len(_HEADS)) if any(line[column] != ABSENT for line in cells)]
+    lines = [f"|{'---|' * len(kept)}", *(f"| {' | '.join(line[column] for column in kept)} |" for line in cells)]
+    lines.insert(0, f"| {' | '.join(_HEADS[column] for column in kept)} |")
     return "\n".join([f"{', '.join(devices)}.", "", *lines, "", LEGEND])
 
 
@@ -111,11 +113,10 @@ def _golden(found: OnDevice) -> str:
     return f"{cosine(found.golden)} {'passed' if found.golden_passed else '**missed**'}"
 
 
-def _counts(found: OnDevice) -> tuple[str, str, str]:
-    before = millions(found.stage.median) if found.stage else ABSENT
+def _counts(found: OnDevice) -> tuple[str, str]:
     counted = found.instructions
     if counted is None:
-        return ABSENT, before, ABSENT
+        return ABSENT, ABSENT
     of = f", {counted.ids} ids" if counted.ids else ""
     spread = f"[{millions(counted.low)}{TO}{millions(counted.high)}, n = {counted.n}{of}]"
-    return f"{millions(counted.median)} {spread}", before, millions(counted.start)
+    return f"{millions(counted.median)} {spread}", millions(counted.start)

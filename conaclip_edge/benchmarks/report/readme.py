@@ -30,6 +30,7 @@ This page is rendered from `results/*.json`; a test compares it with them. What 
 ```
 conaclip-edge benchmark runs/demo/bundle         # report.json, report.md and report.html: which files to ship where
 conaclip-edge benchmark runs/demo/bundle --device arm64 --into runs/demo/report/report.json   # adds instructions
+conaclip-edge benchmark BUNDLE --device x86-64   # counts on an x86-64 processor that is no host's own; --into as above
 conaclip-edge benchmark BUNDLE --device android  # an attached phone, by adb; --into as above
 conaclip-edge benchmark BUNDLE --device ios      # what to run on a Mac with an iPhone; imports its result
 conaclip-edge report host.json phone.json --out runs/both   # rows of several machines in one report
@@ -57,6 +58,9 @@ What is measured:
   Rounds go on until every median is known well enough or the suite's time is up; times that spread more than the suite
   allows are marked ~.
 - **Cold start and memory**: fresh processes that load one file and run it once; their own peak, not their parent's.
+- **Instructions** are counted under emulation, for arm64 and x86-64, and repeat to 1 % whatever else the machine does;
+  they are no time. [docs/emulated.md](../docs/emulated.md) says how.
+- **Sizes** are bytes of the files; zipped is what an app store delivers (deflate, level 9).
 - **native** is the platform's own runtime; **reference** is an interpreter of the exported program, which shows recall
   and never speed. A number of a host is never called one of a phone.
 - Suites are in `suites/`: what is measured, how often, and what it is compared with."""

@@ -8,6 +8,7 @@ from conaclip_edge.benchmarks.answer.merge import check_same_data
 from conaclip_edge.benchmarks.schema.environment import Environment
 from conaclip_edge.benchmarks.schema.report import BenchmarkReport
 from conaclip_edge.benchmarks.schema.row import ReportRow
+from conaclip_edge.runtime.emulated.device import PACKAGES
 
 OTHER_HOST = 0.5  # points of recall that int8 kernels of another instruction set may cost
 SLOWER = 0.1  # share by which a ratio may grow before it counts
@@ -21,7 +22,8 @@ def check_regression(new: BenchmarkReport, old: BenchmarkReport) -> list[str]:
     On the same instruction sets recall has to be as high as it was, on others within half a point. A ratio counts as
     worse if its median grew by more than a tenth (by half if a timing is marked as noisy) and the two runs' quartiles
     do not overlap; it is compared only between machines of the same instruction sets and cores. Instructions on a
-    device count as worse if they grew by more than a hundredth, whatever the host.
+    device count as worse if they grew by more than a hundredth, whatever the host; counts of another version of the
+    runtime are not compared, and that is said.
 
     Args:
         new: the report.
@@ -43,8 +45,8 @@ def check_regression(new: BenchmarkReport, old: BenchmarkReport) -> list[str]:
         if after is None:
             worse.append(f"{before.label}: the row is gone")
             continue
-        worse += _more_instructions(after, before)
         machines = [_machine(report, row) for report, row in ((new, after), (old, before))]
+        worse += _more_instructions(after, before, *machines)
         worse += _recall_losses(after, before, 0.0 if machines[0].isa == machines[1].isa else OTHER_HOST)
         if (machines[0].isa, machines[0].cores) == (machines[1].isa, machines[1].cores):
             worse += _slower(after, before)
@@ -68,7 +70,15 @@ def _recall_losses(after: ReportRow, before: ReportRow, allowed: float) -> list[
     return losses
 
 
-def _more_instructions(after: ReportRow, before: ReportRow) -> list[str]:
+def _more_instructions(after: ReportRow, before: ReportRow, now_on: Environment, was_on: Environment) -> list[str]:
+    if after.device and after.device == before.device:
+        for key in _counted_by(before):
+            versions = now_on.versions.get(key), was_on.versions.get(key)
+            if all(versions) and versions[0] != versions[1]:
+                return [
+                    f"{before.label}: counts compare within one version alone, and {key} is {versions[0]}, it was "
+                    f"{versions[1]}. Make the baseline again"
+                ]
     found = []
     for tower, was in before.on_device.items():
         now = after.on_device.get(tower)
@@ -81,6 +91,12 @@ def _more_instructions(after: ReportRow, before: ReportRow) -> list[str]:
                 f"it was {counts[1]}"
             )
     return found
+
+
+def _counted_by(row: ReportRow) -> list[str]:
+    """Return what a device's counts depend on, as the versions of its environment name it."""
+    name = str(row.device).split(" ", 1)[0]
+    return [f"{package} on {name}" for package in ("python", PACKAGES.get(row.target)) if package]
 
 
 def _slower(after: ReportRow, before: ReportRow) -> list[str]:

@@ -155,7 +155,7 @@ class Instructions(Result):
     ids: int | None
 
 
-class OnDevice(Extended):
+class OnDevice(Result):
     """One exported tower run on a device's kernels.
 
     Cosines and recall are None where only instructions were counted, or the host does not run the file.
@@ -172,12 +172,9 @@ class OnDevice(Extended):
         mean_recall: of it.
         host_mean_recall: the same pictures and captions with both towers run by the host.
         instructions: None where they cannot be counted.
-        stage: of making the tower's input: a picture decoded and resized, or the same caption tokenised.
         runtime_bytes: peak memory of the process before the file was loaded; under emulation with the emulator.
         peak_bytes: after it ran.
     """
-
-    later = ("stage",)
 
     golden: float | None
     golden_passed: bool | None
@@ -190,7 +187,6 @@ class OnDevice(Extended):
     mean_recall: float | None
     host_mean_recall: float | None
     instructions: Instructions | None
-    stage: Instructions | None = None
     runtime_bytes: int
     peak_bytes: int
 

@@ -21,6 +21,9 @@ from conaclip_edge.runtime.emulated.qemu import counted_into
 from conaclip_edge.runtime.open_tower import runtime_of
 
 BLOCKS, CALLS = 5, (1, 3)  # how often a call is counted, and the two lengths whose difference is taken
+_LEAST_BLOCKS, _ENOUGH = 3, 60.0  # of a large tower, after so many seconds
+_LEAST_MARKS = 3 + 3 * _LEAST_BLOCKS  # before and after loading, after the first call; three per block
+_SPACE = "Free some space, or let TMPDIR name a folder on another disk."
 _LIMIT = 1800.0  # seconds; a runtime that waits for ever is ended
 _THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
@@ -86,7 +89,6 @@ def run_tower(
     with tempfile.TemporaryDirectory(prefix="conaclip-edge-") as name:
         folder = Path(name)
         pixels = isinstance(inputs, np.ndarray)
-        np.save(folder / "inputs.npy", inputs if pixels else np.concatenate(inputs), allow_pickle=False)
         request = {
             "file": str(file.resolve()),
             "sites": device.sites[runtime_of(file).target],
@@ -96,9 +98,17 @@ def run_tower(
             "count": counted is not None and device.counts,
             "counted": counted,
             "blocks": BLOCKS,
+            "least_blocks": _LEAST_BLOCKS,
+            "enough": _ENOUGH,
             "calls": CALLS,
         }
-        (folder / "request.json").write_text(json.dumps(request), "utf-8")
+        try:
+            np.save(folder / "inputs.npy", inputs if pixels else np.concatenate(inputs), allow_pickle=False)
+            (folder / "request.json").write_text(json.dumps(request), "utf-8")
+        except OSError as error:
+            raise UserError(
+                f"cannot write the inputs of {file.name} into {folder}: {error.strerror}. {_SPACE}"
+            ) from error
         counts = folder / "counts"
         _call([*counted_into(device.command, counts), worker.__file__, str(folder)], file, device)
         try:
@@ -106,8 +116,10 @@ def run_tower(
                 embeddings, (before, highest) = reply["embeddings"], reply["memory"]
         except (OSError, KeyError, ValueError) as error:
             raise UserError(f"{file.name} gave nothing on {device.label}: {error}.") from error
-        marks = [int(line) for line in counts.read_text().split()] if request["count"] else []
-    return TowerRun(embeddings, int(before), int(highest), _instructions(marks) if marks else None)
+        marks = [int(line) for line in counts.read_text().split()] if request["count"] else None
+    if marks is not None and (len(marks) < _LEAST_MARKS or len(marks) % 3):
+        raise UserError(f"{file.name} was not counted on {device.label}: {len(marks)} marks were written. {_SPACE}")
+    return TowerRun(embeddings, int(before), int(highest), None if marks is None else _instructions(marks))
 
 
 def _instructions(marks: Sequence[int]) -> Instructions:

@@ -44,7 +44,7 @@ def find_x86_64(folder: Path | None = None) -> Device:
         emulated=True,
         command=_command(emulator, plugin),
         sites=own_sites(),
-        versions={EMULATOR: version, "python": platform.python_version(), **host_versions()},
+        versions={EMULATOR: version, "python": ".".join(platform.python_version_tuple()[:2]), **host_versions()},
         get="pip install 'conaclip-edge[{target}]'",
     )
 

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from conaclip_edge.benchmarks.report.device_table import device_answer
+from conaclip_edge.benchmarks.report.device_table import device_answer, device_table
 from conaclip_edge.benchmarks.report.html import render_html
 from conaclip_edge.benchmarks.report.markdown import render_markdown, summary
 from conaclip_edge.benchmarks.report.numbers import ABSENT, FORMATS, TO, value_at
@@ -43,6 +43,26 @@ def test_the_text_has_a_line_per_tower_with_counts_in_millions_and_no_millisecon
     assert f"| {ABSENT} |" in lines[1]
     assert not re.search(r"\d ms", text)
     assert len({line.count("|") for line in text.partition("## Instructions")[2].splitlines() if "|" in line}) == 1
+
+
+def test_what_was_measured_of_no_file_has_no_column_and_a_plain_export_misses_no_bar():
+    values = json.loads(json_text(alone()))
+    for row in values["rows"]:
+        row["size_bytes"]["deflated"] = {"image": 700_000, "text": 2_000_000}
+        for tower in row["on_device"].values():
+            nothing = ("to_student", "to_host", "to_host_least", "recall", "mean_recall", "host_mean_recall")
+            tower |= dict.fromkeys(nothing) | {"pictures": 0, "captions": 0}
+    for tower in values["rows"][1]["on_device"].values():
+        tower |= {"golden": None, "golden_passed": None}
+    report = parse_report(values, "x")
+    table = device_table(report).splitlines()
+    assert (
+        table[2] == "| row | tower | size | zipped | instructions of a call | load and first call | memory | golden |"
+    )
+    assert "0.70 MB" in table[4]
+    assert table[6].endswith(f"| {ABSENT} |")
+    assert "all 2 files reach the bar on the golden vectors" in device_answer(report)
+    assert "missed" not in render_html(report)
 
 
 def test_a_report_of_a_device_alone_says_whether_the_files_passed_there():
@@ -103,3 +123,11 @@ def test_more_instructions_than_before_are_a_regression(times, worse):
     found = check_regression(parse_report(values, "x"), alone())
     assert len(found) == len(worse)
     assert all(text in line and "it was 56.01" in line for text, line in zip(worse, found, strict=True))
+
+
+def test_a_report_of_before_names_the_time_of_emulated_devices_by_arm64():
+    values = sample_values()
+    values["suite"] = {key: one for key, one in values["suite"].items() if key != "emulated"} | {
+        "arm64": {"seconds": 7}
+    }
+    assert parse_report(values, "x").suite.emulated.seconds == 7

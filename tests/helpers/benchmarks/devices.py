@@ -9,7 +9,7 @@ from pathlib import Path
 
 from conaclip_edge.runtime.emulated.arm64.prepare import prepare_arm64
 from conaclip_edge.runtime.emulated.arm64.system import PREPARE, arm64_folder, prepared_arm64
-from conaclip_edge.runtime.emulated.device import Device
+from conaclip_edge.runtime.emulated.device import PACKAGES, Device
 
 # counts 1000 instructions per call of a session, 7 per mark, and 5000 to load
 COUNTING = """
@@ -55,8 +55,8 @@ def stand_in(folder: Path | None = None) -> Device:
 
 
 def emulated_arm64() -> Device:
-    """Return the emulated arm64 system with onnxruntime; it is made in the user's cache if it is not there."""
+    """Return the emulated arm64 system; it is made in the user's cache if it is not there."""
     with (Path(tempfile.gettempdir()) / "conaclip-edge-arm64-test.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # of several processes with tests one makes it
-        prepare_arm64(arm64_folder(), ("onnx",))
+        prepare_arm64(arm64_folder(), tuple(PACKAGES))
     return prepared_arm64(arm64_folder())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,6 +66,27 @@ def test_a_worker_that_writes_nothing_is_said(searched, tmp_path):
     idle = replace(machine, command=(*machine.command, str(tmp_path / "idle.py")))
     with pytest.raises(UserError, match=r"image\.int8\.onnx gave nothing on arm64"):
         run_tower(idle, searched.bundle / "onnx/image.int8.onnx", np.zeros((1, 3, 8, 8), np.uint8))
+
+
+def test_inputs_that_find_no_room_are_said(searched, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(
+        UserError, match=r"inputs of text\.int8\.onnx into .*: No space left on device\. Free some space, or"
+    ):
+        run_tower(stand_in(), searched.bundle / "onnx/text.int8.onnx", [np.array([1, 2], np.int32)])
+
+
+def test_counts_that_find_no_room_are_said(searched, tmp_path):
+    golden, machine = read_golden(searched.bundle / "golden"), stand_in(tmp_path)
+    script = (tmp_path / "counting.py").read_text("utf-8").replace("file=counts, flush=True", "file=sys.stderr")
+    (tmp_path / "counting.py").write_text(script, "utf-8")
+    with pytest.raises(
+        UserError, match=r"text\.int8\.onnx was not counted on arm64 .*: 0 marks were written\. Free some"
+    ):
+        run_tower(machine, searched.bundle / "onnx/text.int8.onnx", golden.ids, counted=0)
 
 
 def test_arm64_kernels_give_nearly_the_same_and_take_the_same_instructions_each_time(searched: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,8 @@ from conaclip_edge.system.files import sha256_file
 DEBIAN = ("python3-minimal", "libpython3-stdlib", "libstdc++6", "libgomp1")
 _PLATFORMS = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014")
 _NETWORK = "Look at the network and at what {} is set up to ask"
+_FULL = re.compile(r"no space left|enough free space|disk quota exceeded", re.I)
+_SPACE = "Free some space (the system takes 1.2 GB), or let XDG_CACHE_HOME name a folder on another disk"
 
 
 def unpack_debian(downloads: Path, root: Path) -> dict[str, str]:
@@ -61,14 +64,14 @@ def unpack_debian(downloads: Path, root: Path) -> dict[str, str]:
     if done.returncode or not packages:
         failed = [line for line in lists.stderr.splitlines() if line.startswith(("E: ", "W: Failed to fetch"))]
         reason = failed[0][3:300].rstrip(". ") if failed else _last(done, "E:")
-        raise UserError(
-            f"apt could not fetch Debian's arm64 packages ({', '.join(DEBIAN)}): {reason}. {_NETWORK.format('apt')}."
-        )
+        mend = _mend(lists.stderr + done.stderr, _NETWORK.format("apt"))
+        raise UserError(f"apt could not fetch Debian's arm64 packages ({', '.join(DEBIAN)}): {reason}. {mend}.")
     for package in packages:
         done = _run([dpkg, "-x", str(package), str(root)])
         if done.returncode:
             package.unlink()
-            raise UserError(f"{package.name} cannot be unpacked: {_last(done, 'dpkg-deb:')}. Run it again.")
+            mend = _mend(done.stderr, "Run it again")
+            raise UserError(f"{package.name} cannot be unpacked: {_last(done, 'dpkg-deb:')}. {mend}.")
     return {package.name: sha256_file(package) for package in packages}
 
 
@@ -99,7 +102,7 @@ def unpack_wheels(
         if done.returncode:
             raise UserError(
                 f"pip found no wheel of {requirement} for Python {python} on arm64 Linux: {_last(done, 'ERROR:')}. "
-                f"{_NETWORK.format('pip')}."
+                f"{_mend(done.stderr, _NETWORK.format('pip'))}."
             )
     for wheel in sorted(downloads.glob("*.whl")):
         name, number = wheel.name.split("-")[:2]
@@ -108,13 +111,19 @@ def unpack_wheels(
         done = _run([*pip, "install", "-q", f"--target={site}", "--upgrade", "--no-compile", *machine, str(wheel)])
         if done.returncode:
             wheel.unlink()
-            raise UserError(f"{wheel.name} cannot be unpacked: {_last(done, 'ERROR:')}. Run it again.")
+            mend = _mend(done.stderr, "Run it again")
+            raise UserError(f"{wheel.name} cannot be unpacked: {_last(done, 'ERROR:')}. {mend}.")
     return versions, hashes
 
 
 def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "LC_ALL": "C.UTF-8"}
     return subprocess.run(command, capture_output=True, text=True, errors="replace", env=environment, check=False)
+
+
+def _mend(written: str, otherwise: str) -> str:
+    """Say how to mend what a program could not do: by space, where its disk is full."""
+    return _SPACE if _FULL.search(written) else otherwise
 
 
 def _last(done: subprocess.CompletedProcess[str], mark: str) -> str:

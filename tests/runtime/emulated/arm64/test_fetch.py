@@ -64,6 +64,20 @@ def test_lists_that_apt_cannot_fetch_are_the_reason(tmp_path: Path, monkeypatch:
         unpack_debian(tmp_path / "downloads", tmp_path)
 
 
+@pytest.mark.parametrize("full", ["apt_get", "dpkg_deb"])
+def test_on_a_full_disk_it_says_how_much_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: str) -> None:
+    archives = tmp_path / "downloads" / "archives"
+    archives.mkdir(parents=True)
+    (archives / "libc6.deb").write_bytes(b"")
+    refuses = "#!/bin/sh\necho 'E: Write error - write (28: No space left on device)' >&2\nexit 2\n"
+    scripts = {"apt_get": "#!/bin/sh\n", "dpkg_deb": "#!/bin/sh\n"} | {full: refuses}
+    programs(tmp_path / "bin", monkeypatch, **scripts)
+    with pytest.raises(
+        UserError, match=r"No space left on device\)\. Free some space \(the system takes 1\.2 GB\), or"
+    ):
+        unpack_debian(tmp_path / "downloads", tmp_path)
+
+
 def test_a_package_that_is_damaged_is_fetched_again_next_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     archives = tmp_path / "downloads" / "archives"
     archives.mkdir(parents=True)
