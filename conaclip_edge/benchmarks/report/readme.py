@@ -87,7 +87,7 @@ def render_readme(results: Mapping[str, BenchmarkReport]) -> str:
     for name, report in sorted(results.items()):
         parts += [
             f"## {name}",
-            answer(report),
+            *([] if report.rows and not without_devices(report).rows else [answer(report)]),  # counts choose no file
             *([device_answer(report), device_table(report)] if device_rows(report) else []),
             *([rows_table(report)] if without_devices(report).rows else []),
             *([ann_table(report.ann)] if report.ann else []),
