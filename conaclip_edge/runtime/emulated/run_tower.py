@@ -97,6 +97,7 @@ def run_tower(
             "least": least,
             "count": counted is not None and device.counts,
             "counted": counted,
+            "precise": device.name == "x86-64",  # it has AVX2 without VNNI
             "blocks": BLOCKS,
             "least_blocks": _LEAST_BLOCKS,
             "enough": _ENOUGH,

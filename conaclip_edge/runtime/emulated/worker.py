@@ -33,8 +33,7 @@ def main(folder: Path) -> None:
             return given[number][None].astype(np.float32) / 255
         return np.array(given[ends[number - 1] if number else 0 : ends[number]])[None]
 
-    opener = executorch if request["file"].endswith(".pte") else onnx
-    load = opener()
+    load = executorch() if request["file"].endswith(".pte") else onnx(request["precise"])
     before = peak()
     mark(0)
     run = load(request["file"])
@@ -63,15 +62,16 @@ def main(folder: Path) -> None:
     np.savez(folder / "reply.npz", embeddings=np.concatenate(found), memory=np.array([before, highest]))
 
 
-def onnx() -> Callable[[str], Call]:
-    """Import onnxruntime and return what loads a file with it."""
+def onnx(precise: bool) -> Callable[[str], Call]:
+    """Import onnxruntime and return what loads a file with it; see `OnnxTower` for the precise mode."""
     import onnxruntime
 
     def load(file: str) -> Call:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        options.add_session_config_entry("session.x64quantprecision", "1")  # as OnnxTower does
+        if precise:
+            options.add_session_config_entry("session.x64quantprecision", "1")  # as OnnxTower does
         session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
         name = session.get_inputs()[0].name
         return lambda row: session.run(None, {name: row})[0]
