@@ -21,6 +21,7 @@ from conaclip_edge.runtime.emulated.qemu import counted_into
 from conaclip_edge.runtime.open_tower import runtime_of
 
 BLOCKS, CALLS = 5, (1, 3)  # how often a call is counted, and the two lengths whose difference is taken
+_WARMUP = 2
 _LEAST_BLOCKS, _ENOUGH = 3, 60.0  # of a large tower, after so many seconds
 _LEAST_MARKS = 3 + 3 * _LEAST_BLOCKS  # before and after loading, after the first call; three per block
 _SPACE = "Free some space, or let TMPDIR name a folder on another disk."
@@ -90,7 +91,7 @@ def run_tower(
         folder = Path(name)
         pixels = isinstance(inputs, np.ndarray)
         request = {
-            "file": str(file.resolve()),
+            "file": str(folder / f"tower{file.suffix}"),  # of one length whatever the bundle's path is
             "sites": device.sites[runtime_of(file).target],
             "ends": [] if pixels else np.cumsum([len(ids) for ids in inputs]).tolist(),
             "seconds": min(seconds, 1e9),
@@ -98,12 +99,14 @@ def run_tower(
             "count": counted is not None and device.counts,
             "counted": counted,
             "precise": device.name == "x86-64",  # it has AVX2 without VNNI
+            "warmup": _WARMUP,
             "blocks": BLOCKS,
             "least_blocks": _LEAST_BLOCKS,
             "enough": _ENOUGH,
             "calls": CALLS,
         }
         try:
+            (folder / f"tower{file.suffix}").symlink_to(file.resolve())
             np.save(folder / "inputs.npy", inputs if pixels else np.concatenate(inputs), allow_pickle=False)
             (folder / "request.json").write_text(json.dumps(request), "utf-8")
         except OSError as error:
@@ -133,7 +136,8 @@ def _instructions(marks: Sequence[int]) -> Instructions:
 
 def _call(command: list[str], file: Path, device: Device) -> None:
     # the system's own settings (PYTHONPATH and the like) are not for a Python of another machine
-    environment = {"PATH": os.environ.get("PATH", ""), "LANG": "C.UTF-8", **_THREADS}
+    # and what moves its memory or its tables about would move the counts
+    environment = {"PATH": os.defpath, "LANG": "C.UTF-8", "PYTHONHASHSEED": "0", **_THREADS}
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, errors="replace", env=environment, timeout=_LIMIT, check=False

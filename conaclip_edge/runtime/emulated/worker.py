@@ -48,7 +48,8 @@ def main(folder: Path) -> None:
     highest = peak()
     if request["count"]:
         sample = row(request["counted"])
-        run(sample)
+        for _ in range(request["warmup"]):  # Python's interpreter adapts to what it runs often
+            run(sample)
         gc.disable()  # a collection now and then would be in one count and not in the next
         end = time.monotonic() + request["enough"]
         for block in range(request["blocks"]):
