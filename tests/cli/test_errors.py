@@ -150,7 +150,11 @@ RECIPES = [
         r"^unknown image tower 'vti' in student\.image\.kind\. Did you mean 'vit'\? Known: mobile, siglip, vit\.$",
     ),
     ("--set train.steps=many", r"'train\.steps': Input should be a valid integer.* got 'many'\.$"),
-    ("--set train.steps=0", r"'train\.steps': Input should be greater than 0, got 0\.$"),
+    (
+        "--set train.steps=0",
+        r"^train\.steps is 0 and there is no train\.qat, so nothing would be trained\. Set one of them\.$",
+    ),
+    ("--set train.steps=-1", r"'train\.steps': Input should be greater than or equal to 0, got -1\.$"),
     ("--set train.steps", r"^--set takes key=value, got 'train\.steps'\. Example: --set train\.steps=100$"),
     ("--set name.first=x", r"^--set name\.first=x: 'name' is a value, not a group of keys\.$"),
     ("--set train=[", r"^--set train=\[: cannot read the value '\['\.$"),
