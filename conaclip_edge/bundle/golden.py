@@ -74,7 +74,7 @@ TEXTS = (
 
 @dataclass(frozen=True)
 class Golden:
-    """Inputs and what the float32 student makes of them.
+    """Inputs and what the float32 model makes of them.
 
     Attributes:
         texts: as a person types them.
