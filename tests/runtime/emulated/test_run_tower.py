@@ -52,20 +52,26 @@ def test_a_file_that_the_runtime_refuses_is_one_line_with_its_reason(tmp_path):
         run_tower(stand_in(), tmp_path / "image.int8.onnx", np.zeros((1, 3, 8, 8), np.uint8))
 
 
+def running(script):
+    """Return a stand-in that runs a script in the place of the worker."""
+    machine = stand_in()
+    return replace(machine, command=(*machine.command, str(script)))
+
+
 def test_a_runtime_that_dies_is_named_by_its_signal(searched, tmp_path):
     (tmp_path / "dies.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n", "utf-8")
-    machine = stand_in()
-    dying = replace(machine, command=(*machine.command, str(tmp_path / "dies.py")))
     with pytest.raises(UserError, match=r"does not run on .* \(SIGSEGV\): no reason given"):
-        run_tower(dying, searched.bundle / "onnx/image.int8.onnx", np.zeros((1, 3, 8, 8), np.uint8))
+        run_tower(
+            running(tmp_path / "dies.py"), searched.bundle / "onnx/image.int8.onnx", np.zeros((1, 3, 8, 8), np.uint8)
+        )
 
 
 def test_a_worker_that_writes_nothing_is_said(searched, tmp_path):
     (tmp_path / "idle.py").write_text("", "utf-8")
-    machine = stand_in()
-    idle = replace(machine, command=(*machine.command, str(tmp_path / "idle.py")))
     with pytest.raises(UserError, match=r"image\.int8\.onnx gave nothing on arm64"):
-        run_tower(idle, searched.bundle / "onnx/image.int8.onnx", np.zeros((1, 3, 8, 8), np.uint8))
+        run_tower(
+            running(tmp_path / "idle.py"), searched.bundle / "onnx/image.int8.onnx", np.zeros((1, 3, 8, 8), np.uint8)
+        )
 
 
 def test_inputs_that_find_no_room_are_said(searched, monkeypatch):
