@@ -84,7 +84,8 @@ class Golden:
         pictures: their encoded bytes.
         pixels: uint8 [pictures, 3, size, size].
         picture_embeddings: float32 unit vectors [pictures, d].
-        min_cosine: precision -> least cosine of an exported file's embedding to the one here.
+        min_cosine: precision -> least cosine of an exported text tower's embedding to the one here.
+        picture_min_cosine: the same of an image tower.
     """
 
     texts: tuple[str, ...]
@@ -95,10 +96,15 @@ class Golden:
     pixels: np.ndarray
     picture_embeddings: np.ndarray
     min_cosine: dict[str, float]
+    picture_min_cosine: dict[str, float]
 
     def embeddings(self, tower: str) -> np.ndarray:
         """Return what the tower named "image" or "text" has to give."""
         return self.picture_embeddings if tower == "image" else self.text_embeddings
+
+    def least_cosine(self, tower: str, precision: str) -> float:
+        """Return how near to `embeddings` each one of a file has to be."""
+        return (self.picture_min_cosine if tower == "image" else self.min_cosine)[precision]
 
 
 class _Text(Config):
@@ -110,15 +116,21 @@ class _Document(Config):
     format: str = Field(alias="schema")
     pixel_tolerance: float
     min_cosine: dict[str, float]
+    picture_min_cosine: dict[str, float] = Field(default_factory=dict)
     texts: tuple[_Text, ...]
     pictures: tuple[str, ...]
+
+    @property
+    def of_pictures(self) -> dict[str, float]:
+        """The bars of pictures; those of texts in a bundle that was written before the two were said apart."""
+        return self.picture_min_cosine or self.min_cosine
 
 
 def make_golden(student: Student, held_out: Sequence[tuple[str, bytes]], max_pixels: int) -> Golden:
     """Run the student over the golden texts, the made pictures and some real ones.
 
-    One that was trained to compute in int8 does so, and the bars leave room for files that compute with its weights in
-    float.
+    One whose image tower was trained to compute in int8 does so, and the bars of pictures leave room for files that
+    compute with its weights in float.
 
     Args:
         student: the checkpoint.
@@ -142,8 +154,10 @@ def make_golden(student: Student, held_out: Sequence[tuple[str, bytes]], max_pix
     names, pictures = zip(*named, strict=True)
     # as far as the float weights are from what was trained, files that compute with them have to be as well
     least = float((in_float * picture_embeddings).sum(axis=1).min()) - GRID_MARGIN
-    bars = {name: min(bar, least) for name, bar in MIN_COSINE.items()} if student.quantization else dict(MIN_COSINE)
-    return Golden(TEXTS, ids, text_embeddings, names, pictures, pixels, picture_embeddings, bars)
+    lowered = {name: min(bar, least) for name, bar in MIN_COSINE.items()} if student.quantization else MIN_COSINE
+    return Golden(
+        TEXTS, ids, text_embeddings, names, pictures, pixels, picture_embeddings, dict(MIN_COSINE), dict(lowered)
+    )
 
 
 def write_golden(golden: Golden, folder: Path) -> None:
@@ -161,6 +175,7 @@ def write_golden(golden: Golden, folder: Path) -> None:
         "schema": SCHEMA,
         "pixel_tolerance": PIXEL_LEVELS / 255,
         "min_cosine": golden.min_cosine,
+        "picture_min_cosine": golden.picture_min_cosine,
         "texts": [{"text": text, "ids": ids.tolist()} for text, ids in zip(golden.texts, golden.ids, strict=True)],
         "pictures": [f"pictures/{name}" for name in golden.names],
     }
@@ -175,8 +190,9 @@ def read_golden(folder: Path) -> Golden:
     """
     where = folder / "golden.json"
     document = parse(_Document, read_json(where, "golden vectors"), str(where))
-    if missing := MIN_COSINE.keys() - document.min_cosine.keys():
-        raise UserError(f"{where}: 'min_cosine' lacks {min(missing)}. Export the bundle again.")
+    for key, bars in (("min_cosine", document.min_cosine), ("picture_min_cosine", document.of_pictures)):
+        if missing := MIN_COSINE.keys() - bars.keys():
+            raise UserError(f"{where}: '{key}' lacks {min(missing)}. Export the bundle again.")
     outside = [name for name in document.pictures if unsafe(name)]
     if outside:
         raise UserError(f"{where}: picture '{outside[0]}' {unsafe(outside[0])}; it was not opened.")
@@ -202,4 +218,5 @@ def read_golden(folder: Path) -> Golden:
         tensors["picture.pixels"],
         tensors["picture.embedding"],
         document.min_cosine,
+        document.of_pictures,
     )

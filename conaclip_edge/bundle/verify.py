@@ -220,7 +220,7 @@ def _run(
     if found.shape != expected.shape:
         reason = f"gives embeddings of shape {found.shape}, not {expected.shape}"
         return _not_run(file, reason), [Problem("embedding", file.path, reason)]
-    values, least = cosines(found, expected), golden.min_cosine[file.precision]
+    values, least = cosines(found, expected), golden.least_cosine(file.tower, file.precision)
     verified = VerifiedFile(
         path=file.path, executed=executed, cosine_min=float(values.min()), cosine_mean=float(values.mean())
     )

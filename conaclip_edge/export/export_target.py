@@ -120,7 +120,7 @@ def export_target(export: TargetExport) -> TargetResult:
         for tower, path in new.items():
             gate = gates[tower]
             files.append(_manifest_entry(export, path, tower, parameters[tower], notes, gate))
-            if found := gate_failures(gate, config, export.golden):
+            if found := gate_failures(gate, tower, config, export.golden):
                 failed = True
                 failures.append(f"{path.name}: {', '.join(found)}")
                 lost[tower] = max(lost.get(tower, 0.0), 1 - gate.cosine.mean)

@@ -103,7 +103,7 @@ def train_and_evaluate(config: DistillConfig, folder: Path, split: str) -> Compa
     if values.get("recipe") == config.model_dump(mode="json"):
         training = parse(TrainingRecord, values, str(file))
     else:
-        say(f"{config.name}: {config.train.steps} steps of {config.train.batch_size}")
+        say(f"{config.name}: {config.train.all_steps} steps of {config.train.batch_size}")
         training = distill(config, folder)
     return ComparedRun(training, evaluate(folder, None, split, "onnx"))
 

@@ -14,7 +14,7 @@ from PIL import Image
 from tokenizers import Tokenizer
 from torch.nn import functional as F
 
-from conaclip_edge.bundle.golden import TEXTS, make_golden, read_golden, write_golden
+from conaclip_edge.bundle.golden import MIN_COSINE, TEXTS, make_golden, read_golden, write_golden
 from conaclip_edge.bundle.golden_pictures import made_pictures
 from conaclip_edge.data.preprocess import pixel_values
 from conaclip_edge.errors import UserError
@@ -126,7 +126,7 @@ def test_embeddings_are_the_float_students(golden, student):
 
 def test_what_is_written_is_read_back(golden, folder):
     again = read_golden(folder)
-    for name in ("texts", "names", "pictures", "min_cosine"):
+    for name in ("texts", "names", "pictures", "min_cosine", "picture_min_cosine"):
         assert getattr(again, name) == getattr(golden, name)
     for name in ("text_embeddings", "picture_embeddings", "pixels"):
         np.testing.assert_array_equal(getattr(again, name), getattr(golden, name))
@@ -138,7 +138,8 @@ def test_a_port_can_read_them_with_json_and_a_few_bytes_of_header(golden, folder
     assert [entry["text"] for entry in content["texts"]] == list(TEXTS)
     assert all((folder / name).is_file() for name in content["pictures"])
     assert content["pixel_tolerance"] == pytest.approx(1 / 255)
-    assert set(content["min_cosine"]) == {"int8", "fp16", "fp32"}
+    for bars in ("min_cosine", "picture_min_cosine"):
+        assert set(content[bars]) == {"int8", "fp16", "fp32"}
     data = (folder / "golden.safetensors").read_bytes()
     (length,) = struct.unpack("<Q", data[:8])
     header = json.loads(data[8 : 8 + length])
@@ -147,6 +148,15 @@ def test_a_port_can_read_them_with_json_and_a_few_bytes_of_header(golden, folder
     assert entry["dtype"] == "F32"
     values = np.frombuffer(data[start:end], "<f4").reshape(entry["shape"])
     np.testing.assert_array_equal(values, golden.text_embeddings)
+
+
+def test_a_bundle_with_one_bar_for_both_towers_has_it_for_each(golden, folder):
+    """As bundles were written before a student on grids had bars of its own for pictures."""
+    content = json.loads((folder / "golden.json").read_text("utf-8"))
+    content.pop("picture_min_cosine")
+    (folder / "golden.json").write_text(json.dumps(content))
+    again = read_golden(folder)
+    assert again.picture_min_cosine == again.min_cosine == golden.min_cosine
 
 
 def test_a_picture_outside_the_folder_is_not_opened(folder):
@@ -171,10 +181,17 @@ def test_broken_tensors_are_told_in_one_line(folder):
         read_golden(folder)
 
 
-def test_a_student_on_grids_gives_its_golden_pictures_as_it_was_trained(tmp_path):
+def on_grids():
+    """A student on grids, and its golden vectors."""
     model, grids = int8_student()
     tokenizer = SimpleNamespace(ids=lambda text: [1, EOS])
-    golden = make_golden(SimpleNamespace(model=model, tokenizer=tokenizer, quantization=grids), REAL, 10**9)
+    student = SimpleNamespace(model=model, tokenizer=tokenizer, quantization=grids)
+    return student, make_golden(student, REAL, 10**9)
+
+
+def test_a_student_on_grids_gives_its_golden_pictures_as_it_was_trained():
+    student, golden = on_grids()
+    model, grids = student.model, student.quantization
     pixels = torch.from_numpy(golden.pixels).float() / 255
     tower = Int8MobileTower(model.image)
     tower.grids = grids.image
@@ -182,4 +199,8 @@ def test_a_student_on_grids_gives_its_golden_pictures_as_it_was_trained(tmp_path
         trained, in_float = F.normalize(tower(pixels), dim=-1), model.encode_image(pixels)
     torch.testing.assert_close(torch.from_numpy(golden.picture_embeddings), trained)
     # files that compute with the float weights pass, too
-    assert max(golden.min_cosine.values()) < float((in_float * trained).sum(dim=1).min())
+    assert max(golden.picture_min_cosine.values()) < float((in_float * trained).sum(dim=1).min())
+
+
+def test_the_texts_of_a_student_on_grids_have_the_bars_of_any_student():
+    assert on_grids()[1].min_cosine == MIN_COSINE

@@ -123,7 +123,7 @@ def bundle(folder: Path) -> Path:
     pixels = np.stack([to_pixels(decode(data), SIZE) for data in shown])
     image, text = (open_tower(folder / f"onnx/{name}.int8.onnx") for name in ("image", "text"))
     vectors = embed_ids(text, ids, 0, "text"), embed_pixels(image, pixels, "image")
-    golden = Golden(texts, ids, vectors[0], ("red.png", "blue.png"), shown, pixels, vectors[1], dict(MIN_COSINE))
+    golden = Golden(texts, ids, vectors[0], ("red.png", "blue.png"), shown, pixels, vectors[1], MIN_COSINE, MIN_COSINE)
     write_golden(golden, folder / "golden")
     write_json(folder / "preprocess.json", describe(Preprocess(SIZE)))
     cosine, recall = {"mean": 1.0, "p1": 1.0, "min": 1.0}, {"t2i": {"1": 99.5}, "i2t": {"1": 98.5}}

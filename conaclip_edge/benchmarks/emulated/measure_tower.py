@@ -47,9 +47,10 @@ def measure_tower(device: Device, candidate: Candidate, tower: Tower, held_out: 
     run = run_tower(device, path, inputs, first, seconds, least=first + 1)
     beside = _beside(candidate.spec.row, tower, run.embeddings[first + 1 :], held_out)
     at_golden = float(cosines(run.embeddings[:first], golden).min()) if first else None
+    least = held_out.golden.least_cosine(tower, candidate.precision)
     return OnDevice(
         golden=at_golden,
-        golden_passed=None if at_golden is None else at_golden >= held_out.golden.min_cosine[candidate.precision],
+        golden_passed=None if at_golden is None else at_golden >= least,
         instructions=_instructions(run, length),
         runtime_bytes=run.runtime_bytes,
         peak_bytes=run.peak_bytes,

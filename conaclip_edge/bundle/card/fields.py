@@ -58,7 +58,8 @@ FILE = {
 GOLDEN = {
     "schema": "version of this file's form",
     "pixel_tolerance": "largest difference that a pixel value in 0..1 may have",
-    "min_cosine": "by precision: least cosine of an embedding to the golden one, on any device",
+    "min_cosine": "by precision: least cosine of a text's embedding to the golden one, on any device",
+    "picture_min_cosine": "the same of a picture's",
     "texts": "each text with its exact ids",
     "pictures": "files; their order is that of the tensors",
 }

@@ -137,13 +137,13 @@ def _hits(best: np.ndarray) -> np.ndarray:
     return np.asarray(sum((best <= k).astype(int) for k in KS))
 
 
-def gate_failures(gate: Gate, config: ExportConfig, golden: Golden) -> list[str]:
-    """Return what keeps a file from passing, one phrase for each failure; none if it passes.
+def gate_failures(gate: Gate, tower: str, config: ExportConfig, golden: Golden) -> list[str]:
+    """Return what keeps a tower's file from passing, one phrase for each failure; none if it passes.
 
     A file on int8 grids is to give what its tower gave in training; how far it is from the float weights, recall says.
     """
     bar = max(config.min_cosine if config.precision == "int8" else 0, FLOAT_COSINE[config.precision])
-    least = golden.min_cosine[config.precision]
+    least = golden.least_cosine(tower, config.precision)
     failures = []
     if gate.not_finite:
         failures.append(f"{gate.not_finite} embeddings are NaN or infinite")

@@ -41,9 +41,10 @@ class PageFindings(Result):
         threads: of the runtime.
         texts: golden texts.
         pictures: golden pictures.
-        min_cosine: that the bundle asks for.
+        min_cosine: that the bundle asks of texts.
+        picture_min_cosine: that it asks of pictures.
         pixel_levels: that the bundle allows.
-        passed: whether all golden values are within these two.
+        passed: whether all golden values are within these three.
         times: of the text tower, the image tower, and a picture with its preprocessing.
     """
 
@@ -54,6 +55,7 @@ class PageFindings(Result):
     texts: tuple[TextFinding, ...]
     pictures: tuple[PictureFinding, ...]
     min_cosine: float
+    picture_min_cosine: float
     pixel_levels: int
     passed: bool
     times: dict[Literal["text", "image", "picture"], EncodeTimes]

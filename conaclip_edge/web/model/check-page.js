@@ -17,14 +17,14 @@ try {
 }
 if (address.has("report")) await fetch("./report", { method: "POST", body: JSON.stringify(found) });
 
-function show({ passed, texts, pictures, min_cosine, times, threads }) {
+function show({ passed, texts, pictures, min_cosine, picture_min_cosine, times, threads }) {
   const least = (rows) => Math.min(...rows.map(({ cosine }) => cosine)).toFixed(4);
   const median = (values) => values.toSorted((one, other) => one - other)[Math.floor(values.length / 2)].toFixed(1);
   const figures = {
     "Texts with the right ids": `${texts.filter(({ same }) => same).length} of ${texts.length}`,
     "Texts, least cosine": `${least(texts)} (at least ${min_cosine})`,
     "Pictures, largest difference": `${Math.max(...pictures.map(({ levels }) => levels))} of 255 levels`,
-    "Pictures, least cosine": `${least(pictures)} (at least ${min_cosine})`,
+    "Pictures, least cosine": `${least(pictures)} (at least ${picture_min_cosine})`,
     "A query, median": `${median(times.text.ms)} ms`,
     "A picture's pixels, median": `${median(times.image.ms)} ms`,
     "A picture with decoding, median": `${median(times.picture.ms)} ms`,

@@ -24,7 +24,8 @@ export async function check(towers, site, threads) {
   const prepared = [];
   for (const blob of blobs) prepared.push(await towers.pixels(blob));
   const captions = golden.texts.map(({ text }) => text).filter((text) => text.trim()).slice(0, 3);
-  const least = golden.min_cosine.int8, levels = Math.round(golden.pixel_tolerance * 255);
+  const least = golden.min_cosine.int8, ofPictures = (golden.picture_min_cosine ?? golden.min_cosine).int8;
+  const levels = Math.round(golden.pixel_tolerance * 255);
   return {
     bundle: site.digest,
     agent: navigator.userAgent,
@@ -33,10 +34,11 @@ export async function check(towers, site, threads) {
     texts,
     pictures,
     min_cosine: least,
+    picture_min_cosine: ofPictures,
     pixel_levels: levels,
     passed:
       texts.every(({ same, cosine }) => same && cosine >= least) &&
-      pictures.every((picture) => picture.levels <= levels && picture.cosine >= least),
+      pictures.every((picture) => picture.levels <= levels && picture.cosine >= ofPictures),
     times: {
       text: await times(captions, (text) => towers.encodeText(text)),
       image: await times(prepared, (pixels) => towers.encodePixels(pixels)),

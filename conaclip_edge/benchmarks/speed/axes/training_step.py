@@ -148,7 +148,14 @@ def run_steps(
     # the step after the last only ends the last one's time
     online.append(False)
     settings = recipe.train.model_copy(
-        update={"steps": len(online), "threads": 1, "eval_every": len(online), "teacher_views": 1, "accumulate": 1}
+        update={
+            "steps": len(online),
+            "threads": 1,
+            "eval_every": len(online),
+            "teacher_views": 1,
+            "accumulate": 1,
+            "qat": None,
+        }
     )
     config = recipe.model_copy(update={"train": settings})
     torch.manual_seed(config.seed)

@@ -28,10 +28,11 @@ fun goldenDifferences(encoder: Encoder): List<String> {
     val folder = File(encoder.bundle, "golden")
     val golden = JSONObject(File(folder, "golden.json").readText())
     val numbers = Tensors(File(folder, "golden.safetensors"))
-    val least = golden.getJSONObject("min_cosine").getDouble(encoder.precision)
+    val leastOfTexts = golden.getJSONObject("min_cosine").getDouble(encoder.precision)
+    val leastOfPictures = golden.getJSONObject("picture_min_cosine").getDouble(encoder.precision)
     val tolerance = golden.getDouble("pixel_tolerance") + 1e-6
     val found = mutableListOf<String>()
-    fun compare(what: String, mine: FloatArray, all: FloatArray, row: Int) {
+    fun compare(what: String, mine: FloatArray, all: FloatArray, row: Int, least: Double) {
         val cosine = mine.indices.sumOf { (mine[it] * all[row * encoder.dim + it]).toDouble() }
         if (cosine < least) found += "$what: cosine $cosine"
     }
@@ -43,7 +44,7 @@ fun goldenDifferences(encoder: Encoder): List<String> {
         val array = texts.getJSONObject(row).getJSONArray("ids")
         val ids = IntArray(array.length()) { array.getInt(it) }
         if (!encoder.ids(text).contentEquals(ids)) found += "ids of '${text.take(40)}' differ"
-        compare("text $row", encoder.embed(ids), textEmbeddings, row)
+        compare("text $row", encoder.embed(ids), textEmbeddings, row, leastOfTexts)
     }
     val pictures = golden.getJSONArray("pictures")
     val pictureEmbeddings = numbers.floats("picture.embedding")
@@ -55,7 +56,7 @@ fun goldenDifferences(encoder: Encoder): List<String> {
         val right = FloatArray(area) { (levels[row * area + it].toInt() and 255) / 255f }
         val off = mine.indices.maxOf { abs(mine[it] - right[it]) }
         if (off > tolerance) found += "$name: a pixel is off by ${off * 255} of 255 levels"
-        compare(name, encoder.embed(right), pictureEmbeddings, row)
+        compare(name, encoder.embed(right), pictureEmbeddings, row, leastOfPictures)
     }
     return found
 }
