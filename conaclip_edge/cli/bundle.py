@@ -1,4 +1,4 @@
-"""The commands about a bundle: export, verify, sign it, make the key that signs."""
+"""The commands about a bundle: export, verify, lay it out for an app, sign it, make the key that signs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from conaclip_edge.cli.output import JsonOption, SetOption, results
 
 def add_bundle_commands(app: typer.Typer) -> None:
     """Add the commands of this module to the command line."""
-    for command in (export, verify, sign, keygen):
+    for command in (export, verify, layout, sign, keygen):
         app.command()(command)
 
 
@@ -29,6 +29,7 @@ def export(
     data: Annotated[Path | None, typer.Option(help="Recipe or picture folder; default: the student's.")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace the bundle instead of adding to it.")] = False,
     sensitivity: Annotated[bool, typer.Option("--sensitivity", help="List what each layer loses in int8.")] = False,
+    layout: Annotated[str | None, typer.Option(metavar="NAME", help="Lay it out for an app, too; see layout.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Export a student's towers, run the files on held-out pairs, and keep what passes as a bundle.
@@ -40,10 +41,23 @@ def export(
     with results(as_json) as show:
         from conaclip_edge.api import export_bundle
 
+        if layout:
+            from conaclip_edge.layouts.table import find_layout
+
+            find_layout(layout)
         report = export_bundle(checkpoint, target, precision, settings or (), out, data, replace, sensitivity)
         from conaclip_edge.export.report import export_table
 
-        show(report, export_table(report))
+        if not layout:
+            show(report, export_table(report))
+            return
+        from conaclip_edge.layouts.report import layout_text
+        from conaclip_edge.layouts.write import default_layout, write_layout
+
+        laid_out = write_layout(report.bundle, layout, data=data)
+        text = layout_text(laid_out, str(default_layout(report.bundle, layout)))
+        value = {"export": report.model_dump(mode="json", by_alias=True), "layout": laid_out.model_dump(mode="json")}
+        show(value, f"{export_table(report)}\n{text}")
 
 
 def verify(
@@ -67,6 +81,25 @@ def verify(
         report = verify_on(bundle, trusted or (), device)
         show(report, verify_table(report))
         require_ok(report)
+
+
+def layout(
+    bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")],
+    name: Annotated[str, typer.Option("--as", metavar="NAME", help="Client that loads it, such as transformers-js.")],
+    out: Annotated[Path | None, typer.Option(help="Folder; default: beside the bundle, with the name behind.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Recipe or picture folder; default: the student's.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a bundle's int8 files as an app loads them, and measure them under that app's own preprocessing.
+
+    Example: conaclip-edge layout runs/demo/bundle --as transformers-js
+    """
+    with results(as_json) as show:
+        from conaclip_edge.layouts.report import layout_text
+        from conaclip_edge.layouts.write import default_layout, write_layout
+
+        report = write_layout(bundle, name, out, data)
+        show(report, layout_text(report, str(out or default_layout(bundle, name))))
 
 
 def sign(

@@ -52,6 +52,14 @@ SITE = Product(
         *("vendor", "model", "golden", "index", "thumbs"),
     ),
 )
+LAYOUT = Product(
+    "a layout",
+    ("layout.json",),
+    (
+        *("*.json", "*.onnx", "*.ort", "*.pte", "*.mlpackage", "*.safetensors", "merges.txt", "LICENSE.md"),
+        *("onnx", "textual", "visual"),
+    ),
+)
 REPORT = Product("a report", ("report.json", "speed.json"), ("report.md", "report.html", "speed.md"))
 PHONE_RECIPE = Product("a recipe for a phone", ("ios_measure.py",), ("README.md",))
 REJECTED = Product("rejected files", ("rejected.json",), ("*",))

@@ -1,0 +1,56 @@
+"""The table of layouts: folders as apps that exist load them, and the module that writes each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+from conaclip_edge.errors import unknown
+from conaclip_edge.layouts.client import Client
+from conaclip_edge.layouts.source import Source
+from conaclip_edge.system.extras import extras_needed
+
+_HERE = "conaclip_edge.layouts.clients"
+Writer = Callable[[Source, Path], Client]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One client, and what makes the folder that it loads.
+
+    Attributes:
+        name: on the command line.
+        client: what loads the folder, with the version or commit whose code was read.
+        module: has `write(source, folder)`, which fills an empty folder and returns how the client feeds it.
+    """
+
+    name: str
+    client: str
+    module: str
+
+    @extras_needed()
+    def writer(self) -> Writer:
+        """Import and return the function that writes the layout.
+
+        Raises:
+            NotInstalled: it needs a package that is not installed.
+        """
+        write: Writer = import_module(self.module).write
+        return write
+
+
+_LAYOUTS = (Layout("transformers-js", "transformers.js 4.3.2", f"{_HERE}.transformers_js"),)
+LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in _LAYOUTS}
+
+
+def find_layout(name: str) -> Layout:
+    """Return the row of the table with a name.
+
+    Raises:
+        UserError: there is none; names those that there are.
+    """
+    if name not in LAYOUTS:
+        raise unknown("layout", name, LAYOUTS)
+    return LAYOUTS[name]
