@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from conaclip_edge.models.model_folder import check_teacher
+from conaclip_edge.models.student.folder import int8_folder
 from conaclip_edge.models.trained import Trained
 from conaclip_edge.system.arguments import expected_errors, path_or_none, to_path, to_paths, to_text, to_texts
 from conaclip_edge.system.extras import require_extra
+from conaclip_edge.system.latest_run import latest_run, point_latest
 from conaclip_edge.system.products import RUN, STUDENT, TEACHER, check_folder, check_out
 
 if TYPE_CHECKING:
@@ -56,7 +58,6 @@ def distill_student(
         True
     """
     from conaclip_edge.config.load import distill_recipe
-    from conaclip_edge.system.latest_run import point_latest
 
     config = distill_recipe(path_or_none(recipe, "recipe"), to_texts(settings, "settings"), check=True)
     folder = path_or_none(out, "out") or Path("runs") / config.name
@@ -100,12 +101,10 @@ def train_teacher(
     check_out(folder, TEACHER)
     if config.base:
         check_teacher(config.base)
-        from conaclip_edge.distill.teacher.finetune import fit_teacher
+    from conaclip_edge.distill.teacher import finetune, join_towers
 
-        return Trained(folder, fit_teacher(config, folder))
-    from conaclip_edge.distill.teacher import join_towers
-
-    return Trained(folder, join_towers.train_teacher(config, folder))
+    train = finetune.fit_teacher if config.base else join_towers.train_teacher
+    return Trained(folder, train(config, folder))
 
 
 @expected_errors()
@@ -118,6 +117,7 @@ def export_bundle(
     data: Pathlike | None = None,
     replace: bool = False,
     sensitivity: bool = False,
+    qat: bool = False,
 ) -> ExportReport:
     """Export a student, run the files on held-out pairs, and keep what passes as a bundle, as `conaclip-edge export`.
 
@@ -130,6 +130,7 @@ def export_bundle(
         data: recipe or picture folder; None takes the data that the student was distilled on, if it was.
         replace: start a new bundle even if one is there.
         sensitivity: list each layer's quantisation error.
+        qat: first train the float student's image tower to be int8; the student is kept as `<checkpoint>-int8`.
 
     Raises:
         GateFailed: a target missed a bar; its files are in `<out>.rejected/<target>`, the others in the bundle.
@@ -142,18 +143,21 @@ def export_bundle(
     """
     from conaclip_edge.bundle.members import check_bundle_out
     from conaclip_edge.export.targets import default_bundle, export_configs, skipped_targets
-    from conaclip_edge.system.latest_run import latest_run
 
     name = to_text(fspath(target) if isinstance(target, PathLike) else target, "target")
     asked = name, to_texts(settings, "settings"), None if precision is None else to_text(precision, "precision")
     configs, skipped = export_configs(*asked), skipped_targets(*asked)
     require_extra("train")
     source = path_or_none(checkpoint, "checkpoint") or latest_run()
-    bundle = path_or_none(out, "out") or default_bundle(source)
+    bundle = path_or_none(out, "out") or default_bundle(int8_folder(source) if qat else source)
     check_bundle_out(bundle)
     from conaclip_edge.export import request
 
     given = request.check_request(source, path_or_none(data, "data"))
+    if qat:
+        from conaclip_edge.distill.int8_of_finished import train_int8
+
+        source = train_int8(source, int8_folder(source))
     from conaclip_edge.export import export_bundle as export
 
     return export.export_bundle(source, configs, bundle, given, replace, sensitivity, skipped=list(map(str, skipped)))
@@ -238,7 +242,6 @@ def benchmark(
     """
     from conaclip_edge.config.load import benchmark_suite
     from conaclip_edge.export.targets import default_bundle
-    from conaclip_edge.system.latest_run import latest_run
 
     config = benchmark_suite(path_or_none(suite, "suite"), to_texts(settings, "settings"), path_or_none(data, "data"))
     source = path_or_none(bundle, "bundle") or default_bundle(latest_run())

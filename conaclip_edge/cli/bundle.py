@@ -28,6 +28,9 @@ def export(
     out: Annotated[Path | None, typer.Option(help="Bundle; default: bundle/ beside the checkpoint.")] = None,
     data: Annotated[Path | None, typer.Option(help="Recipe or picture folder; default: the student's.")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace the bundle instead of adding to it.")] = False,
+    qat: Annotated[
+        bool, typer.Option("--qat", help="First train the image tower to be int8; kept as CHECKPOINT-int8.")
+    ] = False,
     sensitivity: Annotated[bool, typer.Option("--sensitivity", help="List what each layer loses in int8.")] = False,
     layout: Annotated[str | None, typer.Option(metavar="NAME", help="Lay it out for an app, too; see layout.")] = None,
     as_json: JsonOption = False,
@@ -45,7 +48,7 @@ def export(
             from conaclip_edge.layouts.table import find_layout
 
             find_layout(layout)
-        report = export_bundle(checkpoint, target, precision, settings or (), out, data, replace, sensitivity)
+        report = export_bundle(checkpoint, target, precision, settings or (), out, data, replace, sensitivity, qat)
         from conaclip_edge.export.report import export_table
 
         if not layout:

@@ -141,6 +141,12 @@ class Trainer:
             self.int8 = int8_student(self.student, int8.quantization.image)  # as whoever loads it will have it
         return time.monotonic() - started
 
+    def begin_after_float_steps(self, finished: DualEncoder) -> None:
+        """Let `train` begin with the int8 steps, with the weights of a student whose float steps are done."""
+        self.student.load_state_dict(finished.state_dict())
+        phase, queue = self._float_phase(), TeacherQueue(self.config.graph.queue, self.student.config.embed_dim)
+        self.folder.save_state(self.student, phase.optimizer, queue, phase.average, phase.last)
+
     def _float_phase(self) -> Phase:
         settings, student = self.config.train, self.student
         average = (

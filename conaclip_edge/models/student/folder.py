@@ -20,6 +20,13 @@ OWN = "conaclip_edge"  # key of config.json with the shape of a student that dis
 _GROUPS = ("recipe", "data", "teacher", "parameters", "versions", "val")  # keys of it that hold keys and values
 
 
+def int8_folder(folder: Path) -> Path:
+    """Return where the int8 form of a float student goes: beside it, with -int8 behind its name."""
+    # "." and the like have no name of their own
+    named = folder.resolve() if folder.is_symlink() or folder.name in ("", "..") else folder
+    return named.with_name(f"{named.name}-int8")
+
+
 def read_training(folder: Path) -> dict[str, Any]:
     """Return what distill says of a student, of this version or an earlier one; {} for a model of others.
 
