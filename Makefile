@@ -5,7 +5,7 @@ SOURCES := $(shell find conaclip_edge -type f -not -path '*/__pycache__/*')
 
 FUZZ_SECONDS ?= 600
 
-.PHONY: demo test lint types crash fuzz audit lock screenshots clean
+.PHONY: demo test lint types docs crash fuzz audit lock screenshots clean
 
 # torch is pinned first, so that pip takes the CPU build where one is at hand
 $(VENV)/.dependencies: pyproject.toml constraints.txt
@@ -36,6 +36,10 @@ types: $(VENV)/.dependencies
 test: lint types $(VENV)/.installed
 	$(BIN)/python -Im pytest -n 2 --dist worksteal --durations=20
 
+# the documentation site, in build/site; a broken link is an error
+docs: $(VENV)/.dependencies
+	$(BIN)/zensical build --strict
+
 # two hundred commands that are killed, terminated or run out of disk, and end as if nothing had happened
 crash: $(VENV)/.installed
 	$(BIN)/python -m tests.crash.accidents --runs 200
@@ -60,7 +64,7 @@ fuzz: $(VENV)/.dependencies
 	$(BIN)/python -m pip install --quiet -c constraints.txt '.[fuzz]'
 	$(BIN)/python -m tests.security.fuzz --seconds $(FUZZ_SECONDS)
 
-# of docs/search.md, with the demo's bundle
+# of docs/guides/search.md, with the demo's bundle
 screenshots: $(VENV)/.installed
 	$(BIN)/python -m tests.tools.screenshots runs/demo/bundle
 

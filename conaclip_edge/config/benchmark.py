@@ -40,7 +40,7 @@ class AndroidConfig(Config):
     executorch_runner: Path | None = Field(None, description="ExecuTorch's executor_runner with XNNPACK")
     onnx_runner: Path | None = Field(None, description="onnxruntime's onnxruntime_perf_test")
     folder: str = Field("/data/local/tmp/conaclip-edge", description="on the phone")
-    threads: int = Field(1, gt=0)
+    threads: int = Field(1, gt=0, description="of the phone's CPU")
     runs: int = Field(100, gt=0, description="timed calls of each file")
     timeout: float = Field(300.0, gt=0, description="seconds for one adb command")
 
@@ -65,7 +65,7 @@ class AnnConfig(Config):
     )
     queries: int = Field(1000, gt=0, description="asked of each graph, twice; the second round is timed")
     added: int = Field(1000, gt=0, description="vectors that are added to a finished graph")
-    clusters: int = Field(1000, gt=0)
+    clusters: int = Field(1000, gt=0, description="that the vectors lie in")
     latent: int = Field(48, gt=0, description="dimensions that the vectors vary in")
     spread: float = Field(0.6, gt=0, description="of a cluster, the distance of two clusters' centres being about 1.4")
 
@@ -78,14 +78,18 @@ Comparison = Literal[
 class BenchmarkConfig(Config):
     """A benchmark suite: what is measured on a bundle, how often, and what it is compared with."""
 
-    name: Name = "demo"
-    seed: int = Field(0, ge=0, lt=2**63)
+    name: Name = Field("demo", description="of the suite, in the report")
+    seed: int = Field(0, ge=0, lt=2**63, description="of the order of rounds and of resamples")
     data: DataConfig | None = Field(None, description="left out: what the student was distilled on")
-    split: Literal["val", "test"] = "test"
+    split: Literal["val", "test"] = Field("test", description="pictures that recall is measured on")
     pictures: int = Field(5000, gt=0, description="pictures of the split that recall is measured on, at most")
-    targets: tuple[Literal["onnx", "executorch", "coreml"], ...] = ("onnx", "executorch", "coreml")
-    precisions: tuple[Literal["int8", "fp16", "fp32"], ...] = ("int8", "fp16", "fp32")
-    comparison: tuple[Comparison, ...] = get_args(Comparison)
+    targets: tuple[Literal["onnx", "executorch", "coreml"], ...] = Field(
+        ("onnx", "executorch", "coreml"), description="whose files are measured, where the bundle has them"
+    )
+    precisions: tuple[Literal["int8", "fp16", "fp32"], ...] = Field(
+        ("int8", "fp16", "fp32"), description="of which files are measured, where the bundle has them"
+    )
+    comparison: tuple[Comparison, ...] = Field(get_args(Comparison), description="rows beside the bundle's files")
     student: Path | None = Field(None, description="its checkpoint; left out: 'student' beside the bundle")
     teacher: str | None = Field(None, description="left out: the one that the student was distilled from")
     threads: tuple[int, ...] = Field((1, 0), description="CPU threads; 0 means all")
@@ -112,9 +116,9 @@ Axis = Literal[
 class SpeedConfig(Config):
     """The speed suite: ratios of interleaved runs, axis by axis, against what a user would do instead."""
 
-    name: str = "speed"
+    name: str = Field("speed", description="of the suite")
     axes: tuple[Axis, ...] = Field(get_args(Axis), description="which are measured, in this order")
-    seed: int = Field(0, ge=0, lt=2**63)
+    seed: int = Field(0, ge=0, lt=2**63, description="of the order of rounds")
     rounds: int = Field(30, ge=30, description="of every comparison")
     inputs: int = Field(8, gt=0, description="test pictures, and captions at even quantiles of the lengths")
     data: Path | None = Field(

@@ -19,7 +19,7 @@ class DataConfig(Config):
         description="how the pictures and captions are stored, e.g. imagefolder, parquet or webdataset; left out: "
         "found by what lies at the path",
     )
-    path: Path | None = None
+    path: Path | None = Field(None, description="folder or file of the data")
     images: Path | None = Field(None, description="picture folder, for formats that keep it apart (karpathy, coco)")
     split: Literal["family", "random"] = Field("family", description="openmoji only: keep near-twins together, or not")
     fold: int = Field(0, ge=0, description="openmoji only: which share is test; folds share no test picture")

@@ -18,7 +18,7 @@ DATA = "where pictures and captions are, e.g. data: {path: FOLDER}"
 class QatConfig(Config):
     """Quantisation-aware training: further steps in which the picture tower computes on int8 grids."""
 
-    steps: int = Field(40, gt=0)
+    steps: int = Field(40, gt=0, description="steps after train.steps")
     lr: float = Field(1e-4, gt=0, description="peak rate of all weights, pretrained ones too")
 
 
@@ -33,14 +33,14 @@ class TrainConfig(Growing):
     unpaired_texts: int | None = Field(
         None, ge=0, description="unpaired texts per step, which are cheap; left out: as many as unpaired pictures"
     )
-    lr: float = Field(1e-3, gt=0)
+    lr: float = Field(1e-3, gt=0, description="peak rate; AdamW, with a cosine to 0")
     lr_pretrained: float = Field(0.3, gt=0, description="factor on lr for weights that start from a pretrained tower")
-    weight_decay: float = Field(0.05, ge=0)
+    weight_decay: float = Field(0.05, ge=0, description="of AdamW")
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps")
     clip: float = Field(1.0, gt=0, description="largest gradient norm")
-    accumulate: int = Field(1, gt=0)
+    accumulate: int = Field(1, gt=0, description="batches per step, whose gradients are added up")
     ema: float = Field(0.0, ge=0, lt=1, description="decay of the weights' moving average; 0 turns it off")
-    bf16: bool = False
+    bf16: bool = Field(False, description="compute the towers in bfloat16")
     teacher_views: int = Field(1, gt=0, description="seeded augmentations per picture; 1 means the plain picture only")
     eval_every: int = Field(50, gt=0, description="steps between recall on val (and checkpoints)")
     threads: int = Field(0, ge=0, description="torch threads; 0 leaves torch's own choice")
@@ -62,8 +62,8 @@ class SyntheticConfig(Config):
 class DistillConfig(Config):
     """A distillation recipe: it names data and teacher, all else has defaults."""
 
-    name: Name = "student"
-    seed: int = Field(0, ge=0, lt=2**63)
+    name: Name = Field("student", description="without --out the checkpoint is runs/<name>")
+    seed: int = Field(0, ge=0, lt=2**63, description="of weights, batches and augmentations")
     data: DataConfig = Field(description=DATA)
     teacher: str = Field(description="folder of a teacher, or a hub name; conaclip-edge train-teacher makes the demo's")
     student: StudentConfig = StudentConfig()
@@ -76,8 +76,8 @@ class DistillConfig(Config):
 class TeacherConfig(Config):
     """A recipe for a teacher: EfficientNet-Lite0 and MiniLM joined by an image head, or `base` fitted to the data."""
 
-    name: Name = "teacher"
-    seed: int = Field(0, ge=0, lt=2**63)
+    name: Name = Field("teacher", description="without --out the teacher is runs/<name>")
+    seed: int = Field(0, ge=0, lt=2**63, description="of weights, batches and augmentations")
     data: DataConfig = Field(description=DATA)
     base: str | None = Field(None, description="fit this dual encoder (folder or hub name) instead of joining towers")
     train_layers: int = Field(
@@ -85,10 +85,10 @@ class TeacherConfig(Config):
     )
     hidden: int = Field(1024, gt=0, description="width of the head")
     views: int = Field(1, gt=0, description="seeded augmentations per picture")
-    steps: int = Field(1500, gt=0)
-    batch_size: int = Field(256, gt=1)
-    lr: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(0.1, ge=0)
-    dropout: float = Field(0.5, ge=0, lt=1)
-    temperature: float = Field(0.07, gt=0)
-    cache: Path = Path("runs/cache")
+    steps: int = Field(1500, gt=0, description="steps of the head, or of the layers that learn")
+    batch_size: int = Field(256, gt=1, description="pairs per step")
+    lr: float = Field(1e-3, gt=0, description="peak rate")
+    weight_decay: float = Field(0.1, ge=0, description="of AdamW")
+    dropout: float = Field(0.5, ge=0, lt=1, description="in the head")
+    temperature: float = Field(0.07, gt=0, description="of InfoNCE; the first one, where it is learned")
+    cache: Path = Field(Path("runs/cache"), description="embeddings of the towers, and resized pictures")

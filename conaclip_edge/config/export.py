@@ -16,7 +16,7 @@ class ExportConfig(Config):
     """
 
     target: str = Field("onnx", description="onnx, executorch or coreml")
-    precision: Literal["int8", "fp16", "fp32"] = "int8"
+    precision: Literal["int8", "fp16", "fp32"] = Field("int8", description="of weights and activations: see below")
     backend: str = Field("xnnpack", description="executorch only: the delegate, xnnpack or coreml")
     opset: int = Field(
         23, description="onnx only; int8 from 23 on asks for onnxruntime 1.23 on the phone, and is faster"

@@ -11,17 +11,17 @@ from conaclip_edge.errors import unknown
 class Term(Config):
     """One term of the interaction graph: an edge or learning type, its supervision, weight and temperature."""
 
-    edge: str
-    loss: str
-    weight: float = Field(1.0, ge=0)
+    edge: str = Field(description="an edge such as SI-TT, or a learning type, which means both of its edges")
+    loss: str = Field(description="a name of the table of losses")
+    weight: float = Field(1.0, ge=0, description="factor on the loss")
     temperature: float | None = Field(None, gt=0, description="fixed; left out: the student's learnable logit scale")
 
 
 class GraphConfig(Config):
     """The interaction graph: a preset, or the list of its terms."""
 
-    preset: str | None = "conaclip"
-    terms: tuple[Term, ...] = ()
+    preset: str | None = Field("conaclip", description="a name of the table of graph presets; terms take its place")
+    terms: tuple[Term, ...] = Field((), description="the graph, term by term")
     queue: int = Field(0, ge=0, description="past teacher embeddings kept as extra negatives of teacher-student terms")
 
 

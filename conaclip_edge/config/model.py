@@ -22,22 +22,26 @@ class ImageTowerConfig(Growing):
 
     later: ClassVar[frozenset[str]] = frozenset({"resize", "resample"})
 
-    kind: str = "vit"
-    size: int = 224
+    kind: str = Field("vit", description="vit, siglip or mobile")
+    size: int = Field(224, description="side of the picture in pixels")
     resize: Resize = Field(
         "crop", description="crop: shorter side to size, then the centre; squash: both sides to size"
     )
-    resample: Resample = "bicubic"
-    mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
-    std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
+    resample: Resample = Field("bicubic", description="filter of the resize, antialiased")
+    mean: tuple[float, float, float] = Field(
+        (0.48145466, 0.4578275, 0.40821073), description="of each colour, taken off inside the tower"
+    )
+    std: tuple[float, float, float] = Field((0.26862954, 0.26130258, 0.27577711), description="of each colour")
     width: int = Field(384, description="vit: hidden width; mobile: channels of the stem")
-    layers: int = 12
-    heads: int = 6
-    mlp: int = 1536
-    patch: int = 16
-    activation: str = "gelu"
-    layer_norm_eps: float = 1e-5
-    stages: tuple[tuple[int, int, int, int, int], ...] = ()
+    layers: int = Field(12, description="vit: transformer layers")
+    heads: int = Field(6, description="vit: attention heads")
+    mlp: int = Field(1536, description="vit: width inside a layer's MLP")
+    patch: int = Field(16, description="vit: side of a patch in pixels")
+    activation: str = Field("gelu", description="vit: gelu or quick_gelu")
+    layer_norm_eps: float = Field(1e-5, description="vit: added to the variance")
+    stages: tuple[tuple[int, int, int, int, int], ...] = Field(
+        (), description="mobile: expand, channels, repeats, kernel and stride of each stage"
+    )
     head_width: int = Field(0, description="mobile: channels of the last 1x1 convolution; 0 leaves it out")
 
 
@@ -50,17 +54,17 @@ class TextTowerConfig(Growing):
 
     later: ClassVar[frozenset[str]] = frozenset({"kind"})
 
-    kind: Literal["clip", "siglip"] = "clip"
-    width: int = 512
-    layers: int = 4
-    heads: int = 8
-    mlp: int = 2048
-    context: int = 77
-    activation: str = "quick_gelu"
-    layer_norm_eps: float = 1e-5
-    vocab_size: int = 49408
-    eos_id: int = 49407
-    pad_id: int = 49407
+    kind: Literal["clip", "siglip"] = Field("clip", description="causal and pooled at EOS, or SigLIP's")
+    width: int = Field(512, description="hidden width")
+    layers: int = Field(4, description="transformer layers")
+    heads: int = Field(8, description="attention heads")
+    mlp: int = Field(2048, description="width inside a layer's MLP")
+    context: int = Field(77, description="ids of a text at most")
+    activation: str = Field("quick_gelu", description="gelu or quick_gelu")
+    layer_norm_eps: float = Field(1e-5, description="added to the variance")
+    vocab_size: int = Field(49408, description="rows of the token table; a student takes its tokenizer's")
+    eos_id: int = Field(49407, description="id that ends a text; a student takes its tokenizer's")
+    pad_id: int = Field(49407, description="id that may follow it; a student takes its tokenizer's")
 
 
 class ModelConfig(Config):
@@ -74,7 +78,7 @@ class ModelConfig(Config):
 class VocabConfig(Config):
     """Vocabulary pruning: which rows of the teacher's token table the student keeps."""
 
-    keep: Literal["all", "corpus"] = "all"
+    keep: Literal["all", "corpus"] = Field("all", description="all pieces, or those of the train captions")
     frequent: int = Field(0, ge=0, description="also keep the first so many ids (lists are ordered by frequency)")
     near: int = Field(0, ge=0, description="also keep so many words, those that mean most alike to the captions")
 
@@ -82,7 +86,7 @@ class VocabConfig(Config):
 class StudentConfig(Config):
     """A student preset and what to change in it."""
 
-    preset: str = "mobile"
+    preset: str = Field("mobile", description="a name that `conaclip-edge presets` lists")
     image: dict[str, Any] = Field(default_factory=dict, description="keys of ImageTowerConfig to change")
     text: dict[str, Any] = Field(default_factory=dict, description="keys of TextTowerConfig to change")
     embed_dim: int | None = Field(None, description="must equal the teacher's; the default is the teacher's")

@@ -13,14 +13,14 @@ from conaclip_edge.config.distill import DistillConfig
 class SizeConfig(Config):
     """A student size of the scaling curve: what it changes in the recipe's student."""
 
-    name: Name
+    name: Name = Field(description="of the size, in the table")
     student: dict[str, Any] = Field(default_factory=dict, description="keys of StudentConfig to change, group by group")
 
 
 class StudyConfig(Config):
     """A study: which supervisions are tried on top of the baseline, how often, and what is swept of the final graph."""
 
-    name: Name = "study"
+    name: Name = Field("study", description="of the study, in its page")
     recipe: DistillConfig = Field(description="all runs share it; its own seed and graph do not count")
     seeds: int = Field(3, gt=0, description="runs per graph")
     cells: tuple[str, ...] = Field((), description="'learning type/loss' of the table; left out: every meaningful one")

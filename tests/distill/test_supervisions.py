@@ -18,7 +18,7 @@ from conaclip_edge.study.cells import all_cells, graph_of
 from tests.helpers.batches import as_arrays, batch
 from tests.oracles import losses as oracle
 
-README = Path(__file__).parents[2] / "distill" / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "concepts" / "graph.md"
 
 
 def largest_error(student: Tensor, target: Tensor) -> Tensor:
@@ -53,8 +53,8 @@ def test_a_row_adds_a_loss_to_graphs_studies_and_errors(monkeypatch: pytest.Monk
         expand(GraphConfig(terms=(Term(edge="SI-TT", loss="worst"),)))
 
 
-def test_the_recipes_page_lists_what_makes_sense_where() -> None:
-    rows = re.findall(r"^\| `([\w-]+)` \| ([^|]+) \| ([^|]+) \|$", README.read_text("utf-8"), re.M)
+def test_the_graph_s_page_lists_what_makes_sense_where() -> None:
+    rows = re.findall(r"^\| `([\w-]+)` \| ([^|]+) \| ([^|]+) \|$", PAGE.read_text("utf-8"), re.M)
     found = {kind: (tuple(edges.split(", ")), tuple(losses.split(", "))) for kind, edges, losses in rows}
     assert {kind: found[kind] for kind in LEARNING_TYPES} == {
         kind: (edges, losses_for(kind)) for kind, edges in LEARNING_TYPES.items()

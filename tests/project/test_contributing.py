@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md, followed word by word in a copy of the package: what it adds is trained, exported and verified."""
+"""The pages of docs/extend, followed word by word in a copy of the package: what they add is trained and exported."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ import yaml
 from tests.helpers import tiny
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+PAGES = [ROOT / "docs" / "extend" / f"{name}.md" for name in ("loss", "format", "tower", "target", "index")]
+PAGE = "\n".join(page.read_text("utf-8") for page in PAGES)
 STEP = re.compile(r"^New (file|import in|row of `\w+` in) `([\w./]+)`:\n\n```python\n(.*?)^```$", re.M | re.S)
 IN_A_RECIPE = re.compile(r"^In a recipe:\n\n```yaml\n(.*?)^```$", re.M | re.S)
 COMMANDS = re.compile(r"^conaclip-edge (.*)$", re.M)
@@ -97,8 +98,8 @@ def _copy(tmp_path_factory: pytest.TempPathFactory) -> Copy:
 
 @pytest.fixture(scope="module", name="used")
 def _used(copy: Copy) -> Copy:
-    """The same, after the page's commands; those that publish need the demo's bundle."""
-    called = COMMANDS.findall(PAGE.partition("## Publishing results")[0])
+    """The same, after the pages' commands."""
+    called = COMMANDS.findall(PAGE)
     assert called
     for arguments in called:
         done = copy.python("-m", "conaclip_edge.cli.main", *arguments.split())

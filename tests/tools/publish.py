@@ -1,7 +1,8 @@
 """Publishes a result: python -m tests.tools.publish runs/demo/report/report.json demo (or .../speed.json speed).
 
-It keeps the figures in benchmarks/results/NAME.json and renders benchmarks/README.md from all results. Of the result
-`demo` it also puts the answer into README.md and takes its picture, benchmarks/report.png, with Chromium.
+It keeps the figures in benchmarks/results/NAME.json and renders docs/results/benchmarks.md from all of them. Of the
+result `demo` it also puts a table of three rows into README.md and takes its picture, docs/images/report.png, with
+Chromium.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ import tempfile
 from pathlib import Path
 
 from conaclip_edge.benchmarks.answer.platforms import decided
-from conaclip_edge.benchmarks.report.answer_text import answer
 from conaclip_edge.benchmarks.report.html import render_html
-from conaclip_edge.benchmarks.report.readme import readme
+from conaclip_edge.benchmarks.report.results_page import results_page
 from conaclip_edge.benchmarks.report.write import json_text
 from conaclip_edge.benchmarks.schema.report import BenchmarkReport, read_report
 from conaclip_edge.benchmarks.schema.speed import read_speed
 from conaclip_edge.system.files import atomic_file
 from conaclip_edge.web.measure.chromium import FLAGS, find_chromium
+from tests.tools.first_table import first_table
 
 ROOT = Path(__file__).parents[2]
 FIRST, SPEED = "demo", "speed"  # the result that README.md opens with, and the one that is no report
@@ -43,18 +44,18 @@ def publish(source: Path, name: str, root: Path = ROOT) -> None:
         _write(kept, json_text(report.model_copy(update={"gallery_row": None, "gallery": (), "pictures": {}})))
         if name == FIRST:
             page = root / "README.md"
-            _write(page, with_answer(page.read_text("utf-8"), report))
-            take_picture(render_html(report), root / "benchmarks" / "report.png")
-    _write(root / "benchmarks" / "README.md", readme(root / "benchmarks"))
+            _write(page, with_table(page.read_text("utf-8"), report))
+            take_picture(render_html(report), root / "docs" / "images" / "report.png")
+    _write(root / "docs" / "results" / "benchmarks.md", results_page(root / "benchmarks"))
 
 
-def with_answer(page: str, report: BenchmarkReport) -> str:
-    """Return the text of README.md with what a report says first between its two marks."""
+def with_table(page: str, report: BenchmarkReport) -> str:
+    """Return the text of README.md with the table of a report between its two marks."""
     before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     assert begin, f"README.md has no line {BEGIN}"
     assert end, f"README.md has no line {END}"
-    return f"{before}{begin}\n{answer(report)}\n\n{end}{after}"
+    return f"{before}{begin}\n{first_table(report)}\n\n{end}{after}"
 
 
 def take_picture(page: str, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What int8 files keep of their student's recall, over val and test together: the tables of export/README.md.
+"""What int8 files keep of their student's recall, over val and test together: the tables of docs/results/export.md.
 
     python tests/tools/relative_recall.py BUNDLE STUDENT
 

@@ -1,4 +1,4 @@
-"""What a cheaper resize costs an app, as cosine to the embedding of the right one: the table of docs/bundle.md.
+"""What a cheaper resize costs an app, as cosine to the embedding of the right one: the table of docs/results/apps.md.
 
     python tests/tools/resize_cost.py BUNDLE --picture-size 224
 

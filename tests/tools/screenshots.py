@@ -1,4 +1,4 @@
-"""Takes the pictures of docs/search.md anew: python tests/tools/screenshots.py BUNDLE (see `make screenshots`)."""
+"""Takes the pictures of docs/guides/search.md: python tests/tools/screenshots.py BUNDLE (`make screenshots`)."""
 
 from __future__ import annotations
 

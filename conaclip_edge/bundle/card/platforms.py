@@ -80,7 +80,7 @@ def _ios(manifest: Manifest, files: dict[str, ExportedFile]) -> str:
   macOS 13). It reads `tokenizer.json` but does not cut texts; `TextIds` does. It is a port, not the same code: the
   golden check names texts whose ids differ. It does not know the `</w>` of CLIP's own BPE vocabulary.
 - **Picture to input:** `Pixels.swift`, without vImage and Core Image: neither promises a bicubic filter with a = -0.5
-  and antialiasing. vImage's high-quality scaling is Lanczos; docs/bundle.md of conaclip-edge measures what other
+  and antialiasing. vImage's high-quality scaling is Lanczos; docs/results/apps.md of conaclip-edge measures what other
   filters cost. Decoding and colours are ImageIO's and Core Graphics'.
 - **Texts:** {texts}, at most {manifest.context}.
 - **Nearest neighbours:** `nearest` is one call of Accelerate (`vDSP_mmul`) over vectors that lie one after the other.
@@ -138,7 +138,7 @@ dependencies {{
 - **Files:** put this folder into `src/main/assets/bundle`. Runtimes and tokenizer open paths, so `bundleFolder`
   copies it to files once for each version of its manifest.
 - **Picture to input:** `Pixels.kt`. `Bitmap.createScaledBitmap` is no substitute: bilinear without antialiasing.
-  docs/bundle.md of conaclip-edge measures what it costs.
+  docs/results/apps.md of conaclip-edge measures what it costs.
 - **Threads:** the encoder's `threads`; measure on the device. Keep one encoder, and call it from one thread.
 
 `examples/kotlin/` has all of it. Use:

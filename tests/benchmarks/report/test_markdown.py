@@ -6,7 +6,7 @@ from pathlib import Path
 from conaclip_edge.benchmarks.report.answer_text import answer, answer_lines
 from conaclip_edge.benchmarks.report.markdown import render_markdown, rows_table, summary
 from conaclip_edge.benchmarks.report.numbers import ABSENT
-from conaclip_edge.benchmarks.report.readme import readme, render_readme
+from conaclip_edge.benchmarks.report.results_page import render_results, results_page
 from conaclip_edge.benchmarks.schema.report import parse_report
 from tests.helpers.benchmarks.sample import sample_report, sample_values
 
@@ -72,14 +72,14 @@ def test_the_terminal_table_marks_what_is_chosen_and_ends_with_the_answer():
     assert lines[1 + len(table) :] == answer_lines(REPORT)
 
 
-def test_a_readme_holds_every_report():
-    text = render_readme({"b": REPORT, "a": REPORT})
+def test_the_page_of_results_holds_every_report():
+    text = render_results({"b": REPORT, "a": REPORT})
     assert text.index("## a") < text.index("## b")
     assert text.count(answer(REPORT)) == 2
 
 
-def test_the_readme_in_the_repository_is_rendered_from_its_results():
-    assert (BENCHMARKS / "README.md").read_text("utf-8") == readme(BENCHMARKS)
+def test_the_page_of_results_is_rendered_from_the_committed_ones():
+    assert (BENCHMARKS.parent / "docs/results/benchmarks.md").read_text("utf-8") == results_page(BENCHMARKS)
 
 
 def test_what_accelerators_take_is_a_table_with_its_sources():

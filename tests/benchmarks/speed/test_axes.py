@@ -9,7 +9,7 @@ import onnx
 import pytest
 import torch
 
-from conaclip_edge.benchmarks.report.readme import readme
+from conaclip_edge.benchmarks.report.results_page import results_page
 from conaclip_edge.benchmarks.report.speed_table import findings_table, speed_section
 from conaclip_edge.benchmarks.report.write import json_text
 from conaclip_edge.benchmarks.schema.speed import Finding, SpeedReport, exactly, read_speed
@@ -195,10 +195,11 @@ def speed_report() -> SpeedReport:
 def test_a_published_speed_report_is_the_readme_s_table(tmp_path):
     benchmarks = tmp_path / "benchmarks"
     (benchmarks / "results").mkdir(parents=True)
+    (tmp_path / "docs/results").mkdir(parents=True)
     (tmp_path / "speed.json").write_text(json_text(speed_report()), "utf-8")
     publish(tmp_path / "speed.json", "speed", tmp_path)
     assert read_speed(benchmarks / "results/speed.json") == speed_report()
-    text = (benchmarks / "README.md").read_text("utf-8")
-    assert text == readme(benchmarks)
+    text = (tmp_path / "docs/results/benchmarks.md").read_text("utf-8")
+    assert text == results_page(benchmarks)
     assert speed_section(speed_report()) in text
     assert speed_report().environment.cpu in text

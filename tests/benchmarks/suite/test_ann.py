@@ -123,4 +123,4 @@ def test_the_storage_that_an_index_takes_is_the_one_that_was_chosen() -> None:
     report = read_report(RESULTS)
     assert report.ann is not None
     assert report.ann.choice == DEFAULT
-    assert ann_table(report.ann) in (RESULTS.parents[1] / "README.md").read_text("utf-8")
+    assert ann_table(report.ann) in (RESULTS.parents[2] / "docs/results/benchmarks.md").read_text("utf-8")

@@ -1,4 +1,4 @@
-"""benchmarks/README.md, rendered from stored reports."""
+"""docs/results/benchmarks.md, rendered from stored reports."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ from conaclip_edge.benchmarks.schema.speed import read_speed
 _INTRODUCTION = """\
 # Benchmarks
 
-This page is rendered from `results/*.json`; a test compares it with them. What is measured is the files that ship.
+This page is rendered from `benchmarks/results/*.json`; a test compares it with them. What is measured is the files that
+ship.
 
 ```
 conaclip-edge benchmark runs/demo/bundle         # report.json, report.md and report.html: which files to ship where
@@ -59,26 +60,26 @@ What is measured:
   allows are marked ~.
 - **Cold start and memory**: fresh processes that load one file and run it once; their own peak, not their parent's.
 - **Instructions** are counted under emulation, for arm64 and x86-64, and repeat to 1 % whatever else the machine does;
-  they are no time. [docs/emulated.md](../docs/emulated.md) says how.
+  they are no time. [The page on emulated devices](../guides/emulated.md) says how.
 - **Sizes** are bytes of the files; zipped is what an app store delivers (deflate, level 9).
 - **native** is the platform's own runtime; **reference** is an interpreter of the exported program, which shows recall
   and never speed. A number of a host is never called one of a phone.
-- Suites are in `suites/`: what is measured, how often, and what it is compared with."""
+- Suites are in `benchmarks/suites/`: what is measured, how often, and what it is compared with."""
 
 
-def readme(benchmarks: Path) -> str:
-    """Return the text of README.md for the results in a folder."""
+def results_page(benchmarks: Path) -> str:
+    """Return the text of docs/results/benchmarks.md for the results in `benchmarks/results/`."""
     results = sorted((benchmarks / "results").glob("*.json"))
-    text = render_readme({path.stem: read_report(path) for path in results if path.stem != "speed"})
+    text = render_results({path.stem: read_report(path) for path in results if path.stem != "speed"})
     speed = benchmarks / "results" / "speed.json"
     if not speed.is_file():
         return text
     section = speed_section(read_speed(speed))
-    return f"{text.rstrip()}\n\n## speed\n\n{section} What was tried is in [SPEED.md](SPEED.md).\n"
+    return f"{text.rstrip()}\n\n## speed\n\n{section} What was tried: [Speed](speed.md).\n"
 
 
-def render_readme(results: Mapping[str, BenchmarkReport]) -> str:
-    """Render benchmarks/README.md from stored reports.
+def render_results(results: Mapping[str, BenchmarkReport]) -> str:
+    """Render docs/results/benchmarks.md from stored reports.
 
     Args:
         results: name of the file in benchmarks/results -> report.
