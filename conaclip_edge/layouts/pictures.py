@@ -45,3 +45,21 @@ def cropped(
 def planes(picture: Image.Image) -> np.ndarray:
     """Turn an RGB picture into uint8 [3, height, width]."""
     return np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1))
+
+
+def centre_then_nearest(picture: Image.Image, size: int) -> np.ndarray:
+    """Cut out the centre square, then take the nearest pixels, as Android's `createScaledBitmap` unfiltered does."""
+    width, height = picture.size
+    side = min(width, height)
+    left, top = (width // 2 - height // 2, 0) if width >= height else (0, height // 2 - width // 2)
+    square = picture.crop((left, top, left + side, top + side))
+    return planes(square.resize((size, size), Image.Resampling.NEAREST))
+
+
+def squashed_plainly(picture: Image.Image, size: int) -> np.ndarray:
+    """Squash by four neighbours without antialiasing, as OpenCV and Android's `createScaledBitmap` do."""
+    width, height = picture.size
+    # Pillow's transform looks at four neighbours, whatever the scale; beyond an edge there has to be something
+    framed = Image.fromarray(np.pad(np.asarray(picture), ((1, 1), (1, 1), (0, 0)), mode="edge"))
+    where = (width / size, 0, 1, 0, height / size, 1)
+    return planes(framed.transform((size, size), Image.Transform.AFFINE, where, Image.Resampling.BILINEAR))

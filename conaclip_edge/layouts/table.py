@@ -23,12 +23,14 @@ class Layout:
     Attributes:
         name: on the command line.
         client: what loads the folder, with the version or commit whose code was read.
-        module: has `write(source, folder)`, which fills an empty folder and returns how the client feeds it.
+        module: of `function`.
+        function: `write(source, folder)`, which fills an empty folder and returns how the client feeds it.
     """
 
     name: str
     client: str
     module: str
+    function: str = "write"
 
     @extras_needed()
     def writer(self) -> Writer:
@@ -37,11 +39,19 @@ class Layout:
         Raises:
             NotInstalled: it needs a package that is not installed.
         """
-        write: Writer = import_module(self.module).write
+        write: Writer = getattr(import_module(self.module), self.function)
         return write
 
 
-_LAYOUTS = (Layout("transformers-js", "transformers.js 4.3.2", f"{_HERE}.transformers_js"),)
+_GALLERIES = f"{_HERE}.gallery_apps"
+_LAYOUTS = (
+    Layout("transformers-js", "transformers.js 4.3.2", f"{_HERE}.transformers_js"),
+    Layout("immich", "immich's machine learning, 0538dd7", f"{_HERE}.immich"),
+    Layout("uform", "UForm 3, 1427634", f"{_HERE}.uform"),
+    Layout("tidy", "TIDY, eb4aed4", _GALLERIES, "write_tidy"),
+    Layout("smartscan", "SmartScan's SDK, 14c1388", _GALLERIES, "write_smartscan"),
+    Layout("picquery", "PicQuery, 6737558", _GALLERIES, "write_picquery"),
+)
 LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in _LAYOUTS}
 
 

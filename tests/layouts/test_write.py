@@ -28,14 +28,6 @@ def test_the_command_writes_the_folder_and_says_what_it_found(run: Run, searched
     assert report["pictures"]["pictures"] == 22
 
 
-def test_an_export_lays_its_bundle_out(run: Run, searched: SearchWorld) -> None:
-    student = searched.bundle.with_name("student")
-    asked = ("--target", "onnx", "--set", "min_cosine=0.99", "--out", "new", "--layout", "transformers-js")
-    code, _, err = run("export", student, *asked)
-    assert code == 0, err
-    assert Path("new-transformers-js/onnx/text_model_quantized.onnx").is_file()
-
-
 def test_an_unknown_layout_is_refused_before_an_export(run: Run) -> None:
     code, _, err = run("export", "nowhere", "--layout", "transformer-js")
     assert code == 2
