@@ -29,23 +29,23 @@ def drawings() -> dict[str, str]:
 
 
 def _pipeline() -> str:
+    # two rows, so that it can be read on a phone: to the right, down, and back to the left
     boxes = [
-        ("teacher", "Teacher", "large CLIP", "your pictures"),
-        ("student", "Student", "small, trained on", "the graph"),
-        ("file", "Files", "Core ML, ExecuTorch,", "ONNX in int8"),
-        ("file", "Bundle", "verified against", "the student"),
-        ("student", "Your app", "text in,", "pictures out"),
+        (90, 56, "teacher", "Teacher", "large CLIP", "and your pictures"),
+        (290, 56, "student", "Student", "small, trained on", "the graph"),
+        (490, 56, "file", "Files", "Core ML, ExecuTorch,", "ONNX in int8"),
+        (490, 186, "file", "Bundle", "verified against", "the student"),
+        (290, 186, "student", "Your app", "text in,", "pictures out"),
     ]
-    verbs = ["distill", "export", "gate", "ship"]
     parts = []
-    for number, (kind, name, first, second) in enumerate(boxes):
-        x = 90 + 190 * number
-        parts += [_box(x, 60, 130, 46, kind, name), _label(x, 106, first), _label(x, 124, second)]
-        if number < len(verbs):
-            parts.append(f'<line x1="{x + 68}" y1="60" x2="{x + 121}" y2="60" marker-end="url(#tip)"/>')
-            parts.append(_label(x + 95, 48, verbs[number]))
+    for x, y, kind, name, first, second in boxes:
+        parts += [_box(x, y, 130, 46, kind, name), _label(x, y + 44, first), _label(x, y + 62, second)]
+    arrows = ((157, 56, 222, 56), (357, 56, 422, 56), (490, 125, 490, 161), (423, 186, 358, 186))
+    parts += [f'<line x1="{a}" y1="{b}" x2="{c}" y2="{d}" marker-end="url(#tip)"/>' for a, b, c, d in arrows]
+    words = ((190, 46, "distill"), (390, 46, "export"), (515, 148, "gate"), (390, 176, "ship"))
+    parts += [_label(*word) for word in words]
     title = "A teacher and your pictures train a student; it is exported, checked, and shipped as a bundle."
-    return _svg(940, 140, title, parts)
+    return _svg(580, 260, title, parts)
 
 
 def _graph() -> str:

@@ -257,7 +257,7 @@ def _first_sentence(model: type) -> str:
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
 
 
 def _title(title: str, intro: str) -> str:
