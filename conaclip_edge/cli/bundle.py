@@ -18,11 +18,11 @@ def add_bundle_commands(app: typer.Typer) -> None:
 
 def export(
     checkpoint: Annotated[
-        Path | None, typer.Argument(help="Student, or a CLIP as it is; left out: the newest run.")
+        Path | None, typer.Argument(help="Student, or a CLIP to export as it is; default: the newest run.")
     ] = None,
     target: Annotated[str, typer.Option(help="coreml, executorch, onnx, all, or a target file (.yaml).")] = "all",
     precision: Annotated[
-        str | None, typer.Option(help="int8, fp16 or fp32; default int8. Of all, targets that lack it are skipped.")
+        str | None, typer.Option(help="int8, fp16 or fp32; default int8. --target all skips targets that lack it.")
     ] = None,
     settings: SetOption = None,
     out: Annotated[Path | None, typer.Option(help="Bundle; default: bundle/ beside the checkpoint.")] = None,
@@ -32,7 +32,9 @@ def export(
         bool, typer.Option("--qat", help="First train the image tower to be int8; kept as CHECKPOINT-int8.")
     ] = False,
     sensitivity: Annotated[bool, typer.Option("--sensitivity", help="List what each layer loses in int8.")] = False,
-    layout: Annotated[str | None, typer.Option(metavar="NAME", help="Lay it out for an app, too; see layout.")] = None,
+    layout: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Also lay the bundle out for an app: see layout --help.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Export a student's towers, run the files on held-out pairs, and keep what passes as a bundle.
@@ -66,10 +68,10 @@ def export(
 def verify(
     bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")],
     trusted: Annotated[
-        list[Path] | None, typer.Option(metavar="KEY.pub", help="It has to be signed with this key; repeatable.")
+        list[Path] | None, typer.Option(metavar="KEY.pub", help="Require a signature by this key; repeatable.")
     ] = None,
     device: Annotated[
-        str | None, typer.Option(help="arm64 or x86-64: run the files there, emulated; left out: on this machine.")
+        str | None, typer.Option(help="arm64 or x86-64: run the files emulated; default: on this machine.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -89,7 +91,7 @@ def verify(
 def layout(
     bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")],
     name: Annotated[str, typer.Option("--as", metavar="NAME", help="Client that loads it, such as transformers-js.")],
-    out: Annotated[Path | None, typer.Option(help="Folder; default: beside the bundle, with the name behind.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder; default: BUNDLE-NAME, beside the bundle.")] = None,
     data: Annotated[Path | None, typer.Option(help="Recipe or picture folder; default: the student's.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -123,7 +125,7 @@ def sign(
 
 
 def keygen(
-    key: Annotated[Path, typer.Argument(help="File of the private key; the public one gets .pub behind its name.")],
+    key: Annotated[Path, typer.Argument(help="File for the private key; the public one goes to FILE.pub.")],
     as_json: JsonOption = False,
 ) -> None:
     """Make a pair of ed25519 keys that sign bundles: keep the private one, give away the public one.

@@ -22,7 +22,7 @@ def evaluate(
         Path | None, typer.Option(help="Recipe or picture folder; default: what the model was trained on.")
     ] = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
-    target: Annotated[str, typer.Option(help="Of a bundle: onnx, executorch or coreml.")] = "onnx",
+    target: Annotated[str, typer.Option(help="Files of a bundle: onnx, executorch or coreml.")] = "onnx",
     as_json: JsonOption = False,
 ) -> None:
     """Measure recall of a teacher, a checkpoint or a bundle, both ways, with intervals.
@@ -38,18 +38,18 @@ def evaluate(
 
 
 def benchmark(
-    bundle: Annotated[Path | None, typer.Argument(help="Folder of the bundle; left out: the newest run's.")] = None,
-    suite: Annotated[Path | None, typer.Option(help="YAML suite; left out: the demo's.")] = None,
+    bundle: Annotated[Path | None, typer.Argument(help="Bundle; default: the newest run's.")] = None,
+    suite: Annotated[Path | None, typer.Option(help="YAML suite; default: the demo's.")] = None,
     settings: SetOption = None,
-    data: Annotated[Path | None, typer.Option(help="Recipe or picture folder, if the student's are elsewhere.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Recipe or picture folder, if the student's have moved.")] = None,
     out: Annotated[Path | None, typer.Option(help="Report; default: report/ beside the bundle.")] = None,
     device: Annotated[
-        str | None, typer.Option(help="android, ios, or emulated: arm64 or x86-64; left out: this machine.")
+        str | None, typer.Option(help="android, ios, or emulated: arm64, x86-64; default: this machine.")
     ] = None,
-    serial: Annotated[str | None, typer.Option(help="Which Android phone, where several are attached.")] = None,
-    result: Annotated[Path | None, typer.Option(help="What the Mac measured on an iPhone, to import it.")] = None,
+    serial: Annotated[str | None, typer.Option(help="Which Android phone, if several are attached.")] = None,
+    result: Annotated[Path | None, typer.Option(help="Import this result of a Mac with an iPhone.")] = None,
     into: Annotated[
-        Path | None, typer.Option(metavar="REPORT", help="report.json of the bundle that gets the device's rows, too.")
+        Path | None, typer.Option(metavar="REPORT", help="Also add the device's rows to this report.json.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -70,9 +70,11 @@ def benchmark(
 
 
 def report(
-    reports: Annotated[list[Path], typer.Argument(help="Files report.json; the first one's machine gives the answer.")],
-    out: Annotated[Path | None, typer.Option(help="Folder for the merged report; left out: none is written.")] = None,
-    check: Annotated[Path | None, typer.Option(help="Earlier report.json; exit code 1 if something got worse.")] = None,
+    reports: Annotated[
+        list[Path], typer.Argument(help="Paths of report.json; the first decides what a server should run.")
+    ],
+    out: Annotated[Path | None, typer.Option(help="Folder for the merged report; default: write none.")] = None,
+    check: Annotated[Path | None, typer.Option(help="Earlier report.json; exit with 1 if something got worse.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Merge reports of several machines and compare them with an earlier one.

@@ -51,22 +51,23 @@ def add_search_commands(app: typer.Typer) -> None:
 
 
 def index(
-    bundle: Annotated[Path, typer.Argument(help="Folder of the bundle whose image tower encodes.")],
+    bundle: Annotated[Path, typer.Argument(help="Bundle whose image tower encodes the pictures.")],
     pictures: Annotated[
-        Path | None, typer.Argument(help="Folder of pictures, with the folders in it and linked from it.")
+        Path | None, typer.Argument(help="Folder of pictures, with its subfolders and linked folders.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Index; default: index/ beside the bundle.")] = None,
     target: Annotated[str | None, typer.Option(help="onnx, executorch or coreml; default onnx.")] = None,
     vectors: Annotated[str | None, typer.Option(help="f32, f16 or i8: storage in the HNSW graph; default i8.")] = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Go on while pictures come and go, until Ctrl-C.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Keep the index up to date until Ctrl-C.")] = False,
     max_pixels: Annotated[
-        int | None, typer.Option(min=1, help="Larger pictures are left out; default 210 million.")
+        int | None, typer.Option(min=1, help="Leave out larger pictures; default: 210 million pixels.")
     ] = None,
     moved_to: Annotated[
-        Path | None, typer.Option(metavar="NEW", help="Where the folder of pictures is now; nothing is encoded again.")
+        Path | None,
+        typer.Option(metavar="NEW", help="The folder of pictures was moved here; nothing is encoded again."),
     ] = None,
     drop_missing: Annotated[
-        bool, typer.Option("--drop-missing", help="Forget pictures of folders in it that are empty now, too.")
+        bool, typer.Option("--drop-missing", help="Also forget the pictures of folders that are now empty.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -96,15 +97,17 @@ def search(
     index: Annotated[Path, typer.Argument(help="Folder of the index.")],
     query: Annotated[str, typer.Argument(help='Words; -word or -"two words" stays away from them.')] = "",
     k: Annotated[int, typer.Option("-k", min=1, help="How many pictures.")] = 10,
-    image: Annotated[Path | None, typer.Option(help="Picture to look for alike ones of, alone or with words.")] = None,
-    bundle: Annotated[Path | None, typer.Option(help="If it is not where it was when the index was made.")] = None,
+    image: Annotated[Path | None, typer.Option(help="Find pictures that look like this one; words narrow it.")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="Where the bundle is now, if it has moved.")] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Take misspelt words as they are.")] = False,
-    min_score: Annotated[float | None, typer.Option(help="Leave out pictures of a smaller cosine.")] = None,
-    folder: Annotated[str, typer.Option(help="Pictures in this folder alone, below the indexed one.")] = "",
-    name: Annotated[str, typer.Option(help="Pictures of which this is part of the name, or a pattern: 'IMG_*'.")] = "",
-    after: Annotated[str, typer.Option(metavar="DATE", help="Files changed since 2024-07-01, 2024-07 or 2024.")] = "",
-    before: Annotated[str, typer.Option(metavar="DATE", help="Files changed before that date.")] = "",
-    show_all: Annotated[bool, typer.Option("--all", help="Show every near-duplicate.")] = False,
+    min_score: Annotated[float | None, typer.Option(help="Leave out pictures with a smaller cosine.")] = None,
+    folder: Annotated[str, typer.Option(help="Only pictures in this subfolder.")] = "",
+    name: Annotated[str, typer.Option(help="Only pictures whose name contains this, or matches 'IMG_*'.")] = "",
+    after: Annotated[
+        str, typer.Option(metavar="DATE", help="Only files changed since, e.g. 2024-07-01, 2024-07 or 2024.")
+    ] = "",
+    before: Annotated[str, typer.Option(metavar="DATE", help="Only files changed before this date.")] = "",
+    show_all: Annotated[bool, typer.Option("--all", help="Show near-duplicates, too.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Search an index by words, by a picture, or by both.
@@ -127,16 +130,18 @@ def search(
 def serve(
     index: Annotated[Path, typer.Argument(help="Folder of the index.")],
     host: Annotated[
-        str, typer.Option(help="Name or address to listen on; left out: this machine alone.")
+        str, typer.Option(help="Address to listen on; the default serves this machine alone.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
-    bundle: Annotated[Path | None, typer.Option(help="If it is not where it was when the index was made.")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
+    bundle: Annotated[Path | None, typer.Option(help="Where the bundle is now, if it has moved.")] = None,
     allow_host: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Another name that it is reached by, as that of a proxy; repeatable."),
+        typer.Option(metavar="NAME", help="Also answer to this host name, e.g. a proxy's; repeatable."),
     ] = None,
-    prefix: Annotated[str, typer.Option(metavar="PATH", help="Where a proxy has the page, e.g. /photos.")] = "",
-    max_upload: Annotated[int, typer.Option(min=1, metavar="MB", help="Of a picture that is dropped.")] = 20,
+    prefix: Annotated[str, typer.Option(metavar="PATH", help="Path of the page behind a proxy, e.g. /photos.")] = "",
+    max_upload: Annotated[
+        int, typer.Option(min=1, metavar="MB", help="Largest picture that may be dropped on the page.")
+    ] = 20,
 ) -> None:
     """Show an index on a local page that searches as you type.
 
@@ -149,12 +154,12 @@ def serve(
 
 
 def web(
-    bundle: Annotated[Path, typer.Argument(help="Folder of the bundle; its ONNX files run in the browser.")],
+    bundle: Annotated[Path, typer.Argument(help="Bundle whose ONNX files run in the browser.")],
     index: Annotated[Path, typer.Argument(help="Folder of the index, made with this bundle.")],
     out: Annotated[Path, typer.Option(help="Folder of the site.")] = Path("runs/site"),
-    credit: Annotated[str, typer.Option(help="Whose pictures they are, for the foot of the page.")] = "",
+    credit: Annotated[str, typer.Option(help="Credit line at the bottom of the page.")] = "",
     measure: Annotated[
-        Path | None, typer.Option(metavar="REPORT", help="report.json that gets what Chromium measures on the site.")
+        Path | None, typer.Option(metavar="REPORT", help="Time the site in Chromium and add it to this report.json.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -17,7 +17,7 @@ def add_setup_commands(app: typer.Typer) -> None:
 
 
 def init(
-    data: Annotated[Path, typer.Argument(metavar="FOLDER", help="Pictures with captions, or their file.")],
+    data: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of pictures with captions, or a data file.")],
     teacher: Annotated[
         str | None, typer.Option(metavar="MODEL", help="Folder or hub name of a dual encoder; default: the demo's.")
     ] = None,
@@ -75,7 +75,8 @@ def info(
 
 def doctor(
     prepare: Annotated[
-        str | None, typer.Option(metavar="DEVICE", help="arm64, or arm64-onnx without ExecuTorch: make it, emulated.")
+        str | None,
+        typer.Option(metavar="DEVICE", help="Set up the emulated arm64 device; arm64-onnx leaves out ExecuTorch."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

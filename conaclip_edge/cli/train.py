@@ -20,7 +20,7 @@ def add_training_commands(app: typer.Typer) -> None:
 
 
 def distill(
-    recipe: Annotated[Path | None, typer.Argument(help="YAML recipe; left out: the demo's.")] = None,
+    recipe: Annotated[Path | None, typer.Argument(help="YAML recipe; default: the demo's.")] = None,
     settings: SetOption = None,
     out: Annotated[Path | None, typer.Option(help="Checkpoint folder; default runs/<name of the recipe>.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on after an interruption.")] = False,
@@ -56,7 +56,7 @@ def _measured(val: ValRecall) -> str:
 
 
 def train_teacher(
-    recipe: Annotated[Path | None, typer.Argument(help="YAML recipe; left out: the demo's.")] = None,
+    recipe: Annotated[Path | None, typer.Argument(help="YAML recipe; default: the demo's.")] = None,
     settings: SetOption = None,
     out: Annotated[Path | None, typer.Option(help="Teacher folder; default runs/<name of the recipe>.")] = None,
     as_json: JsonOption = False,
@@ -103,12 +103,12 @@ def convert(
 
 
 def cache(
-    recipe: Annotated[Path | None, typer.Argument(help="YAML recipe; left out: the demo's.")] = None,
+    recipe: Annotated[Path | None, typer.Argument(help="YAML recipe; default: the demo's.")] = None,
     settings: SetOption = None,
     worker: Annotated[str | None, typer.Option(metavar="I/N", help="Build the part of worker I of N.")] = None,
     merge: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FOLDER", help="Take in the part that another machine built; repeatable."),
+        typer.Option(metavar="FOLDER", help="Add the part that another machine built; repeatable."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -133,12 +133,12 @@ def cache(
 
 
 def compare(
-    recipe: Annotated[Path | None, typer.Argument(help="YAML recipe; left out: the demo's.")] = None,
+    recipe: Annotated[Path | None, typer.Argument(help="YAML recipe; default: the demo's.")] = None,
     settings: SetOption = None,
     graphs: Annotated[str, typer.Option(help="Graph presets, by comma.")] = "infonce,motis,conaclip",
-    seeds: Annotated[int, typer.Option(min=1, help="Runs per graph.")] = 3,
-    split: Annotated[str, typer.Option(help="Split of the table: choose on val, report on test.")] = "val",
-    out: Annotated[Path, typer.Option(help="Folder of the runs; finished ones are kept.")] = Path("runs/compare"),
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings per graph, each with its own seed.")] = 3,
+    split: Annotated[str, typer.Option(help="Split to measure: choose on val, report on test.")] = "val",
+    out: Annotated[Path, typer.Option(help="Folder of the runs; finished runs are kept.")] = Path("runs/compare"),
     as_json: JsonOption = False,
 ) -> None:
     """Train the same recipe with several graphs and seeds and put their recall side by side.
@@ -168,12 +168,16 @@ def compare(
 
 
 def study(
-    recipe: Annotated[Path | None, typer.Argument(help="YAML study or recipe; left out: the demo's study.")] = None,
+    recipe: Annotated[Path | None, typer.Argument(help="YAML study or recipe; default: the demo's study.")] = None,
     settings: SetOption = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Runs per graph; default: the study's.")] = None,
-    budget: Annotated[int | None, typer.Option(min=1, help="Steps of every run; default: the study's.")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Trainings per graph, each with its own seed; default: the study's.")
+    ] = None,
+    budget: Annotated[
+        int | None, typer.Option(min=1, help="Training steps of every run; default: the study's.")
+    ] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes; default: one per core.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder; finished runs in it are kept.")] = Path("runs/study"),
+    out: Annotated[Path, typer.Option(help="Folder of the runs; finished runs are kept.")] = Path("runs/study"),
     as_json: JsonOption = False,
 ) -> None:
     """Try every supervision on every learning type, integrate what helps, and write a table with intervals.

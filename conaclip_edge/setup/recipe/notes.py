@@ -10,7 +10,7 @@ from conaclip_edge.setup.recipe.measure import TeacherSummary
 from conaclip_edge.setup.recipe.plan import Cost, Plan
 from conaclip_edge.setup.recipe.request import DEMO_TEACHER, EXAMPLE
 
-LEAST = 60  # captioned pictures that give a student whose recall can be told from chance
+LEAST = 60  # captioned pictures that give a student whose recall can be distinguished from chance
 HARDLY_KNOWN = 0.9  # ids per letter; a tokenizer that knows a script has 0.2 to 0.7
 
 
@@ -53,7 +53,7 @@ def _data_notes(data: DataSummary, plan: Plan) -> Iterator[str]:
     elif data.captioned < LEAST:
         yield (
             f"{data.captioned} captioned pictures are few: {LEAST} are the least that give a student whose recall can "
-            "be told from chance."
+            "be distinguished from chance."
         )
     counts = {name: data.captioned_splits[name] for name in ("val", "test")}
     few = [f"{count} in {name}" for name, count in counts.items() if count < LEAST_PICTURES]
