@@ -18,7 +18,7 @@ DATA = "where pictures and captions are, e.g. data: {path: FOLDER}"
 class QatConfig(Config):
     """Quantisation-aware training: further steps in which the picture tower computes on int8 grids."""
 
-    steps: int = Field(40, gt=0, description="steps after train.steps")
+    steps: int = Field(20, gt=0, description="steps after train.steps")
     lr: float = Field(1e-4, gt=0, description="peak rate of all weights, pretrained ones too")
 
 
