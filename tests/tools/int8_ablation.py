@@ -126,7 +126,7 @@ def ranks_of(folder: Path, qat: QatConfig, scratch: Path) -> dict[str, Ranks]:
             exact_activations(tower)
         int8 = Int8Student(student, tower)
         with nullcontext() if cell.weights else exact_weights():
-            train(trainers[cell.graph], int8, qat)
+            train(with_pictures_of(trainers[cell.graph], int8), int8, qat)
             int8.write_back()
         if cell.weights:
             int8 = int8_student(student, tower.grids)
@@ -137,11 +137,16 @@ def ranks_of(folder: Path, qat: QatConfig, scratch: Path) -> dict[str, Ranks]:
     return found
 
 
+def with_pictures_of(trainer: Trainer, int8: Int8Student) -> Trainer:
+    """Return a trainer whose pictures went through an int8 tower's frozen blocks."""
+    views, folder = trainer.config.train.teacher_views, trainer.folder.path
+    pictures = student_pictures(trainer.data, int8.int8_image, views, folder)
+    return replace(trainer, examples=replace(trainer.examples, pictures=pictures))
+
+
 def train(trainer: Trainer, int8: Int8Student, qat: QatConfig) -> None:
     """Do the steps that `train.qat` would do after the recipe's own."""
     settings, first = trainer.config.train, trainer.config.train.steps
-    pictures = student_pictures(trainer.data, int8.int8_image, settings.teacher_views, trainer.folder.path)
-    trainer = replace(trainer, examples=replace(trainer.examples, pictures=pictures))
     queue = TeacherQueue(trainer.config.graph.queue, int8.config.embed_dim)
     optimizer = make_qat_optimizer(int8, qat.lr)
     int8.train()
