@@ -49,7 +49,7 @@ def export(
         if layout:
             from conaclip_edge.layouts.table import find_layout
 
-            find_layout(layout)
+            made_of = find_layout(layout).made_of
         report = export_bundle(checkpoint, target, precision, settings or (), out, data, replace, sensitivity, qat)
         from conaclip_edge.export.report import export_table
 
@@ -59,8 +59,9 @@ def export(
         from conaclip_edge.layouts.report import layout_text
         from conaclip_edge.layouts.write import default_layout, write_layout
 
-        laid_out = write_layout(report.bundle, layout, data=data)
-        text = layout_text(laid_out, str(default_layout(report.bundle, layout)))
+        source = report.checkpoint if made_of == "student" else report.bundle
+        laid_out = write_layout(source, layout, data=data)
+        text = layout_text(laid_out, str(default_layout(source, layout)))
         value = {"export": report.model_dump(mode="json", by_alias=True), "layout": laid_out.model_dump(mode="json")}
         show(value, f"{export_table(report)}\n{text}")
 
@@ -89,7 +90,7 @@ def verify(
 
 
 def layout(
-    bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")],
+    source: Annotated[Path, typer.Argument(help="Folder of the bundle; of the student, for huggingface.")],
     name: Annotated[str, typer.Option("--as", metavar="NAME", help="Client that loads it, such as transformers-js.")],
     out: Annotated[Path | None, typer.Option(help="Folder; default: BUNDLE-NAME, beside the bundle.")] = None,
     data: Annotated[Path | None, typer.Option(help="Recipe or picture folder; default: the student's.")] = None,
@@ -103,8 +104,8 @@ def layout(
         from conaclip_edge.layouts.report import layout_text
         from conaclip_edge.layouts.write import default_layout, write_layout
 
-        report = write_layout(bundle, name, out, data)
-        show(report, layout_text(report, str(out or default_layout(bundle, name))))
+        report = write_layout(source, name, out, data)
+        show(report, layout_text(report, str(out or default_layout(source, name))))
 
 
 def sign(

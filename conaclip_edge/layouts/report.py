@@ -59,10 +59,10 @@ class LayoutReport(Result):
         schema_version: of this document.
         layout: name of it.
         client: what loads it, with the version whose code was read.
-        bundle: embedding space of the bundle that it was made of.
+        space: embedding space of what it was made of.
         files: path in the folder -> bytes.
         preprocessing: of the client, in words.
-        exact: least cosine of the layout's files to the bundle's on the same golden pixels: 1 but for rounding.
+        exact: least cosine of the layout's image file to the bundle's on the same golden pixels: 1 but for rounding.
         texts: golden texts.
         pictures: held-out ones; None where the data are not there.
         advice: None where the student was trained as the client prepares pictures.
@@ -72,7 +72,7 @@ class LayoutReport(Result):
     schema_version: Literal["conaclip-edge/layout/1"] = "conaclip-edge/layout/1"
     layout: str
     client: str
-    bundle: str
+    space: str
     files: dict[str, int]
     preprocessing: str
     exact: float
@@ -103,7 +103,7 @@ def _pictures(report: LayoutReport) -> list[str]:
     if found is None:
         return ["    the data of the student are not there, so recall was not measured: pass --data"]
     lines = [
-        f"    cosine to the bundle's own preprocessing {found.cosine.mean:.4f}, least {found.cosine.min:.4f} "
+        f"    cosine to the preprocessing of training {found.cosine.mean:.4f}, least {found.cosine.min:.4f} "
         f"(n = {found.pictures}, {found.split})"
     ]
     if found.recall is not None:

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
+from typing import Any, Literal
 
 from conaclip_edge.errors import unknown
-from conaclip_edge.layouts.client import Client
-from conaclip_edge.layouts.source import Source
 from conaclip_edge.system.extras import extras_needed
 
 _HERE = "conaclip_edge.layouts.clients"
-Writer = Callable[[Source, Path], Client]
 
 
 @dataclass(frozen=True)
@@ -24,28 +21,32 @@ class Layout:
         name: on the command line.
         client: what loads the folder, with the version or commit whose code was read.
         module: of `function`.
-        function: `write(source, folder)`, which fills an empty folder and returns how the client feeds it.
+        function: `write(source, folder)`, which fills an empty folder and returns how the client feeds it; of a
+            student, `write(student, folder)`, which compares the two itself.
+        made_of: "bundle" for its int8 files, "student" for the float weights of a checkpoint.
     """
 
     name: str
     client: str
     module: str
     function: str = "write"
+    made_of: Literal["bundle", "student"] = "bundle"
 
     @extras_needed()
-    def writer(self) -> Writer:
+    def writer(self) -> Callable[..., Any]:
         """Import and return the function that writes the layout.
 
         Raises:
             NotInstalled: it needs a package that is not installed.
         """
-        write: Writer = getattr(import_module(self.module), self.function)
+        write: Callable[..., Any] = getattr(import_module(self.module), self.function)
         return write
 
 
 _GALLERIES = f"{_HERE}.gallery_apps"
 _LAYOUTS = (
     Layout("transformers-js", "transformers.js 4.3.2", f"{_HERE}.transformers_js"),
+    Layout("huggingface", "transformers 5, sentence-transformers 6.2", f"{_HERE}.huggingface", made_of="student"),
     Layout("immich", "immich's machine learning, 0538dd7", f"{_HERE}.immich"),
     Layout("uform", "UForm 3, 1427634", f"{_HERE}.uform"),
     Layout("tidy", "TIDY, eb4aed4", _GALLERIES, "write_tidy"),
