@@ -123,7 +123,7 @@ def export_bundle(
 
     Args:
         checkpoint: its folder, or that of a CLIP, which is exported as it is; None takes `runs/latest`.
-        target: coreml, executorch, onnx, "all" of them, or a target file (.yaml).
+        target: coreml, coreai, executorch, onnx, "all" of them, or a target file (.yaml).
         precision: int8, fp16 or fp32; None takes the target's, int8. Of "all", targets that lack it are skipped.
         settings: `key=value` of the target.
         out: the bundle; None takes `bundle/` beside the checkpoint. One of the same student is extended.
@@ -198,7 +198,7 @@ def evaluate(
         model: its folder.
         data: recipe or folder of captioned pictures; None takes the data that the model was trained on.
         split: train, val or test; it needs captions.
-        target: of a bundle: onnx, executorch or coreml.
+        target: of a bundle: onnx, executorch, coreml or coreai.
 
     Raises:
         UserError: no such model, data or split, or too many broken pictures.
@@ -262,7 +262,7 @@ def index(bundle: Pathlike, pictures: Pathlike, out: Pathlike | None = None, tar
         bundle: its image tower encodes the pictures.
         pictures: their folder, with the folders in it.
         out: folder of the index; None takes `index/` beside the bundle.
-        target: onnx, executorch or coreml; None takes the index's, onnx for a new one.
+        target: onnx, executorch, coreml or coreai; None takes the index's, onnx for a new one.
 
     Returns:
         What was encoded, known before, dropped and left out.

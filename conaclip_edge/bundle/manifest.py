@@ -16,6 +16,7 @@ from conaclip_edge.config.base import Config, Growing
 from conaclip_edge.errors import UserError
 from conaclip_edge.models.certainty import LEAST_PICTURES, WIDEST
 from conaclip_edge.runtime.open_tower import RUNTIMES
+from conaclip_edge.runtime.tower import Executed
 
 SCHEMA: Literal["conaclip-edge/bundle/1"] = "conaclip-edge/bundle/1"
 GateSplit = Literal["val", "val + test", "val + train", "val + test + train"]
@@ -76,7 +77,7 @@ class Gate(Later):
         split: "val", or where val is small "val + test", or with "+ train" pictures that calibration did not see.
         pictures: how many.
         captions: how many; of data without captions, phrases of the tokenizer's words.
-        executed: "native" by the platform's own runtime, or "reference" by our interpreter.
+        executed: what ran the file, see `conaclip_edge.runtime.tower`.
         host: machine and instruction sets that the file was run on; int8 kernels differ between them.
         cosine: to the float32 student.
         norm_error: largest distance of an embedding's length from 1.
@@ -99,7 +100,7 @@ class Gate(Later):
     split: GateSplit
     pictures: int
     captions: int
-    executed: Literal["native", "reference"]
+    executed: Executed
     host: str
     cosine: Cosines
     norm_error: float
@@ -154,11 +155,11 @@ Form = Literal["accelerator"]
 
 
 class ExportedFile(Later):
-    """One exported tower: a file, or a folder for Core ML.
+    """One exported tower: a file, or a folder for Core ML and Core AI.
 
     Attributes:
         path: relative to the bundle.
-        target: one that a runtime of this version opens: onnx, executorch or coreml.
+        target: one that a runtime of this version opens: onnx, executorch, coreml or coreai.
         precision: int8, fp16 or fp32.
         tower: image or text.
         backend: what runs it on the device.

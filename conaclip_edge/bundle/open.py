@@ -53,7 +53,7 @@ class Bundle:
 
     @property
     def executed(self) -> Executed:
-        """ "native" if the platform's runtime runs the files, "reference" if our interpreter does."""
+        """What runs the files: "native", "executor" or "reference"."""
         return self.image.executed
 
     @property
@@ -163,7 +163,7 @@ def open_bundle(
 
     Args:
         folder: with manifest.json.
-        target: onnx, executorch or coreml.
+        target: onnx, executorch, coreml or coreai.
         precision: of its files: int8, fp16 or fp32; None takes the smallest that is there.
         threads: CPU threads of the runtime.
 

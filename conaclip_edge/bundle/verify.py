@@ -35,7 +35,7 @@ class VerifiedFile(Result):
 
     Attributes:
         path: relative to the bundle.
-        executed: "native", "reference" or "emulated", or "not run".
+        executed: "native", "executor", "reference" or "emulated", or "not run".
         reason: why it was not run.
         cosine_min: least cosine to the golden embeddings; None if it was not run.
         cosine_mean: mean cosine to them.

@@ -20,7 +20,7 @@ def export(
     checkpoint: Annotated[
         Path | None, typer.Argument(help="Student, or a CLIP to export as it is; default: the newest run.")
     ] = None,
-    target: Annotated[str, typer.Option(help="coreml, executorch, onnx, all, or a target file (.yaml).")] = "all",
+    target: Annotated[str, typer.Option(help="onnx, executorch, coreml, coreai, all, or a target file.")] = "all",
     precision: Annotated[
         str | None, typer.Option(help="int8, fp16 or fp32; default int8. --target all skips targets that lack it.")
     ] = None,

@@ -22,7 +22,7 @@ def evaluate(
         Path | None, typer.Option(help="Recipe or picture folder; default: what the model was trained on.")
     ] = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
-    target: Annotated[str, typer.Option(help="Files of a bundle: onnx, executorch or coreml.")] = "onnx",
+    target: Annotated[str, typer.Option(help="Files of a bundle: onnx, executorch, coreml or coreai.")] = "onnx",
     as_json: JsonOption = False,
 ) -> None:
     """Measure recall of a teacher, a checkpoint or a bundle, both ways, with intervals.

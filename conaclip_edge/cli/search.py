@@ -56,7 +56,7 @@ def index(
         Path | None, typer.Argument(help="Folder of pictures, with its subfolders and linked folders.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Index; default: index/ beside the bundle.")] = None,
-    target: Annotated[str | None, typer.Option(help="onnx, executorch or coreml; default onnx.")] = None,
+    target: Annotated[str | None, typer.Option(help="onnx, executorch, coreml or coreai; default onnx.")] = None,
     vectors: Annotated[str | None, typer.Option(help="f32, f16 or i8: storage in the HNSW graph; default i8.")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Keep the index up to date until Ctrl-C.")] = False,
     max_pixels: Annotated[

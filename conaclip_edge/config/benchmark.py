@@ -83,8 +83,8 @@ class BenchmarkConfig(Config):
     data: DataConfig | None = Field(None, description="left out: what the student was distilled on")
     split: Literal["val", "test"] = Field("test", description="pictures that recall is measured on")
     pictures: int = Field(5000, gt=0, description="pictures of the split that recall is measured on, at most")
-    targets: tuple[Literal["onnx", "executorch", "coreml"], ...] = Field(
-        ("onnx", "executorch", "coreml"), description="whose files are measured, where the bundle has them"
+    targets: tuple[Literal["onnx", "executorch", "coreml", "coreai"], ...] = Field(
+        ("onnx", "executorch", "coreml", "coreai"), description="whose files are measured, where the bundle has them"
     )
     precisions: tuple[Literal["int8", "fp16", "fp32"], ...] = Field(
         ("int8", "fp16", "fp32"), description="of which files are measured, where the bundle has them"

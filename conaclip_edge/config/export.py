@@ -15,7 +15,7 @@ class ExportConfig(Config):
     `conaclip_edge.export.targets` has the table of targets and checks target, precision and backend against it.
     """
 
-    target: str = Field("onnx", description="onnx, executorch or coreml")
+    target: str = Field("onnx", description="onnx, executorch, coreml or coreai")
     precision: Literal["int8", "fp16", "fp32"] = Field("int8", description="of weights and activations: see below")
     backend: str = Field("xnnpack", description="executorch only: the delegate, xnnpack or coreml")
     opset: int = Field(
@@ -26,8 +26,10 @@ class ExportConfig(Config):
     )
     deployment: Literal["iOS17", "iOS18"] = Field("iOS17", description="coreml only: minimum deployment target")
     activations: Literal["float", "int8"] = Field("float", description="coreml int8 only: W8 or W8A8")
-    text_lengths: tuple[int, ...] = Field((8, 16, 32), description="coreml: enumerated lengths beside the context")
-    text_shape: Literal["enumerated", "range"] = Field("enumerated", description="coreml only")
+    text_lengths: tuple[int, ...] = Field(
+        (8, 16, 32), description="coreml, coreai: enumerated lengths beside the context"
+    )
+    text_shape: Literal["enumerated", "range"] = Field("enumerated", description="coreml, coreai")
     image_input: Literal["tensor", "image"] = Field("tensor", description="coreml only: float tensor or image type")
     smoothing: float = Field(0.5, ge=0, le=1, description="SmoothQuant's alpha for int8; 0 turns it off")
     float_layers: int = Field(0, ge=0, description="keep so many of the most sensitive layers in float")

@@ -21,7 +21,7 @@ class Encoder:
 
     Attributes:
         name: for reports.
-        executed: "native" or "reference" for exported files, "torch" for models.
+        executed: "native", "executor" or "reference" for exported files, "torch" for models.
         pixels: upright RGB pictures -> input of the image tower.
         tokens: texts, and whether to pad them to the full context -> input of the text tower.
         image: such an input -> unit vectors [n, d]; None if the tower cannot be run.

@@ -20,7 +20,7 @@ def open_encoder(model: Path, target: str = "onnx") -> Encoder:
 
     Args:
         model: of a teacher, a checkpoint or a bundle.
-        target: of a bundle: onnx, executorch or coreml.
+        target: of a bundle: onnx, executorch, coreml or coreai.
 
     Raises:
         UserError: the folder holds none of them, or a broken one.
@@ -87,6 +87,6 @@ def files_encoder(
         room = ids.shape[1] if lengths is None else next(length for length in lengths if length >= ids.shape[1])
         return np.pad(ids, ((0, 0), (0, room - ids.shape[1])), constant_values=tokenizer.pad_id)
 
-    reference = any(tower is not None and tower.executed == "reference" for tower in (image, text))
-    executed: Executed = "reference" if reference else "native"
+    found = [tower.executed for tower in (image, text) if tower is not None]
+    executed: Executed = next((each for each in found if each != "native"), "native")
     return Encoder(name, executed, pixels, tokens, image, text, texts_per_call=1)

@@ -11,7 +11,7 @@ from typing import Any
 from conaclip_edge.config.export import ExportConfig
 from conaclip_edge.config.parse import load_yaml, override, parse
 from conaclip_edge.errors import NotInstalled, UserError, unknown
-from conaclip_edge.system.extras import extras_needed
+from conaclip_edge.system.extras import extras_needed, require_extra
 
 # (Towers, Calibration, ExportConfig, folder) -> notes. The first two come with torch, which takes seconds to import,
 # and a wrong target is to be reported at once.
@@ -32,6 +32,8 @@ class Target:
         precisions: precision -> what is done to weights and activations.
         backend: what runs the files on the device.
         other_backends: those that the setting `backend` can name instead; each has a folder of its own in the bundle.
+        everywhere: its packages are made for every system; else "all" leaves it out where they are not installed. The
+            extra that brings them has the target's name.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Target:
     precisions: dict[str, str]
     backend: str
     other_backends: tuple[str, ...] = ()
+    everywhere: bool = True
 
     def exporter(self) -> Exporter:
         """Import and return the function that exports to this target.
@@ -101,6 +104,16 @@ _TARGETS = (
         },
         backend="coreml",
     ),
+    Target(
+        "coreai",
+        module="conaclip_edge.export.coreai.export",
+        precisions={
+            "fp16": "weights and activations float16",
+            "int8": "int8 weights, float16 arithmetic; an image tower that was trained on grids: int8 activations too",
+        },
+        backend="coreai",
+        everywhere=False,
+    ),
 )
 TARGETS: dict[str, Target] = {target.name: target for target in _TARGETS}
 
@@ -137,18 +150,19 @@ def find_target(config: ExportConfig) -> Target:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A target of "all" that is left out: it has no such precision. `precisions` are those that it has."""
+    """A target of "all" that is left out, and why."""
 
     target: str
-    precision: str
-    precisions: tuple[str, ...]
+    reason: str
 
     def __str__(self) -> str:
-        return f"{self.target} is skipped: it has no {self.precision}, but {' and '.join(self.precisions)}"
+        return f"{self.target} is skipped: {self.reason}"
 
 
 def skipped_targets(target: str, settings: Sequence[str] | None = None, precision: str | None = None) -> list[Skipped]:
-    """Return the targets of "all" that lack the precision that is asked for; none where one target is named.
+    """Return the targets of "all" that lack the precision that is asked for, or packages that not every system has.
+
+    None where one target is named.
 
     Args:
         target: as of `export_configs`.
@@ -158,17 +172,25 @@ def skipped_targets(target: str, settings: Sequence[str] | None = None, precisio
     if target != "all":
         return []
     configs = [_defaults(name, _asked(settings, precision)) for name in TARGETS]
-    return [
-        Skipped(config.target, config.precision, tuple(sorted(TARGETS[config.target].precisions)))
-        for config in configs
-        if config.precision not in TARGETS[config.target].precisions
-    ]
+    return [Skipped(config.target, reason) for config in configs if (reason := _why_skipped(config)) is not None]
+
+
+def _why_skipped(config: ExportConfig) -> str | None:
+    target = TARGETS[config.target]
+    if config.precision not in target.precisions:
+        return f"it has no {config.precision}, but {' and '.join(sorted(target.precisions))}"
+    if not target.everywhere:
+        try:
+            require_extra(target.name)
+        except NotInstalled as error:
+            return str(error)
+    return None
 
 
 def export_configs(
     target: str, settings: Sequence[str] | None = None, precision: str | None = None
 ) -> list[ExportConfig]:
-    """Return what to export; of "all", the targets that have the precision, see `skipped_targets`.
+    """Return what to export; of "all", those that can be made, see `skipped_targets`.
 
     Args:
         target: a name in `TARGETS`; "all" of them; or a YAML file of ExportConfig's keys.

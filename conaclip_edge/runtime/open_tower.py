@@ -35,6 +35,7 @@ RUNTIMES: dict[str, Runtime] = {
     ".ort": Runtime("onnx", "conaclip_edge.runtime.onnx_tower", "OnnxTower"),
     ".pte": Runtime("executorch", "conaclip_edge.runtime.executorch_tower", "ExecutorchTower", may_crash=True),
     ".mlpackage": Runtime("coreml", "conaclip_edge.runtime.coreml_tower", "open_coreml"),
+    ".aimodel": Runtime("coreai", "conaclip_edge.runtime.coreai_tower", "CoreaiTower", may_crash=True),
 }
 
 
@@ -43,7 +44,7 @@ def open_tower(path: Path, threads: int = 1) -> Tower:
     """Load an exported tower with the runtime that fits its suffix.
 
     Args:
-        path: a file, or a folder for Core ML, with a suffix of `RUNTIMES`.
+        path: a file, or a folder for Core ML and Core AI, with a suffix of `RUNTIMES`.
         threads: CPU threads of the runtime.
 
     Raises:

@@ -6,14 +6,16 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-Executed = Literal["native", "reference"]
+# native: the platform's own runtime. executor: the platform's own code on another platform, for figures but no times.
+# reference: this project's interpreter.
+Executed = Literal["native", "executor", "reference"]
 
 
 class Tower(Protocol):
     """One exported tower, loaded.
 
     Attributes:
-        executed: "native" if the platform's own runtime runs the file, "reference" if our interpreter does.
+        executed: what runs the file.
         lengths: text lengths that the file accepts, in rising order, or None for any (2..context).
     """
 

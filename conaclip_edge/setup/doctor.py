@@ -30,7 +30,7 @@ TITLES: dict[Group, str] = {
     "device": "Devices to train on",
     "tool": "Programs of others",
 }
-EXTRAS_TRIED = ("train", "onnx", "executorch", "coreml", "demo")
+EXTRAS_TRIED = ("train", "onnx", "executorch", "coreml", "coreai", "demo")
 _TOOLS = {
     "adb": ("benchmark --device android", "sudo apt-get install adb, or Android's platform-tools"),
     "qemu-aarch64": ("verify and benchmark --device arm64", "sudo apt-get install qemu-user"),
@@ -125,6 +125,8 @@ def _targets(wrong: dict[str, str]) -> Iterator[Finding]:
     yield _extra("run", "executorch", "natively, by ExecuTorch's own runtime", wrong, "executorch")
     coreml = "natively, by Core ML" if sys.platform == "darwin" else "by the reference interpreter: recall, not speed"
     yield _extra("run", "coreml", coreml, wrong, "coreml")
+    coreai = "by Apple's executor on the CPU, or natively on macOS 27: recall, and speed on the latter alone"
+    yield _extra("run", "coreai", coreai, wrong, "coreai")
 
 
 def _extra(

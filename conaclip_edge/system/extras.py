@@ -17,6 +17,7 @@ EXTRAS = {
     **dict.fromkeys(("onnx", "onnxscript"), "onnx"),
     **dict.fromkeys(("executorch", "torchao"), "executorch"),
     "coremltools": "coreml",
+    **dict.fromkeys(("coreai", "coreai_torch"), "coreai"),
     **dict.fromkeys((*_DEMO, "resvg_py", "scipy"), "demo"),
     "pillow_heif": "heic",
 }

@@ -24,6 +24,7 @@ def quiet_libraries() -> None:
     for name in ("torch.utils._pytree", "torchao", "coremltools", "executorch", "torch.onnx"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"torch|transformers|torchao|coremltools|executorch|onnxscript")
+    warnings.filterwarnings("ignore", message="coreai-torch has only been validated")  # of torch's build for the CPU
 
 
 @contextmanager

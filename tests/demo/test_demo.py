@@ -120,7 +120,7 @@ def steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Steps:
 def test_the_demo_ends_with_the_place_of_the_report_and_its_first_table(steps, capfd):
     _run()
     out = capfd.readouterr().out.splitlines()
-    assert steps.done == ["teacher", "onnx+executorch+coreml", "benchmark", "new index"]
+    assert steps.done == ["teacher", "onnx+executorch+coreml+coreai", "benchmark", "new index"]
     assert out[-1] == "Next: conaclip-edge serve runs/demo/index"
     assert out[0] == "report: runs/demo/report/report.html"
     assert "R@1/5/10" in out[1]
@@ -134,7 +134,7 @@ def test_a_second_call_keeps_what_is_finished_and_does_what_is_not(steps, capfd)
     first = capfd.readouterr().out
     _run()
     assert capfd.readouterr().out == first
-    assert steps.done == ["teacher", "onnx+executorch+coreml", "benchmark", "new index", "index"]
+    assert steps.done == ["teacher", "onnx+executorch+coreml+coreai", "benchmark", "new index", "index"]
     shutil.rmtree("runs/demo/report")
     _run()
     assert steps.done[5:] == ["benchmark", "index"]
@@ -148,7 +148,7 @@ def test_another_student_gets_a_bundle_and_a_report_of_its_own(steps):
     changed = {name: value + 0.01 if value.is_floating_point() else value for name, value in weights.items()}
     save_file(changed, steps.student / "model.safetensors", metadata={"format": "pt"})
     _run()
-    assert steps.done[4:] == ["onnx+executorch+coreml", "benchmark", "new index"]
+    assert steps.done[4:] == ["onnx+executorch+coreml+coreai", "benchmark", "new index"]
 
 
 def _run() -> None:

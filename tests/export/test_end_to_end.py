@@ -29,7 +29,13 @@ from conaclip_edge.models.student.checkpoint import load_student
 from conaclip_edge.models.student.clip_names import saved_name
 from tests.helpers.small_students import drawings
 
-RUN_BY = {"onnx": "native", "executorch": "native", "coreml": "native" if sys.platform == "darwin" else "reference"}
+MAC = sys.platform == "darwin"
+RUN_BY = {
+    "onnx": "native",
+    "executorch": "native",
+    "coreml": "native" if MAC else "reference",
+    "coreai": "native" if MAC else "executor",
+}
 
 
 def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -59,7 +65,7 @@ def test_the_tables_of_what_files_keep_have_a_row_for_each_file_and_each_target(
     rows = [line.split()[0] for line in done.stdout.splitlines()[1:]]
     files = [file.path for file in read_manifest(shipped).files if file.form is None]
     assert sorted(row for row in rows if row != "both") == sorted(files)
-    assert rows.count("both") == 4, "onnx, ort, pte, mlpackage"
+    assert rows.count("both") == 5, "onnx, ort, pte, mlpackage, aimodel"
     assert re.search(r"both coreml/\*\.mlpackage +\d+\.\d / \d+\.\d % \(-\d+ \+\d+, -\d+ \+\d+\)", done.stdout)
 
 
@@ -69,6 +75,7 @@ def test_the_manifest_says_how_each_file_was_made(shipped):
     assert notes["executorch/image.int8.pte"]["delegates"] == 1
     assert {"executorch", "torch"} == set(notes["executorch/text.int8.pte"]["versions"])
     assert "coremltools" in notes["coreml/text.int8.mlpackage"]["versions"]
+    assert {"coreai-core", "coreai-torch"} == set(notes["coreai/text.int8.aimodel"]["versions"])
     for path, count in (("onnx/image.int8.onnx", 5), ("onnx/image.int8.ort", 5), ("executorch/text.int8.pte", 3)):
         assert len(notes[path]["accelerators"]) == count
 

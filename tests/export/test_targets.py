@@ -15,17 +15,26 @@ FILES = sorted((Path(__file__).parents[2] / "export/targets").glob("*.yaml"))
 
 
 def test_all_means_each_target_once():
-    assert [config.target for config in export_configs("all")] == ["onnx", "executorch", "coreml"]
+    assert [config.target for config in export_configs("all")] == ["onnx", "executorch", "coreml", "coreai"]
 
 
 @pytest.mark.parametrize(
-    ("precision", "left"), [("fp32", "coreml"), ("fp16", "executorch"), ("int8", None), (None, None)]
+    ("precision", "left"),
+    [("fp32", ["coreml", "coreai"]), ("fp16", ["executorch"]), ("int8", []), (None, [])],
 )
 def test_of_all_a_target_that_lacks_the_precision_is_skipped_by_name(precision, left):
-    assert {config.target for config in export_configs("all", [], precision)} == set(TARGETS) - {left}
+    assert {config.target for config in export_configs("all", [], precision)} == set(TARGETS) - set(left)
     skipped = skipped_targets("all", [], precision)
-    assert [one.target for one in skipped] == ([left] if left else [])
-    assert all(f"{left} is skipped: it has no {precision}" in str(one) for one in skipped)
+    assert [one.target for one in skipped] == left
+    assert all(f"{one.target} is skipped: it has no {precision}" in str(one) for one in skipped)
+
+
+def test_of_all_a_target_without_packages_for_this_system_is_skipped_with_how_to_get_them(monkeypatch):
+    monkeypatch.setattr("conaclip_edge.system.extras.find_spec", lambda module: None)
+    assert [config.target for config in export_configs("all")] == ["onnx", "executorch", "coreml"]
+    (skipped,) = skipped_targets("all")
+    assert str(skipped).startswith("coreai is skipped: this needs coreai, which is not installed.")
+    assert "pip install 'conaclip-edge[coreai]'" in str(skipped)
 
 
 def test_a_target_that_is_named_is_never_skipped():

@@ -205,7 +205,7 @@ INDEXINGS: dict[str, tuple[Callable[[Path, Path, Path], list[str | Path]], str]]
     ),
     "unknown target": (
         lambda bundle, made, at: [bundle, made / "pictures", "--out", "index", "--target", "onxx"],
-        r"unknown target 'onxx'\. Did you mean 'onnx'\? Known: coreml, executorch, onnx\.",
+        r"unknown target 'onxx'\. Did you mean 'onnx'\? Known: coreai, coreml, executorch, onnx\.",
     ),
     "target that the bundle lacks": (
         lambda bundle, made, at: [bundle, made / "pictures", "--out", "index", "--target", "coreml"],

@@ -138,6 +138,8 @@ def _unmeasured(
             found.append("speed and memory on an iPhone, and which of its processors run the files")
         if pair.row.executed == "reference":
             found.append("recall by Core ML itself: an interpreter of the same program ran the files")
+        if pair.row.executed == "executor":
+            found.append("recall on an iPhone: the executor of Apple's package ran the files")
     if platform == "Android":
         if basis != "timed":
             found.append("milliseconds, memory and battery on an Android phone")

@@ -17,7 +17,7 @@ from conaclip_edge.errors import UserError
 from conaclip_edge.system.files import deflated_bytes
 from conaclip_edge.system.progress import say
 
-_TARGETS = {"onnx": "ONNX", "executorch": "ExecuTorch", "coreml": "Core ML"}
+_TARGETS = {"onnx": "ONNX", "executorch": "ExecuTorch", "coreml": "Core ML", "coreai": "Core AI"}
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Candidate:
     spec: Spec
     label: str
     model: str
-    target: Literal["onnx", "executorch", "coreml", "torch"]
+    target: Literal["onnx", "executorch", "coreml", "coreai", "torch"]
     precision: Literal["int8", "fp16", "fp32"]
     format: str
     sizes: Sizes | None

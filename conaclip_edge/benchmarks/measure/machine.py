@@ -19,7 +19,10 @@ ISA = (
     *("sse4_2", "avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8"),
     *("asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve"),
 )
-PACKAGES = ("torch", "transformers", "onnxruntime", "executorch", "torchao", "coremltools", "numpy", "pillow")
+PACKAGES = (
+    *("torch", "transformers", "onnxruntime", "executorch", "torchao", "coremltools", "coreai-core"),
+    *("numpy", "pillow"),
+)
 
 
 _CPUINFO = Path("/proc/cpuinfo")

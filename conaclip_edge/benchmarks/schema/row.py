@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from conaclip_edge.benchmarks.schema.spread import Interval, Spread
 from conaclip_edge.bundle.card.accelerators import Accelerator
+from conaclip_edge.runtime.tower import Executed
 from conaclip_edge.system.result import Extended, Result
 
 Tower = Literal["image", "text"]
@@ -225,11 +226,11 @@ class ReportRow(Extended):
     host: str
     device: str | None = None
     model: str
-    target: Literal["onnx", "executorch", "coreml", "torch", "web"]
+    target: Literal["onnx", "executorch", "coreml", "coreai", "torch", "web"]
     precision: Literal["int8", "fp16", "fp32"]
     format: str
     weights: Literal["trained", "random"]
-    executed: Literal["native", "reference", "emulated", "no"]
+    executed: Executed | Literal["emulated", "no"]
     size_bytes: Sizes | None
     recall: RecallTable | None
     recall_interval: dict[Direction, dict[str, tuple[float, float]]] | None = None

@@ -30,8 +30,13 @@ from conaclip_edge.config.benchmark import BenchmarkConfig
 from conaclip_edge.errors import UserError
 from conaclip_edge.evaluation.mean_interval import mean_interval
 from conaclip_edge.evaluation.recall import Ranks, bootstrap, mean_recall
+from conaclip_edge.runtime.tower import Executed
 
-_REFERENCE = "its platform's runtime is not on this machine: run by the reference interpreter, recall only"
+_NO_PLATFORM = "its platform's runtime is not on this machine: run by"
+_RAN_BY: dict[Executed, str] = {
+    "reference": f"{_NO_PLATFORM} the reference interpreter, recall only",
+    "executor": f"{_NO_PLATFORM} the executor of Apple's package, recall only",
+}
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ class Measurements:
 
     Attributes:
         host: label of the machine.
-        executed: "native" or "reference", of those whose recall was measured.
+        executed: what ran them, of those whose recall was measured.
         embedded: embeddings of the split.
         ranked: ranks of both towers, None if a tower cannot be run.
         caption_to_image: picture of each caption of the split.
@@ -50,7 +55,7 @@ class Measurements:
     """
 
     host: str
-    executed: Mapping[str, Literal["native", "reference"]]
+    executed: Mapping[str, Executed]
     embedded: Mapping[str, Embedded]
     ranked: Mapping[str, Ranks | None]
     caption_to_image: np.ndarray
@@ -72,7 +77,7 @@ def make_row(candidate: Candidate, measured: Measurements, suite: BenchmarkConfi
     timings = measured.timings.get(row, Timings())
     cold_start = measured.cold_starts.get(row)
     headline, others = _latencies(timings, cold_start)
-    notes = [*candidate.notes, *([_REFERENCE] if executed == "reference" else []), *timings.refused]
+    notes = [*candidate.notes, *([_RAN_BY[executed]] if executed in _RAN_BY else []), *timings.refused]
     ranks = measured.ranked.get(row)
     recall = _recall(ranks) if ranks else None
     return ReportRow(

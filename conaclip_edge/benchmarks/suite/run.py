@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -35,6 +34,7 @@ from conaclip_edge.evaluation.evaluate import recorded_data
 from conaclip_edge.evaluation.mean_interval import chance
 from conaclip_edge.models.tokenizer import TextTokenizer
 from conaclip_edge.models.vocabulary_words import vocabulary_phrases
+from conaclip_edge.runtime.tower import Executed
 from conaclip_edge.system.files import read_json
 from conaclip_edge.system.locks import only_run
 from conaclip_edge.system.processes import available_cores
@@ -120,8 +120,8 @@ def _open(candidates: list[Candidate]) -> dict[str, Encoder]:
     return {one.spec.row: open_model(one.spec, 1) for one in candidates if one.weights == "trained" and one.runs}
 
 
-def _executed(encoder: Encoder) -> Literal["native", "reference"]:
-    return "reference" if encoder.executed == "reference" else "native"
+def _executed(encoder: Encoder) -> Executed:
+    return "native" if encoder.executed == "torch" else encoder.executed
 
 
 def _evenly(rows: tuple[int, ...], count: int) -> list[int]:

@@ -42,8 +42,8 @@ MANIFEST = {
     "digest": "sha256 of this document without the digest",
 }
 FILE = {
-    "path": "relative to the bundle; Core ML's is a folder",
-    "target": "onnx, executorch or coreml",
+    "path": "relative to the bundle; Core ML's and Core AI's are folders",
+    "target": "onnx, executorch, coreml or coreai",
     "precision": "int8, fp16 or fp32",
     "tower": "image or text",
     "backend": "what runs it on the device",

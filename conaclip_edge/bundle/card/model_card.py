@@ -90,9 +90,9 @@ def _files(files: tuple[ExportedFile, ...]) -> str:
 
 Measured by running each file on {first.pictures} held-out pictures and {first.captions} captions ({first.dataset},
 split {first.split}), with the other tower in float32. Recall in percent; relative recall: the share of the float32
-model's mean over the three, text to picture / picture to text. "native" is the platform's own runtime, "reference" an
-interpreter of the same program: it shows recall, not speed. Relative recall with both files of a target together:
-{pairs}.
+model's mean over the three, text to picture / picture to text. "native" is the platform's own runtime, "executor" the
+platform's own code on another one, "reference" an interpreter of the same program: these show recall, not speed.
+Relative recall with both files of a target together: {pairs}.
 
 {measured_text(first)}
 
@@ -125,8 +125,10 @@ def _limits(manifest: Manifest) -> str:
 - It carries the biases of {learned}; nothing was done against them.
 - int8 kernels differ between processors. The figures above are of the hosts named in `manifest.json`; measure on the
   device that you ship to."""
-    if any(file.gate.executed == "reference" for file in manifest.files):
-        text += '\n- Figures marked "reference" were not made on the target\'s hardware.'
+    elsewhere = {file.gate.executed for file in manifest.files} - {"native"}
+    if elsewhere:
+        named = " or ".join(f'"{each}"' for each in sorted(elsewhere))
+        text += f"\n- Figures marked {named} were not made on the target's hardware."
     return text
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from conaclip_edge.config.export import ExportConfig
+from conaclip_edge.export.apple_description import AUTHOR, INPUTS, LICENCE, OUTPUT, describe, text_lengths
 from conaclip_edge.export.coreml.int8 import int8_activations, int8_weights
 from conaclip_edge.export.coreml.package import write_package
 from conaclip_edge.export.coreml.torch_patches import apply_patches
@@ -23,11 +24,6 @@ from conaclip_edge.export.towers.towers import Towers
 from conaclip_edge.runtime.mil.package import import_coremltools
 from conaclip_edge.system.progress import quiet
 from conaclip_edge.system.version import __version__
-
-INPUTS = {"image": "pixel_values", "text": "input_ids"}
-OUTPUT = "embedding"
-# the weights are under the terms of the data that they were trained on, which an exporter does not know
-LICENCE = "See README.md and manifest.json of the bundle that this model is part of."
 
 
 def export(towers: Towers, calibration: Calibration, config: ExportConfig, folder: Path) -> dict[str, Any]:
@@ -85,12 +81,6 @@ def export(towers: Towers, calibration: Calibration, config: ExportConfig, folde
     return notes | {"seconds": round(time.monotonic() - started, 1)}
 
 
-def text_lengths(config: ExportConfig, towers: Towers) -> list[int]:
-    """Return the text lengths in rising order: those asked for that are under the context, and it; or it alone."""
-    asked = () if towers.fixed_length else config.text_lengths
-    return sorted({length for length in asked if 2 <= length < towers.context} | {towers.context})
-
-
 def _convert(tower: str, towers: Towers, config: ExportConfig) -> Any:
     """Convert the tower named "image" or "text" to a fp16 `MLModel` that takes one picture or text a call."""
     ct = import_coremltools()
@@ -132,20 +122,8 @@ def _input(ct: Any, tower: str, towers: Towers, config: ExportConfig) -> Any:
 
 def _describe(model: Any, tower: str, towers: Towers, config: ExportConfig) -> None:
     """Fill in what Xcode shows of a model."""
-    model.author = f"conaclip-edge {__version__}"
-    model.license = LICENCE
-    model.version = __version__
-    model.short_description = f"{tower.capitalize()} tower of the text-image dual encoder '{towers.name}'."
-    if tower == "text":
-        listed = ", ".join(str(length) for length in text_lengths(config, towers))
-        lengths = f"from 2 to {towers.context}" if config.text_shape == "range" else f"one of {listed}"
-        given = f"Token ids [1, L], L {lengths}. Fill a text up behind its end token (id {towers.eos_id})."
-        if towers.fixed_length:
-            given = f"Token ids [1, {towers.context}], padded as tokenizer.json does."
-    elif config.image_input == "image":
-        given = f"RGB picture of {towers.image_size} x {towers.image_size} pixels."
-    else:
-        size = towers.image_size
-        given = f"RGB pixels [1, 3, {size}, {size}], values 0 to 1."
-    model.input_description[INPUTS[tower]] = given
-    model.output_description[OUTPUT] = f"Unit vector [1, {towers.embed_dim}]; the dot product of two is their cosine."
+    description = describe(tower, towers, config, picture=config.image_input == "image")
+    model.author, model.license, model.version = AUTHOR, LICENCE, __version__
+    model.short_description = description.tower
+    model.input_description[INPUTS[tower]] = description.input
+    model.output_description[OUTPUT] = description.output

@@ -37,7 +37,7 @@ class FileEmbeddings:
     """What one exported file gave.
 
     Attributes:
-        executed: "native" or "reference".
+        executed: what ran the file.
         held_out: embeddings [n, d] of the held-out pictures or captions.
         golden: embeddings of the golden pictures or texts.
     """

@@ -15,6 +15,8 @@ from conaclip_edge.export.towers.towers import Towers
 
 STATIC = "int8, static activations"  # what the manifest says of a tower that computes on the grids it was trained on
 
+_FLOAT16 = ("coreml", "coreai")  # what computes in float16 also with int8 weights
+
 
 def on_grids(towers: Towers, config: ExportConfig) -> bool:
     """Say whether the image file computes on the grids that its tower was trained on.
@@ -46,5 +48,4 @@ def prepare(towers: Towers, calibration: Calibration, config: ExportConfig) -> T
     kept = replace(smoothed, float_layers=most_sensitive(smoothed, calibration, config.float_layers))
     if on_grids(towers, config):
         return replace(kept, float_layers=frozenset(name for name in kept.float_layers if name.startswith("text.")))
-    # Core ML computes in float16 also with int8 weights
-    return reconstruct(kept, calibration, half=find_target(config).backend_of(config) == "coreml")
+    return reconstruct(kept, calibration, half=find_target(config).backend_of(config) in _FLOAT16)

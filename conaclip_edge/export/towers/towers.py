@@ -225,7 +225,7 @@ class TextTower(nn.Module):
     def _first_eos(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         """Return the first EOS as one-hot rows [B, 1, L], and its mask for the last block [B * heads, 1, L]."""
         end = ids.amax(dim=1, keepdim=True) if self.eos_id is None else self.eos_id
-        is_end = (ids == end).float()
+        is_end = (ids == end).to(self.position.dtype)
         earlier = torch.cumsum(is_end, dim=1) - is_end
         first = torch.relu(is_end - earlier).unsqueeze(1)
         mask = (earlier.clamp(max=1.0) * MASKED).view(ids.shape[0], 1, 1, -1)

@@ -45,6 +45,8 @@ class Device:
         target = runtime_of(file).target
         if target == "coreml" or (file.suffix == ".pte" and b"CoreMLBackend" in file.read_bytes()):
             return "Core ML runs on Apple devices alone"
+        if target == "coreai":
+            return "Core AI runs on Apple devices, and its executor on x86-64, alone"
         if target not in self.sites:
             return f"{self.label} has no {PACKAGES[target]}. Add it: {self.get.format(target=target)}"
         if self.name == "x86-64" and cannot_be_precise(file):

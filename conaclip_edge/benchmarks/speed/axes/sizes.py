@@ -5,7 +5,7 @@ from __future__ import annotations
 from conaclip_edge.benchmarks.schema.speed import Finding, exactly
 from conaclip_edge.bundle.manifest import ExportedFile, Manifest
 
-_NAMES = {"onnx": "ONNX", "executorch": "ExecuTorch", "coreml": "Core ML"}
+_NAMES = {"onnx": "ONNX", "executorch": "ExecuTorch", "coreml": "Core ML", "coreai": "Core AI"}
 
 
 def measure(manifest: Manifest, clip_text_bytes: int) -> list[Finding]:
