@@ -204,8 +204,8 @@ class ReportRow(Extended):
         format: suffix of the files; "" for a model that is no exported file.
         weights: "random" rows have the shape of a known model and no recall.
         device: whose kernels ran the files, where that is not the host: "arm64 (emulated Cortex-A76)".
-        executed: by the platform's own runtime, by the reference interpreter, under emulation, or not at all; `notes`
-            say why.
+        executed: by the platform's own runtime, by its executor on another platform, by the reference interpreter,
+            under emulation, or not at all; `notes` say why.
         relative_recall: "student" or "teacher" -> direction -> share of that model's mean recall that is left.
         alone: tower -> that tower with the float32 student's other one.
         latency_ms: at batch 1, one thread, texts at their own lengths.

@@ -48,7 +48,7 @@ def write(student: Path, folder: Path) -> tuple[TextsKept, PicturesKept, str]:
     if shape.image.kind != "vit" or shape.text.kind != "clip" or "adopted" in loaded.training:
         raise UserError(
             f"student {student} is no CLIPModel: that needs an image tower of kind vit (preset vit-s16-text4l), "
-            f"trained here, this one is {shape.image.kind}. Lay its bundle out as transformers-js, whose files are ONNX."
+            f"trained here, this one is {shape.image.kind}. Lay its bundle out as transformers-js (ONNX)."
         )
     for name in _FILES:
         shutil.copy(student / name, folder / name)
