@@ -8,7 +8,7 @@ from pathlib import Path
 from conaclip_edge.benchmarks.answer.merge import check_same_bundle, merge_reports, with_device
 from conaclip_edge.benchmarks.report.markdown import summary
 from conaclip_edge.benchmarks.report.regression import check_regression
-from conaclip_edge.benchmarks.report.speed_table import findings_table
+from conaclip_edge.benchmarks.report.tables.speed_table import findings_table
 from conaclip_edge.benchmarks.report.write import write_report
 from conaclip_edge.benchmarks.report_folder import default_report
 from conaclip_edge.benchmarks.schema.report import BenchmarkReport, read_report

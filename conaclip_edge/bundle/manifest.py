@@ -77,8 +77,8 @@ class Gate(Later):
         split: "val", or where val is small "val + test", or with "+ train" pictures that calibration did not see.
         pictures: how many.
         captions: how many; of data without captions, phrases of the tokenizer's words.
-        executed: "native" by the platform's own runtime, "executor" by the platform's code on another one, or "reference"
-            by our interpreter.
+        executed: "native" by the platform's own runtime, "executor" by its code on another platform, or "reference" by
+            our interpreter.
         host: machine and instruction sets that the file was run on; int8 kernels differ between them.
         cosine: to the float32 student.
         norm_error: largest distance of an embedding's length from 1.

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -71,18 +75,20 @@ def embed_split(
     kept: list[int] = []
     left_out: dict[str, str] = {}
     rows = track(captioned, f"embedding {split} pictures by {len(pictures)} rows")
-    for row, _, picture in usable_pictures(pairs, rows, data.max_pixels, left_out, data.max_bad):
-        kept.append(row)
-        for name, vectors in pictures.items():
-            vectors.append(encoders[name].embed_images([picture]))
+    with _beside(encoders, "embed_images") as embed_images:
+        for row, _, picture in usable_pictures(pairs, rows, data.max_pixels, left_out, data.max_bad):
+            kept.append(row)
+            for name, vectors in embed_images(list(pictures), [picture]).items():
+                pictures[name].append(vectors)
     if not kept:
         raise UserError(f"split '{split}' of data set '{pairs.name}' has no captions to measure recall with.")
     captions = [text for row in kept for text in pairs.captions[row]]
     caption_to_image = np.repeat(np.arange(len(kept)), [len(pairs.captions[row]) for row in kept])
     texts: dict[str, list[np.ndarray]] = {name: [] for name, encoder in encoders.items() if encoder.text}
-    for caption in track(captions, f"embedding {split} captions by {len(texts)} rows"):
-        for name, vectors in texts.items():
-            vectors.append(encoders[name].embed_texts([caption]))
+    with _beside(encoders, "embed_texts") as embed_texts:
+        for caption in track(captions, f"embedding {split} captions by {len(texts)} rows"):
+            for name, vectors in embed_texts(list(texts), [caption]).items():
+                texts[name].append(vectors)
     found = {
         name: Embedded(
             np.concatenate(pictures[name]) if name in pictures else None,
@@ -91,6 +97,23 @@ def embed_split(
         for name in encoders
     }
     return Split(tuple(kept), tuple(captions), caption_to_image, tuple(reasons(left_out))), found
+
+
+@contextmanager
+def _beside(encoders: Mapping[str, Encoder], method: str) -> Iterator[Callable[[list[str], list[Any]], dict[str, Any]]]:
+    """Yield a function (rows, inputs) -> vectors by row, which runs what takes long beside the other rows.
+
+    That is Apple's executor, which computes in threads of its own.
+    """
+    with ThreadPoolExecutor(1) as aside:
+
+        def embed(rows: list[str], inputs: list[Any]) -> dict[str, Any]:
+            calls = {row: partial(getattr(encoders[row], method), inputs) for row in rows}
+            slow = {row: aside.submit(calls.pop(row)) for row in rows if encoders[row].executed == "executor"}
+            found = {row: call() for row, call in calls.items()}
+            return found | {row: call.result() for row, call in slow.items()}
+
+        yield embed
 
 
 def dataset_of(

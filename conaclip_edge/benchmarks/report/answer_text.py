@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from conaclip_edge.benchmarks.answer.platforms import decide
 from conaclip_edge.benchmarks.answer.recall_verdict import beside_recall, judged_row, recall_verdict
-from conaclip_edge.benchmarks.report.ann_tables import ann_answer
 from conaclip_edge.benchmarks.report.numbers import ABSENT, Line, Marked, Number, ReportValues, interval, percent
 from conaclip_edge.benchmarks.report.platform_text import badge, facts, plain_lines, title
+from conaclip_edge.benchmarks.report.tables.ann_tables import ann_answer
 from conaclip_edge.benchmarks.schema.choice import Choice
 from conaclip_edge.benchmarks.schema.report import BenchmarkReport
 from conaclip_edge.benchmarks.schema.row import Direction, ReportRow

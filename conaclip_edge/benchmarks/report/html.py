@@ -13,9 +13,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from conaclip_edge.benchmarks.answer.platforms import COMMON_RULES, RULES, decided
-from conaclip_edge.benchmarks.report.ann_tables import ann_answer, ann_chart, ann_legend
 from conaclip_edge.benchmarks.report.answer_text import float_model, opening, recall_bars, recall_worth
-from conaclip_edge.benchmarks.report.device_table import LEGEND, device_answer, device_rows, without_devices
 from conaclip_edge.benchmarks.report.markdown import lossy_line, noted, recall_line
 from conaclip_edge.benchmarks.report.numbers import ABSENT, Line, ReportValues, bare
 from conaclip_edge.benchmarks.report.platform_text import Fact, badge, facts, plain_lines, title
@@ -27,6 +25,11 @@ from conaclip_edge.benchmarks.report.row_charts import (
     size_chart,
     stages_charts,
 )
+from conaclip_edge.benchmarks.report.tables.agreement_table import LEGEND as AGREEMENT_LEGEND
+from conaclip_edge.benchmarks.report.tables.agreement_table import TITLE as AGREEMENT
+from conaclip_edge.benchmarks.report.tables.agreement_table import matrices
+from conaclip_edge.benchmarks.report.tables.ann_tables import ann_answer, ann_chart, ann_legend
+from conaclip_edge.benchmarks.report.tables.device_table import LEGEND, device_answer, device_rows, without_devices
 from conaclip_edge.benchmarks.schema.choice import Choice
 from conaclip_edge.benchmarks.schema.report import BenchmarkReport
 from conaclip_edge.benchmarks.schema.row import Latency, ReportRow, Tower
@@ -44,6 +47,7 @@ SECTIONS = {
     "latency": "Latency",
     "stages": "End to end",
     "relative": "Relative recall",
+    "agreement": "Formats",
     "training": "Training",
     "coverage": "Coverage",
     "ann": "Index",
@@ -166,6 +170,9 @@ def _template_values(report: BenchmarkReport) -> dict[str, Any]:
         "latency_groups": _latency_groups(report),
         "stages": stages_charts(report),
         "relative": [row for row in measured if row.relative_recall],
+        "agreement_title": AGREEMENT,
+        "agreement_legend": AGREEMENT_LEGEND,
+        "matrices": matrices(report),
         "training": training,
         "training_split": next((row.equal_budget.split for row in training if row.equal_budget), ""),
         "covered": [(row, tower) for row in measured for tower in row.coverage],
@@ -193,6 +200,7 @@ def _template_values(report: BenchmarkReport) -> dict[str, Any]:
         "latency": shown["latency_charts"],
         "stages": shown["stages"],
         "relative": shown["relative"],
+        "agreement": report.agreement,
         "training": training,
         "coverage": shown["covered"] or shown["accelerated"],
         "ann": report.ann,

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from conaclip_edge.benchmarks.answer.file_pairs import recall_left
 from conaclip_edge.benchmarks.answer.platforms import COMMON_RULES, RULES, decided
-from conaclip_edge.benchmarks.report.ann_tables import ann_answer, ann_table
 from conaclip_edge.benchmarks.report.answer_text import answer, answer_lines, float_model
-from conaclip_edge.benchmarks.report.device_table import (
+from conaclip_edge.benchmarks.report.numbers import ABSENT, TO, megabytes, milliseconds, percent, share
+from conaclip_edge.benchmarks.report.tables.agreement_table import TITLE as AGREEMENT
+from conaclip_edge.benchmarks.report.tables.agreement_table import agreement_table
+from conaclip_edge.benchmarks.report.tables.ann_tables import ann_answer, ann_table
+from conaclip_edge.benchmarks.report.tables.device_table import (
     device_answer,
     device_lines,
     device_rows,
     device_table,
     without_devices,
 )
-from conaclip_edge.benchmarks.report.numbers import ABSENT, TO, megabytes, milliseconds, percent, share
 from conaclip_edge.benchmarks.schema.environment import Environment
 from conaclip_edge.benchmarks.schema.report import BenchmarkReport
 from conaclip_edge.benchmarks.schema.row import Direction, RecallTable, ReportRow, Tower
@@ -32,6 +34,8 @@ def render_markdown(report: BenchmarkReport) -> str:
         parts += ["## The index's graph", *([ann_answer(report.ann)] if report.rows else []), ann_table(report.ann)]
     if has_relative_recall(report):
         parts += ["## Relative recall", f"{relative_recall_title(report)}.", relative_recall_table(report)]
+    if agreement := agreement_table(report):
+        parts += [f"## {AGREEMENT}", agreement]
     if covered := accelerators_table(report):
         parts += ["## Accelerators of phones", covered]
     if has_training(report):
@@ -157,7 +161,8 @@ def recall_line(report: BenchmarkReport) -> str:
 _LEGEND = """\
 Recall in percent. Latency: median of one call at batch 1 on one thread, texts at their own lengths; ~ marks times
 that spread more than the suite allows. Memory: peak of a fresh Python process with both towers. native: run by the
-platform's own runtime; reference: by an interpreter of the same program, which says nothing about speed."""
+platform's own runtime; executor: by its code on another platform; reference: by an interpreter of the same program. The
+last two say nothing about speed."""
 
 
 def relative_recall_title(report: BenchmarkReport) -> str:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from conaclip_edge.benchmarks.answer.platforms import decided
+from conaclip_edge.benchmarks.schema.agreement import Agreement
 from conaclip_edge.benchmarks.schema.ann import AnnReport
 from conaclip_edge.benchmarks.schema.environment import Environment
 from conaclip_edge.benchmarks.schema.report import BenchmarkReport, Dataset, MeasuredBundle
@@ -23,6 +24,7 @@ def new_report(
     rows: Sequence[ReportRow] = (),
     dataset: Dataset | None = None,
     ann: AnnReport | None = None,
+    agreement: Sequence[Agreement] = (),
 ) -> BenchmarkReport:
     """Put a report together, with what it says of each platform.
 
@@ -34,6 +36,7 @@ def new_report(
         rows: what was measured of files and models.
         dataset: what recall was measured on.
         ann: what was measured of the index's graph.
+        agreement: of every two rows of the student and its files.
     """
     report = BenchmarkReport(
         created=now(),
@@ -43,6 +46,7 @@ def new_report(
         dataset=dataset,
         rows=tuple(rows),
         ann=ann,
+        agreement=tuple(agreement),
     )
     return decided(report)
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from conaclip_edge.benchmarks.report.ann_tables import ann_table
 from conaclip_edge.benchmarks.report.answer_text import answer
-from conaclip_edge.benchmarks.report.device_table import device_answer, device_rows, device_table, without_devices
 from conaclip_edge.benchmarks.report.markdown import (
     environment_line,
     has_relative_recall,
@@ -18,7 +16,14 @@ from conaclip_edge.benchmarks.report.markdown import (
     rules_text,
     training_table,
 )
-from conaclip_edge.benchmarks.report.speed_table import speed_section
+from conaclip_edge.benchmarks.report.tables.ann_tables import ann_table
+from conaclip_edge.benchmarks.report.tables.device_table import (
+    device_answer,
+    device_rows,
+    device_table,
+    without_devices,
+)
+from conaclip_edge.benchmarks.report.tables.speed_table import speed_section
 from conaclip_edge.benchmarks.schema.report import BenchmarkReport, read_report
 from conaclip_edge.benchmarks.schema.speed import read_speed
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from conaclip_edge.benchmarks.report.html import render_html
 from conaclip_edge.benchmarks.report.markdown import render_markdown
-from conaclip_edge.benchmarks.report.speed_table import speed_section
+from conaclip_edge.benchmarks.report.tables.speed_table import speed_section
 from conaclip_edge.benchmarks.schema.report import BenchmarkReport
 from conaclip_edge.benchmarks.schema.speed import SpeedReport
 from conaclip_edge.system.files import atomic_folder

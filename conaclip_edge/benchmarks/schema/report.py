@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from conaclip_edge.benchmarks.schema.agreement import Agreement
 from conaclip_edge.benchmarks.schema.ann import AnnReport
 from conaclip_edge.benchmarks.schema.choice import Choice
 from conaclip_edge.benchmarks.schema.environment import Environment
@@ -77,10 +78,11 @@ class BenchmarkReport(Extended):
         ship: id of the row that is chosen for a server by its time on this machine; None where there is none.
         gallery_row: the row whose results the gallery shows as the student's.
         pictures: key -> data URI of the gallery's thumbnails.
+        agreement: of every two rows of the student and its files; an older report has none.
         ann: of a suite that measures the index's HNSW graph.
     """
 
-    later = ("platforms",)
+    later = ("platforms", "agreement")
 
     schema_: Literal["conaclip-edge/report/2"] = Field(SCHEMA, alias="schema")
     created: str
@@ -92,6 +94,7 @@ class BenchmarkReport(Extended):
     platforms: tuple[Choice, ...] = ()
     ship: str | None = None
     rows: tuple[ReportRow, ...] = ()
+    agreement: tuple[Agreement, ...] = ()
     gallery_row: str | None = None
     gallery: tuple[GalleryQuery, ...] = ()
     pictures: dict[str, str] = Field(default_factory=dict)
@@ -109,6 +112,9 @@ class BenchmarkReport(Extended):
         absent = {choice.row for choice in self.platforms if choice.row} - set(ids)
         if absent:
             raise ValueError(f"platforms names no row: {', '.join(sorted(absent))}")
+        unknown = {row for each in self.agreement for row in each.rows} - set(ids)
+        if unknown:
+            raise ValueError(f"agreement names no row: {', '.join(sorted(unknown))}")
         lost = {row.host for row in self.rows} - hosts
         if lost:
             raise ValueError(f"rows of an unknown environment: {', '.join(sorted(lost))}")

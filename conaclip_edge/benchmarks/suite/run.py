@@ -20,7 +20,8 @@ from conaclip_edge.benchmarks.report.new_report import new_report
 from conaclip_edge.benchmarks.report.write import write_report
 from conaclip_edge.benchmarks.schema.report import BenchmarkReport
 from conaclip_edge.benchmarks.schema.row import Tower
-from conaclip_edge.benchmarks.schema.row_ids import TEACHER
+from conaclip_edge.benchmarks.schema.row_ids import STUDENT, TEACHER
+from conaclip_edge.benchmarks.suite.agreement import agreements
 from conaclip_edge.benchmarks.suite.build_rows import Measurements, make_row, training_rows
 from conaclip_edge.benchmarks.suite.gallery import Side, make_gallery
 from conaclip_edge.bundle.manifest import Manifest, read_manifest
@@ -95,7 +96,9 @@ def run_benchmark(bundle: Path, suite: BenchmarkConfig, out: Path) -> BenchmarkR
         rows += training_rows(read_json(comparison, "comparison"), machine.label)
     by_chance = next((chance(one) for one in ranked.values() if one), None)
     dataset = dataset_of(pairs, suite.split, split, lengths, by_chance)
-    report = new_report(bundle, manifest, suite, machine, rows, dataset if labelled else None)
+    same = [one.spec.row for one in candidates if one.spec.shipped or one.spec.row == STUDENT]
+    agreement = agreements(embedded, sorted(same, key=lambda row: row != STUDENT))
+    report = new_report(bundle, manifest, suite, machine, rows, dataset if labelled else None, agreement=agreement)
     if labelled:
         report = _with_gallery(report, pairs, split, embedded, encoders, data)
     write_report(report, out)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from conaclip_edge.benchmarks.emulated.run import benchmark_device
-from conaclip_edge.benchmarks.report.device_table import device_answer
+from conaclip_edge.benchmarks.report.tables.device_table import device_answer
 from conaclip_edge.benchmarks.schema.report import BenchmarkReport, read_report
 from conaclip_edge.config.benchmark import BenchmarkConfig, EmulatedConfig
 from conaclip_edge.errors import UserError

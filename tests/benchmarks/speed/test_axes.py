@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from conaclip_edge.benchmarks.report.results_page import results_page
-from conaclip_edge.benchmarks.report.speed_table import findings_table, speed_section
+from conaclip_edge.benchmarks.report.tables.speed_table import findings_table, speed_section
 from conaclip_edge.benchmarks.report.write import json_text
 from conaclip_edge.benchmarks.schema.speed import Finding, SpeedReport, exactly, read_speed
 from conaclip_edge.benchmarks.schema.spread import Spread

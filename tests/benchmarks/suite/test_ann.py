@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from conaclip_edge.benchmarks.answer.merge import merge_reports
-from conaclip_edge.benchmarks.report.ann_tables import ann_table
 from conaclip_edge.benchmarks.report.html import render_html
 from conaclip_edge.benchmarks.report.markdown import render_markdown
+from conaclip_edge.benchmarks.report.tables.ann_tables import ann_table
 from conaclip_edge.benchmarks.report.write import json_text
 from conaclip_edge.benchmarks.schema.ann import AnnRow
 from conaclip_edge.benchmarks.schema.report import BenchmarkReport, parse_report, read_report

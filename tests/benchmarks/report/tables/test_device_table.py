@@ -7,11 +7,11 @@ import re
 
 import pytest
 
-from conaclip_edge.benchmarks.report.device_table import device_answer, device_table
 from conaclip_edge.benchmarks.report.html import render_html
 from conaclip_edge.benchmarks.report.markdown import render_markdown, summary
 from conaclip_edge.benchmarks.report.numbers import ABSENT, FORMATS, TO, value_at
 from conaclip_edge.benchmarks.report.regression import check_regression
+from conaclip_edge.benchmarks.report.tables.device_table import device_answer, device_table
 from conaclip_edge.benchmarks.report.write import json_text
 from conaclip_edge.benchmarks.schema.report import BenchmarkReport, parse_report
 from conaclip_edge.errors import UserError
