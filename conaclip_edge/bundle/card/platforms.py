@@ -31,7 +31,12 @@ def example_files(manifest: Manifest) -> dict[str, str]:
         for name, files in (("OnnxEncoder.kt", _onnx(manifest)), ("ExecutorchEncoder.kt", _executorch(manifest)))
         if files
     ]
-    names = [f"swift/{name}" for name in _SWIFT] if _coreml(manifest) else []
+    swift = [
+        name
+        for name, files in (("CoremlEncoder.swift", _coreml(manifest)), ("CoreaiEncoder.swift", _coreai(manifest)))
+        if files
+    ]
+    names = [f"swift/{name}" for name in (*_SWIFT, *swift)] if swift else []
     names += [f"kotlin/{name}" for name in (*_KOTLIN, *kotlin)] if kotlin else []
     return {f"{EXAMPLES}/{name}": (_HERE / name).read_text("utf-8") for name in names}
 
@@ -40,7 +45,9 @@ def platform_sections(manifest: Manifest, preprocess: Mapping[str, Any]) -> list
     """Return a section of Markdown for each platform that the bundle has files for, and for Python."""
     sections = []
     if coreml := _coreml(manifest):
-        sections.append(_ios(manifest, coreml))
+        sections.append(_coreml_section(manifest, coreml))
+    if coreai := _coreai(manifest):
+        sections.append(_coreai_section(manifest, coreai, alone=not coreml))
     if (onnx := _onnx(manifest)) or _executorch(manifest):
         sections.append(_android(manifest, onnx, _executorch(manifest)))
     code = python_code(manifest, preprocess)
@@ -52,6 +59,10 @@ def _coreml(manifest: Manifest) -> dict[str, ExportedFile]:
     return files_of(manifest, "coreml", ".mlpackage")
 
 
+def _coreai(manifest: Manifest) -> dict[str, ExportedFile]:
+    return files_of(manifest, "coreai", ".aimodel")
+
+
 def _onnx(manifest: Manifest) -> dict[str, ExportedFile]:
     return files_of(manifest, "onnx", ".onnx")
 
@@ -60,45 +71,82 @@ def _executorch(manifest: Manifest) -> dict[str, ExportedFile]:
     return files_of(manifest, "executorch", ".pte")
 
 
-def _ios(manifest: Manifest, files: dict[str, ExportedFile]) -> str:
+def _coreml_section(manifest: Manifest, files: dict[str, ExportedFile]) -> str:
     names = {tower: file.path.rpartition("/")[2].removesuffix(".mlpackage") for tower, file in files.items()}
     deployment = files["image"].settings.get("deployment", "iOS17")
     version, systems = SYSTEMS[deployment]
-    lengths = files["text"].notes.get("lengths")
-    texts = f"of {', '.join(map(str, lengths))} ids (shorter ones are filled up)" if lengths else "of any length"
-    if manifest.fixed_length:
-        texts = f"padded to {manifest.context} ids"
     run = "by Core ML on a Mac" if files["image"].gate.executed == "native" else "by an interpreter, on no Apple device"
+    open_it = f'try CoremlEncoder(folder: folder, imageName: "{names["image"]}", textName: "{names["text"]}")'
     return f"""\
 ### iOS and macOS: Swift, Core ML
 
 - **Systems:** {systems} or newer (specification version {version} of both packages).
-- **Compute units:** any; `Encoder` takes `.all`, so that Core ML chooses. These packages were run {run}: look at the
-  performance report of Xcode for what runs on the Neural Engine of your device.
+- **Compute units:** any; `CoremlEncoder` takes `.all`, so that Core ML chooses. These packages were run {run}: look at
+  the performance report of Xcode for what runs on the Neural Engine of your device.
 - **Files:** drag both packages of `coreml/` into the app's target, and this folder in as a folder reference.
+{_swift_notes(manifest, files)}
+
+{_swift_use(open_it, files["image"].precision)}"""
+
+
+def _coreai_section(manifest: Manifest, files: dict[str, ExportedFile], alone: bool) -> str:
+    lengths = files["text"].notes.get("lengths") or []
+    asked = [] if manifest.fixed_length else lengths
+    native = files["image"].gate.executed == "native"
+    run = "by Core AI on a Mac" if native else "by the executor of Apple's package, on the CPU of another system"
+    precision = files["image"].precision
+    functions = "a function `main`"
+    if asked:
+        functions = "a function for each length of a text, " + ", ".join(f"`main_length_{length}`" for length in asked)
+    open_it = f'try await CoreaiEncoder(folder: folder, precision: "{precision}", lengths: {asked})'
+    older = "" if alone else " Older ones take the Core ML packages above, which give the same vectors up to rounding."
+    notes = f"\n{_swift_notes(manifest, files)}" if alone else ""
+    return f"""\
+### iOS and macOS 27: Swift, Core AI
+
+- **Systems:** iOS 27, macOS 27 or newer.{older}
+- **Files:** this folder as a folder reference; `CoreaiEncoder` opens the assets of `coreai/` where they lie. The system
+  prepares an asset for its processors when it is first loaded, and keeps the result.
+- **Asset:** {functions}; inputs `pixel_values` and `input_ids`, output `embedding`. These assets were run {run}: what
+  Core AI gives to the Neural Engine of a device, and how long it takes, was not seen.{notes}
+
+{_swift_use(open_it, precision)}"""
+
+
+def _swift_notes(manifest: Manifest, files: dict[str, ExportedFile]) -> str:
+    lengths = files["text"].notes.get("lengths")
+    texts = f"of {', '.join(map(str, lengths))} ids (shorter ones are filled up)" if lengths else "of any length"
+    if manifest.fixed_length:
+        texts = f"padded to {manifest.context} ids"
+    return f"""\
 - **Tokenizer:** `https://github.com/huggingface/swift-transformers`, exact version 1.3.3, product `Tokenizers` (iOS 16,
   macOS 13). It reads `tokenizer.json` but does not cut texts; `TextIds` does. It is a port, not the same code: the
   golden check names texts whose ids differ. It does not know the `</w>` of CLIP's own BPE vocabulary.
 - **Picture to input:** `Pixels.swift`, without vImage and Core Image: neither promises a bicubic filter with a = -0.5
-  and antialiasing. vImage's high-quality scaling is Lanczos; docs/results/apps.md of conaclip-edge measures what other
+  and antialiasing. vImage's high-quality scaling is Lanczos; docs/bundle.md of conaclip-edge measures what other
   filters cost. Decoding and colours are ImageIO's and Core Graphics'.
 - **Texts:** {texts}, at most {manifest.context}.
-- **Nearest neighbours:** `nearest` is one call of Accelerate (`vDSP_mmul`) over vectors that lie one after the other.
+- **Nearest neighbours:** `nearest` is one call of Accelerate (`vDSP_mmul`) over vectors, one after the other."""
 
-`examples/swift/` has all of it; parsed, not compiled, where this bundle was made. Use:
+
+def _swift_use(open_it: str, precision: str) -> str:
+    return f"""\
+`examples/swift/` has all of it; parsed, not compiled, where this bundle was made. Use, in an asynchronous function:
 
 ```swift
 import Foundation
 
 let folder = Bundle.main.url(forResource: "bundle", withExtension: nil)!
-let encoder = try Encoder(folder: folder, imageName: "{names["image"]}", textName: "{names["text"]}")
-assert(try goldenDifferences(encoder, folder: folder, precision: "{files["image"].precision}").isEmpty)
+let encoder = {open_it}
+let differences = try await goldenDifferences(encoder, folder: folder, precision: "{precision}")
+assert(differences.isEmpty)
 
 // once for each picture; keep the vectors one after the other
 let pictures: [URL] = []
-let index = try pictures.flatMap {{ try encoder.embed(picture: Data(contentsOf: $0)) }}
+var index: [Float] = []
+for picture in pictures {{ index += try await encoder.embed(picture: Data(contentsOf: picture)) }}
 // for each query
-let hits = nearest(try encoder.embed(text: "a red bicycle"), in: index, count: 10)
+let hits = nearest(try await encoder.embed(text: "a red bicycle"), in: index, count: 10)
 ```"""
 
 

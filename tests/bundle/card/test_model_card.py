@@ -21,7 +21,7 @@ from conaclip_edge.bundle.manifest import Manifest, read_manifest
 from conaclip_edge.data.preprocess import Preprocess, describe
 from tests.helpers.benchmarks.sample import accelerators
 
-TARGETS = ("onnx", "coreml", "executorch")
+TARGETS = ("onnx", "coreml", "executorch", "coreai")
 
 
 @pytest.fixture(scope="module")
@@ -30,12 +30,15 @@ def manifest(exported) -> Manifest:
 
 
 def only(manifest: Manifest, *targets: str, notes=None, settings=None) -> Manifest:
-    """The manifest with files of these targets alone; ExecuTorch's are made of ONNX's."""
+    """The manifest with files of these targets alone; ExecuTorch's are made of ONNX's, Core AI's of Core ML's."""
     files = []
     for target in targets:
         for file in manifest.files:
             like = file.target == target or (target == "executorch" and file.path.endswith(".onnx"))
+            like |= target == "coreai" and file.target == "coreml"
             path = file.path.replace("onnx", {"executorch": "pte"}.get(target, "onnx")).replace("pte/", "executorch/")
+            if target == "coreai":
+                path = path.replace("coreml/", "coreai/").replace(".mlpackage", ".aimodel")
             changes = {"target": target, "path": path, "notes": notes or file.notes}
             changes |= {"settings": settings or file.settings}
             files += [file.model_copy(update=changes)] if like else []
@@ -113,6 +116,18 @@ def test_each_target_has_its_own_code_with_this_bundles_files(manifest):
     assert 'open_bundle(".", "coreml", "fp16")' in snippet(card_of(only(manifest, "coreml")), "python")
 
 
+def test_core_ai_has_its_systems_and_the_functions_of_its_asset(manifest):
+    both = card_of(only(manifest, "coreml", "coreai", notes={"lengths": [8, 12]}))
+    assert "iOS 27, macOS 27 or newer. Older ones take the Core ML packages above" in both
+    assert "`main_length_8`, `main_length_12`" in both
+    assert 'CoreaiEncoder(folder: folder, precision: "fp16", lengths: [8, 12])' in snippet(both, "swift")
+    alone = card_of(only(manifest, "coreai", notes={"versions": {}}))
+    assert "a function `main`;" in alone
+    assert "Older ones" not in alone
+    assert "swift-transformers" in alone
+    assert 'open_bundle(".", "coreai", "fp16")' in snippet(alone, "python")
+
+
 def test_android_loads_the_onnx_file_and_the_card_says_what_the_ort_file_is_for(manifest):
     android = example_files(only(manifest, "onnx"))["examples/kotlin/OnnxEncoder.kt"]
     assert ".onnx" in android
@@ -122,7 +137,8 @@ def test_android_loads_the_onnx_file_and_the_card_says_what_the_ort_file_is_for(
 
 def test_examples_are_those_of_the_targets(manifest):
     names = {target: {Path(name).name for name in example_files(only(manifest, target))} for target in TARGETS}
-    assert {"Encoder.swift", "Pixels.swift", "GoldenCheck.swift"} == names["coreml"]
+    assert {"Encoder.swift", "Pixels.swift", "GoldenCheck.swift", "CoremlEncoder.swift"} == names["coreml"]
+    assert {"Encoder.swift", "Pixels.swift", "GoldenCheck.swift", "CoreaiEncoder.swift"} == names["coreai"]
     assert {"Encoder.kt", "Pixels.kt", "GoldenCheck.kt", "OnnxEncoder.kt"} == names["onnx"]
     assert {"Encoder.kt", "Pixels.kt", "GoldenCheck.kt", "ExecutorchEncoder.kt"} == names["executorch"]
 
@@ -175,7 +191,7 @@ def faults(code: str, language: object) -> list[str]:
 
 
 def test_swift_kotlin_and_python_parse(manifest):
-    everything = only(manifest, "onnx", "coreml", "executorch")
+    everything = only(manifest, *TARGETS)
     card = card_of(everything)
     code = {"use.swift": snippet(card, "swift"), "use.kt": snippet(card, "kotlin")} | example_files(everything)
     for name, text in code.items():

@@ -32,7 +32,7 @@ func tensor<Number>(_ name: String, of data: Data, as type: Number.Type) throws 
 /// What differs from the export, a line each; empty where all is right.
 ///
 /// - Parameter precision: of the files that the encoder runs: int8, fp16 or fp32
-func goldenDifferences(_ encoder: Encoder, folder: URL, precision: String) throws -> [String] {
+func goldenDifferences(_ encoder: any Encoder, folder: URL, precision: String) async throws -> [String] {
     let golden = try readJSON(folder.appendingPathComponent("golden/golden.json"), as: Golden.self)
     let numbers = try Data(contentsOf: folder.appendingPathComponent("golden/golden.safetensors"))
     let texts: [Float] = try tensor("text.embedding", of: numbers, as: Float.self)
@@ -44,7 +44,7 @@ func goldenDifferences(_ encoder: Encoder, folder: URL, precision: String) throw
 
     for (row, entry) in golden.texts.enumerated() {
         if encoder.ids(entry.text) != entry.ids { found.append("ids of \"\(entry.text.prefix(40))\" differ") }
-        let cosine = vDSP.dot(try encoder.embed(ids: entry.ids), texts[row * width..<(row + 1) * width])
+        let cosine = vDSP.dot(try await encoder.embed(ids: entry.ids), texts[row * width..<(row + 1) * width])
         if cosine < ofTexts { found.append("text \(row): cosine \(cosine)") }
     }
     for (row, name) in golden.pictures.enumerated() {
@@ -53,7 +53,7 @@ func goldenDifferences(_ encoder: Encoder, folder: URL, precision: String) throw
         let right = levels[row * area..<(row + 1) * area].map { Float($0) / 255 }
         let off = zip(mine, right).map { abs($0 - $1) }.max() ?? 0
         if off > golden.pixelTolerance + 1e-6 { found.append("\(name): a pixel is off by \(off * 255) of 255 levels") }
-        let cosine = vDSP.dot(try encoder.embed(pixels: right), pictures[row * width..<(row + 1) * width])
+        let cosine = vDSP.dot(try await encoder.embed(pixels: right), pictures[row * width..<(row + 1) * width])
         if cosine < ofPictures { found.append("\(name): cosine \(cosine)") }
     }
     return found
