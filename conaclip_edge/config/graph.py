@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+from typing import ClassVar, Literal
+
 from pydantic import Field
 
-from conaclip_edge.config.base import Config
+from conaclip_edge.config.base import Config, Growing
 from conaclip_edge.errors import unknown
 
 
-class Term(Config):
+class Term(Growing):
     """One term of the interaction graph: an edge or learning type, its supervision, weight and temperature."""
+
+    later: ClassVar[frozenset[str]] = frozenset({"teacher_temperature", "rows", "direction"})
 
     edge: str = Field(description="an edge such as SI-TT, or a learning type, which means both of its edges")
     loss: str = Field(description="a name of the table of losses")
     weight: float = Field(1.0, ge=0, description="factor on the loss")
     temperature: float | None = Field(None, gt=0, description="fixed; left out: the student's learnable logit scale")
+    teacher_temperature: float | None = Field(
+        None, gt=0, description="kl: of the teacher's cosines; left out: the same as the student's"
+    )
+    rows: Literal["both", "rows", "columns"] = Field(
+        "both",
+        description="infonce, kl: rows compares each sample of the edge's first encoder with all of the second, "
+        "columns the other way round, both takes half of each",
+    )
+    direction: Literal["forward", "reverse"] = Field(
+        "forward", description="kl: forward is KL(teacher || student), reverse is KL(student || teacher)"
+    )
 
 
 class GraphConfig(Config):
@@ -45,6 +60,34 @@ PRESETS: dict[str, tuple[Term, ...]] = {
         Term(edge="intra-ts", loss="fd", weight=5.0),
         Term(edge="intra-ts", loss="kl", temperature=0.02),
         Term(edge="inter-ss", loss="kl", temperature=0.02),
+    ),
+    # What others train with, as far as two teacher towers and a student's express it; docs/concepts/graph.md has the
+    # sources, and what each leaves out. A teacher of CLIP multiplies its cosines by 100: a temperature of 0.01.
+    "tinyclip": (Term(edge="inter-ss", loss="kl", temperature=0.02),),
+    "clip-kd": (
+        Term(edge="inter-ss", loss="infonce"),
+        Term(edge="inter-ss", loss="kl", teacher_temperature=0.01),
+        Term(edge="inter-ts", loss="infonce", temperature=1 / 2.659, weight=0.5, rows="rows"),
+        Term(edge="intra-ts", loss="fd", weight=2000 / 512),
+    ),
+    "open-clip": (
+        Term(edge="inter-ss", loss="infonce"),
+        Term(edge="inter-ss", loss="kl", teacher_temperature=0.01),
+    ),
+    "mobileclip": (Term(edge="inter-ss", loss="kl", teacher_temperature=0.01),),
+    "dime-fm": (
+        Term(edge="inter-ts", loss="kl", temperature=0.01, weight=0.7, rows="rows"),
+        Term(edge="intra-ts", loss="kl", temperature=0.03, weight=0.6, rows="rows"),
+    ),
+    "conaclip-tbps": (
+        Term(edge="inter-ss", loss="infonce", temperature=0.02),
+        Term(edge="inter-ss", loss="sd"),
+        Term(edge="inter-ts", loss="infonce", temperature=0.5),
+        Term(edge="inter-ts", loss="sym-kl", temperature=0.5),
+        Term(edge="intra-ts", loss="infonce", temperature=0.5, rows="rows"),
+        Term(edge="intra-ts", loss="sd"),
+        Term(edge="intra-ts", loss="sym-sd"),
+        Term(edge="intra-ss", loss="sd"),
     ),
 }
 

@@ -8,6 +8,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from conaclip_edge.distill.losses.one_way import Rows
+
 LEARNING_TYPES = {
     "intra-ts": ("SI-TI", "ST-TT"),
     "inter-ts": ("SI-TT", "ST-TI"),
@@ -68,11 +70,17 @@ class Edge:
         name: such as "SI-TI"; a learning type for a symmetric loss, which joins both of its edges.
         batch: the embeddings.
         scale: 1 / temperature, a scalar tensor.
+        teacher_scale: the same for the teacher's cosines.
+        way: which way its matrix is read.
+        reverse: whether a divergence is the student's to the teacher, not the teacher's to the student.
     """
 
     name: str
     batch: Embeddings
     scale: Tensor
+    teacher_scale: Tensor
+    way: Rows = "both"
+    reverse: bool = False
 
     @cached_property
     def rows(self) -> Tensor:

@@ -52,8 +52,14 @@ def _check(term: Term) -> None:
             f"loss '{term.loss}' makes no sense on edge '{term.edge}'. "
             f"Known for it: {', '.join(losses_for(term.edge))}."
         )
-    if SUPERVISIONS[term.loss].needs_fixed_temperature and term.temperature is None:
-        raise UserError(f"loss '{term.loss}' on edge '{term.edge}' needs a fixed temperature, e.g. temperature: 0.05.")
+    row = SUPERVISIONS[term.loss]
+    for key in sorted(Term.later - set(row.reads)):
+        if getattr(term, key) != Term.model_fields[key].default:
+            readers = ", ".join(name for name, one in SUPERVISIONS.items() if key in one.reads)
+            raise UserError(f"loss '{term.loss}' on edge '{term.edge}' does not read {key}. These do: {readers}.")
+    if row.needs_fixed_temperature and term.temperature is None and term.teacher_temperature is None:
+        fix = "temperature: 0.05" + (", or a teacher_temperature" if "teacher_temperature" in row.reads else "")
+        raise UserError(f"loss '{term.loss}' on edge '{term.edge}' needs a fixed temperature, e.g. {fix}.")
 
 
 def uses_teacher(terms: Sequence[Term]) -> bool:
@@ -93,8 +99,14 @@ def compute(terms: Sequence[Term], batch: Embeddings, logit_scale: Tensor) -> di
 
 
 def _term(term: Term, batch: Embeddings, logit_scale: Tensor) -> Tensor:
-    scale = logit_scale if term.temperature is None else torch.tensor(1 / term.temperature, dtype=batch.si.dtype)
-    return SUPERVISIONS[term.loss].loss(Edge(term.edge, batch, scale))
+    scale = _scale(term.temperature, logit_scale, batch.si.dtype)
+    teacher_scale = _scale(term.teacher_temperature, scale, batch.si.dtype)
+    edge = Edge(term.edge, batch, scale, teacher_scale, term.rows, term.direction == "reverse")
+    return SUPERVISIONS[term.loss].loss(edge)
+
+
+def _scale(temperature: float | None, otherwise: Tensor, dtype: torch.dtype) -> Tensor:
+    return otherwise if temperature is None else torch.tensor(1 / temperature, dtype=dtype)
 
 
 def gradient_norms(terms: Sequence[Term], values: dict[str, Tensor], batch: Embeddings) -> dict[str, float]:

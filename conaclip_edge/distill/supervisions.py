@@ -38,6 +38,7 @@ class Supervision:
         symmetric: whether it joins the two edges of a learning type, each the target of the other.
         weight: that a study adds it with.
         temperature: the same; None where it uses none.
+        reads: keys of a term that it reads beside edge, weight and temperature.
     """
 
     title: str
@@ -49,6 +50,7 @@ class Supervision:
     symmetric: bool = False
     weight: float = 1.0
     temperature: float | None = None
+    reads: tuple[str, ...] = ()
 
     def looks_at_teacher(self, edge: str) -> bool:
         """Tell whether it reads a teacher's embedding on an edge or learning type."""
@@ -59,15 +61,25 @@ class Supervision:
         return TYPE_OF.get(edge, edge) in self.needs_pairs
 
 
+def _student_and_teacher(edge: Edge) -> tuple[Tensor, Tensor]:
+    """Return the logits of a divergence: the one that learns and its target; the other way round in reverse."""
+    student, teacher = edge.scale * edge.similarities, edge.teacher_scale * edge.teacher_similarities
+    return (teacher, student) if edge.reverse else (student, teacher)
+
+
 SUPERVISIONS: dict[str, Supervision] = {
     "infonce": Supervision(
         "InfoNCE",
         lambda edge: infonce(
-            edge.scale * edge.rows @ edge.columns.T, edge.positives, edge.queue_logits(edge.scale * edge.rows)
+            edge.scale * edge.rows @ edge.columns.T,
+            edge.positives,
+            edge.queue_logits(edge.scale * edge.rows),
+            edge.way,
         ),
         TWO_ENCODERS,
         needs_pairs=ACROSS,
         temperature=0.05,
+        reads=("rows",),
     ),
     "fd": Supervision(
         "FD", lambda edge: feature_distance(*edge.partners), TWO_ENCODERS, needs_pairs=ACROSS, weight=5.0
@@ -81,11 +93,12 @@ SUPERVISIONS: dict[str, Supervision] = {
     ),
     "kl": Supervision(
         "KL-Div",
-        lambda edge: kl(edge.scale * edge.similarities, edge.scale * edge.teacher_similarities),
+        lambda edge: kl(*_student_and_teacher(edge), edge.way),
         EVERYWHERE,
         needs_teacher=True,
         needs_fixed_temperature=True,
         temperature=0.05,
+        reads=("rows", "teacher_temperature", "direction"),
     ),
     "sym-sd": Supervision(
         "Sym-SD",

@@ -5,13 +5,15 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
+from conaclip_edge.distill.losses.one_way import Rows, ways
 
-def kl(logits: Tensor, target_logits: Tensor) -> Tensor:
-    """KL(target || student) averaged over rows, plus the same over columns, half each; both [n, m].
+
+def kl(logits: Tensor, target_logits: Tensor, rows: Rows = "both") -> Tensor:
+    """KL(target || student) over rows, over columns, or half of each; both [n, m].
 
     Rows and columns are two distributions of one matrix (find the text of a picture, the picture of a text).
     """
-    return (_rows(logits, target_logits) + _rows(logits.T, target_logits.T)) / 2
+    return ways(rows, lambda: _rows(logits, target_logits), lambda: _rows(logits.T, target_logits.T))
 
 
 def symmetric_kl(one: Tensor, other: Tensor) -> Tensor:
