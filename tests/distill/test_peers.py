@@ -28,7 +28,7 @@ def test_every_preset_of_a_peer_has_a_formula() -> None:
 def test_a_peer_s_preset_equals_its_formula(name: str) -> None:
     terms, made = expand(GraphConfig(preset=name)), batch(5, seed=7)
     found = compute(terms, made, torch.tensor(SCALE, dtype=torch.float64))
-    total = sum(term.weight * float(found[f"{term.edge}/{term.loss}"]) for term in terms)
+    total = sum(term.weight * found[f"{term.edge}/{term.loss}"].item() for term in terms)
     assert total == pytest.approx(PEERS[name](as_arrays(made), SCALE), rel=1e-9)
 
 

@@ -47,16 +47,16 @@ def tinyclip(batch: Batch, scale: float) -> float:
 
 
 def clip_kd(batch: Batch, scale: float) -> float:
-    """InfoNCE, contrastive relations (CRD), interactive contrast (ICL) and 2000 times the features' mean square (FD)."""
+    """InfoNCE, contrastive relations (CRD), interactive contrast (ICL), 2000 times the features' mean square (FD)."""
     student = times(cosines(batch.si, batch.st), scale)
     teacher = times(cosines(batch.ti, batch.tt), CLIP_SCALE)
-    across = (
+    icl = (
         cross_entropy(times(cosines(batch.si, batch.tt), 2.659)),
         cross_entropy(times(cosines(batch.st, batch.ti), 2.659)),
     )
     # in the width of this batch: 2000 is for a mean over numbers, the graph's weight is that of 512 of them
     features = sum(float(np.sum((a - b) ** 2)) / len(a) for a, b in ((batch.si, batch.ti), (batch.st, batch.tt)))
-    return both(cross_entropy, student) + both(divergence, student, teacher) + sum(across) / 2 + 2000 / 512 * features
+    return both(cross_entropy, student) + both(divergence, student, teacher) + sum(icl) / 2 + 2000 / 512 * features
 
 
 def open_clip(batch: Batch, scale: float) -> float:
