@@ -17,7 +17,7 @@ SCALE = 14.0
 
 def value(*terms: Term, seed: int = 7) -> float:
     found = compute(expand(GraphConfig(terms=terms)), batch(5, seed=seed), torch.tensor(SCALE, dtype=torch.float64))
-    return float(sum(found.values()))
+    return sum(one.item() for one in found.values())
 
 
 def test_every_preset_of_a_peer_has_a_formula() -> None:
