@@ -164,7 +164,7 @@ RECIPES = [
     ),
     (
         "--set graph.preset=conclip",
-        r"^unknown graph preset 'conclip'\. Did you mean 'conaclip'\? Known: all-types, clip-kd, conaclip, .*motis.*\.$",
+        r"^unknown graph preset 'conclip'\. Did you mean 'conaclip'\? Known: all-types, clip-kd, .*motis.*\.$",
     ),
     (
         "--set graph.terms=[{edge: SI-TU, loss: sd}]",
