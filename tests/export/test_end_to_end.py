@@ -9,10 +9,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from safetensors.torch import save_file
+from torch import Tensor
 
 from conaclip_edge.bundle.embeddings import cosines
 from conaclip_edge.bundle.golden import read_golden
@@ -23,11 +25,13 @@ from conaclip_edge.errors import GateFailed, UserError
 from conaclip_edge.export.export_bundle import export_bundle
 from conaclip_edge.export.onnx import towers as onnx_towers
 from conaclip_edge.export.towers import layers
+from conaclip_edge.export.towers.layers import Unit
+from conaclip_edge.export.towers.towers import TextTower
 from conaclip_edge.models.quantization.post_training import quantize_after_training
 from conaclip_edge.models.quantization.record import Quantization, write_quantization
 from conaclip_edge.models.student.checkpoint import load_student
 from conaclip_edge.models.student.clip_names import saved_name
-from tests.helpers.small_students import drawings
+from tests.helpers.small_students import EOS, drawings
 
 MAC = sys.platform == "darwin"
 RUN_BY = {
@@ -91,13 +95,14 @@ def test_a_second_export_extends_the_bundle_and_keeps_its_embedding_space(bars, 
     assert added == both | {"onnx/text.fp16.accelerator.onnx"}
 
 
-def test_a_flipped_bit_in_a_real_weight_is_found(shipped):
-    path = shipped / "onnx/image.int8.onnx"
+@pytest.mark.parametrize("name", ["onnx/image.int8.onnx", "coreai/image.int8.aimodel/main.mlirb"])
+def test_a_flipped_bit_in_a_real_weight_is_found(shipped, name):
+    path = shipped / name
     whole = path.read_bytes()
     try:
         path.write_bytes(whole[:-2000] + bytes([whole[-2000] ^ 64]) + whole[-1999:])
         (problem,) = verify_bundle(shipped).problems
-        assert (problem.kind, problem.member) == ("altered", "onnx/image.int8.onnx")
+        assert (problem.kind, problem.member) == ("altered", name)
     finally:
         path.write_bytes(whole)
 
@@ -124,6 +129,27 @@ def test_a_mask_that_overflows_in_fp16_is_caught_in_the_real_file(bars, tmp_path
         monkeypatch.setattr(module, "MASKED", float(np.finfo(np.float32).min))
     with pytest.raises(GateFailed, match=r"text\.fp16\.onnx: \d+ embeddings are NaN or infinite"):
         export_bundle(bars / "student", [ExportConfig(target="onnx", precision="fp16")], tmp_path / "bundle")
+
+
+def another_end(tower: TextTower, ids: Tensor) -> tuple[Tensor, Tensor]:
+    wrong = SimpleNamespace(eos_id=EOS - 1, heads=tower.heads, position=tower.position)
+    return FIRST_EOS(wrong, ids)
+
+
+FIRST_EOS = TextTower._first_eos
+FAULTS = {
+    "the wrong end of a text": (TextTower, "_first_eos", another_end, r"text\.fp16\.aimodel: mean cosine"),
+    "no unit length": (Unit, "forward", lambda _, x: 2 * x, r"image\.fp16\.aimodel: embeddings are not normalised"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_planted_in_a_core_ai_asset_is_caught_by_running_it(bars, tmp_path, monkeypatch, fault):
+    place, name, wrong, message = FAULTS[fault]
+    monkeypatch.setattr(place, name, wrong)
+    config = ExportConfig(target="coreai", precision="fp16", text_shape="range")
+    with pytest.raises(GateFailed, match=message):
+        export_bundle(bars / "student", [config], tmp_path / "bundle")
 
 
 def test_a_fault_in_a_process_of_its_own_is_reported_as_one_line(bars, tmp_path):

@@ -29,7 +29,7 @@ def bars(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def shipped(bars: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle of all three targets in int8, made by the command line; tests change nothing in it."""
+    """A bundle of all targets in int8, made by the command line; tests change nothing in it."""
     folder = tmp_path_factory.mktemp("shipped") / "bundle"
     ship(bars / "student", folder)
     return folder
