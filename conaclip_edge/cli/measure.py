@@ -12,7 +12,7 @@ from conaclip_edge.cli.output import JsonOption, SetOption, results
 
 def add_measuring_commands(app: typer.Typer) -> None:
     """Add the commands of this module to the command line."""
-    for command in (evaluate, benchmark, report):
+    for command in (evaluate, embed, benchmark, report):
         app.command()(command)
 
 
@@ -35,6 +35,28 @@ def evaluate(
 
         outcome = run(model, data, split, target)
         show(outcome, table(outcome))
+
+
+def embed(
+    model: Annotated[Path, typer.Argument(help="Folder of a teacher, a checkpoint or a bundle.")],
+    data: Annotated[Path, typer.Argument(help="Recipe or picture folder.")],
+    out: Annotated[Path, typer.Option(help="Folder of the embeddings; shards in it are kept.")] = Path(
+        "runs/embeddings"
+    ),
+    worker: Annotated[str | None, typer.Option(metavar="I/N", help="Embed the part of worker I of N.")] = None,
+    target: Annotated[str, typer.Option(help="Files of a bundle: onnx, executorch, coreml or coreai.")] = "onnx",
+    as_json: JsonOption = False,
+) -> None:
+    """Embed a data set into .npy and Parquet files that vector databases load.
+
+    Example: conaclip-edge embed runs/demo/bundle ~/Pictures --out runs/embeddings --worker 1/2
+    """
+    with results(as_json) as show:
+        from conaclip_edge.embed import embed as run
+        from conaclip_edge.embed import embed_text
+
+        outcome = run(model, data, out, worker, target)
+        show(outcome, embed_text(outcome))
 
 
 def benchmark(

@@ -91,6 +91,18 @@ def to_count(given: int, name: str, least: int = 1) -> int:
     return int(given)
 
 
+def worker_part(worker: str | None) -> tuple[int, int]:
+    """Return (I, N) of "I/N"; None is the only worker, (1, 1).
+
+    Raises:
+        UserError: anything else.
+    """
+    part, slash, parts = (worker or "1/1").partition("/")
+    if slash and part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts):
+        return int(part), int(parts)
+    raise UserError(f"--worker '{worker}' is none of I/N. Example: --worker 2/4 for the second of four.")
+
+
 def as_list(given: Iterable[T], name: str) -> Iterable[T]:
     """Return what was given as a list; one thing alone, or nothing, is a UserError.
 

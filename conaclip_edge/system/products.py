@@ -61,6 +61,7 @@ LAYOUT = Product(
     ),
 )
 REPORT = Product("a report", ("report.json", "speed.json"), ("report.md", "report.html", "speed.md"))
+EMBEDDINGS = Product("embeddings", ("embed.json",), ("img_emb", "text_emb", "metadata", "text_metadata"))
 PHONE_RECIPE = Product("a recipe for a phone", ("ios_measure.py",), ("README.md",))
 REJECTED = Product("rejected files", ("rejected.json",), ("*",))
 INDEX = Product(

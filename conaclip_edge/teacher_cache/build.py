@@ -9,6 +9,7 @@ from conaclip_edge.config.distill import DistillConfig
 from conaclip_edge.data.load import read_pairs
 from conaclip_edge.errors import UserError
 from conaclip_edge.models.teacher.load import load_teacher
+from conaclip_edge.system.arguments import worker_part
 from conaclip_edge.system.result import Result
 from conaclip_edge.teacher_cache.merge import check_cache, expected_shards, merge_parts
 from conaclip_edge.teacher_cache.store import cache_key, cache_tables, fill
@@ -43,7 +44,7 @@ def build_cache(config: DistillConfig, worker: str | None = None, merge: Sequenc
     """
     if worker and merge:
         raise UserError("--worker builds a part, --merge puts parts together. Give one of the two.")
-    part, parts = _part(worker)
+    part, parts = worker_part(worker)
     teacher = load_teacher(config.teacher)
     pairs = read_pairs(config.data, captions_needed=False)
     views, max_pixels = config.train.teacher_views, config.data.max_pixels
@@ -61,10 +62,3 @@ def cache_text(report: CacheReport) -> str:
     left = report.shards - report.there
     state = "complete" if not left else f"{left} are other workers' or missing"
     return f"cache {report.cache}: {report.written} of {report.shards} shards written now, {state}"
-
-
-def _part(worker: str | None) -> tuple[int, int]:
-    part, slash, parts = (worker or "1/1").partition("/")
-    if slash and part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts):
-        return int(part), int(parts)
-    raise UserError(f"--worker '{worker}' is none of I/N. Example: --worker 2/4 for the second of four.")
