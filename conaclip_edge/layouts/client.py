@@ -19,7 +19,7 @@ class Client:
         resized: an upright RGB picture to uint8 pixels [3, size, size], as the client resizes and crops.
         image: pixels uint8 [3, size, size] to an embedding [d], by the client's scaling and the layout's file.
         ids: a text to the int ids [length] that the client gives to the file, padding included.
-        text: such ids to an embedding [d], by the layout's file.
+        text: a text to an embedding [d], by those ids and the layout's file.
         pictures: in words, what the client does to a picture.
         wanted: how the student has to be trained so that this is what it knows.
         notes: what else a person who uses the layout has to know, a sentence each.
@@ -28,7 +28,7 @@ class Client:
     resized: Callable[[Image], np.ndarray]
     image: Callable[[np.ndarray], np.ndarray]
     ids: Callable[[str], np.ndarray]
-    text: Callable[[np.ndarray], np.ndarray]
+    text: Callable[[str], np.ndarray]
     pictures: str
     wanted: Preprocess
     notes: tuple[str, ...] = ()

@@ -104,9 +104,15 @@ def image_graph(
     return shell.finished()
 
 
-def save(model: onnx.ModelProto, path: Path) -> None:
-    """Check a model and write it; its bytes are the same every time."""
-    onnx.checker.check_model(model, full_check=True)
+def save(model: onnx.ModelProto, path: Path, whole: bool = True) -> None:
+    """Check a model and write it; its bytes are the same every time.
+
+    Args:
+        model: to be written.
+        path: of the file.
+        whole: infer all shapes, too; not possible with operators that are not ONNX's own.
+    """
+    onnx.checker.check_model(model, full_check=whole)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(model.SerializeToString(deterministic=True))
 

@@ -16,14 +16,17 @@ class OnnxFile:
 
     Args:
         model: a file, or the bytes of one.
+        library: of operators that are not onnxruntime's own.
     """
 
-    def __init__(self, model: Path | bytes):
+    def __init__(self, model: Path | bytes, library: str | None = None):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.log_severity_level = 4
         if overflows():
             options.add_session_config_entry(*PRECISE)
+        if library:
+            options.register_custom_ops_library(library)
         given = model if isinstance(model, bytes) else str(model)
         self._session = onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
 

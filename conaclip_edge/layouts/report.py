@@ -16,7 +16,7 @@ class TextsKept(Result):
         texts: how many.
         ids_equal: of how many the ids up to EOS are the bundle's.
         different: the others, shortened.
-        cosine: of their embeddings to the golden ones.
+        cosine: of the embeddings of those with equal ids to the golden ones.
     """
 
     texts: int

@@ -49,6 +49,7 @@ _LAYOUTS = (
     Layout("huggingface", "transformers 5, sentence-transformers 6.2", f"{_HERE}.huggingface", made_of="student"),
     Layout("immich", "immich's machine learning, 0538dd7", f"{_HERE}.immich"),
     Layout("uform", "UForm 3, 1427634", f"{_HERE}.uform"),
+    Layout("words-and-files", "onnxruntime with onnxruntime-extensions 0.15.2", f"{_HERE}.words_and_files"),
     Layout("tidy", "TIDY, eb4aed4", _GALLERIES, "write_tidy"),
     Layout("smartscan", "SmartScan's SDK, 14c1388", _GALLERIES, "write_smartscan"),
     Layout("picquery", "PicQuery, 6737558", _GALLERIES, "write_picquery"),

@@ -30,7 +30,7 @@ TITLES: dict[Group, str] = {
     "device": "Devices to train on",
     "tool": "Programs of others",
 }
-EXTRAS_TRIED = ("train", "onnx", "executorch", "coreml", "coreai", "demo")
+EXTRAS_TRIED = ("train", "onnx", "executorch", "coreml", "coreai", "demo", "words")
 _TOOLS = {
     "adb": ("benchmark --device android", "sudo apt-get install adb, or Android's platform-tools"),
     "qemu-aarch64": ("verify and benchmark --device arm64", "sudo apt-get install qemu-user"),

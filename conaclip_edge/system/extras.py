@@ -20,6 +20,7 @@ EXTRAS = {
     **dict.fromkeys(("coreai", "coreai_torch"), "coreai"),
     **dict.fromkeys((*_DEMO, "resvg_py", "scipy"), "demo"),
     "pillow_heif": "heic",
+    "onnxruntime_extensions": "words",
 }
 _NAMES = {"torch": "PyTorch"}
 

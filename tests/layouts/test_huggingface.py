@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,29 +10,19 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from conaclip_edge.bundle.golden_pictures import made_pictures
-from conaclip_edge.config.model import ModelConfig, TextTowerConfig
 from conaclip_edge.data.preprocess import decode, to_pixels
 from conaclip_edge.errors import UserError
 from conaclip_edge.layouts.report import LayoutReport
 from conaclip_edge.layouts.write import write_layout
-from conaclip_edge.models.student.checkpoint import load_student, save_student
-from conaclip_edge.models.student.dual_encoder import DualEncoder
-from tests.helpers.models.tiny_tokenizers import clip_json
-from tests.helpers.small_students import VIT
+from conaclip_edge.models.student.checkpoint import load_student
+from tests.helpers.layouts.vit import write_vit
 
 TEXTS = ["a photo of a cat", "dog " * 50, ""]
 
 
 @pytest.fixture(scope="module")
 def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    tokenizer = json.loads(clip_json())
-    vocab = tokenizer["model"]["vocab"]
-    ends = {"eos_id": vocab["<|endoftext|>"], "pad_id": vocab["<|endoftext|>"]}
-    text = TextTowerConfig(width=32, layers=2, heads=2, mlp=64, context=16, vocab_size=len(vocab), **ends)
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("vit") / "student"
-    save_student(DualEncoder(ModelConfig(image=VIT, text=text, embed_dim=16)).eval(), tokenizer, {}, folder)
-    return folder
+    return write_vit(tmp_path_factory.mktemp("vit") / "student")
 
 
 @pytest.fixture(scope="module")

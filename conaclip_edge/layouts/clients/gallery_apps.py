@@ -158,15 +158,19 @@ def _client(app: _App, source: Source, pictures: OnnxFile, texts: OnnxFile) -> C
         row: np.ndarray = pictures({"pixel_values": scaled[None]})[0]
         return row
 
-    def text(ids: np.ndarray) -> np.ndarray:
-        mask = {name: (np.cumsum(ids == EOS) <= 1).astype(type_)[None] for name in app.ids.unused}
-        row: np.ndarray = texts({app.ids.name: ids.astype(type_)[None]} | mask)[0]
+    def ids(given: str) -> np.ndarray:
+        return clip_ids(tokenizer, app.query(given), app.cut_eos).astype(type_)
+
+    def text(given: str) -> np.ndarray:
+        row_of_ids = ids(given)
+        mask = {name: (np.cumsum(row_of_ids == EOS) <= 1).astype(type_)[None] for name in app.ids.unused}
+        row: np.ndarray = texts({app.ids.name: row_of_ids[None]} | mask)[0]
         return row
 
     return Client(
         app.resized,
         image,
-        lambda given: clip_ids(tokenizer, app.query(given), app.cut_eos),
+        ids,
         text,
         app.pictures,
         app.wanted,

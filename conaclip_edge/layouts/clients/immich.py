@@ -94,7 +94,7 @@ def open_client(source: Source, folder: Path, name: str) -> Client:
         resized,
         lambda pixels: pictures({"image": pixels[None].astype(np.float32) / 255})[0],
         ids,
-        lambda given: texts({"text": given[None]})[0],
+        lambda text: texts({"text": ids(text)[None]})[0],
         f"{source.preprocess.resize}, {source.preprocess.resample} with antialiasing, sizes cut to whole pixels",
         source.preprocess,
         (

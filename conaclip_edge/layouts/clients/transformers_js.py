@@ -90,11 +90,14 @@ def open_client(source: Source, folder: Path) -> Client:
             return squashed(picture, size, resample, _GAP)
         return cropped(picture, size, resample, lambda side: int(round(side, 2)), math.floor, _GAP)
 
+    def ids(text: str) -> np.ndarray:
+        return np.asarray(tokenizer.encode(whole_text(text)).ids[:context], np.int64)
+
     return Client(
         resized,
         lambda pixels: pictures({"pixel_values": pixels[None].astype(np.float32) / 255})[0],
-        lambda given: np.asarray(tokenizer.encode(whole_text(given)).ids[:context], np.int64),
-        lambda ids: texts({"input_ids": ids[None]})[0],
+        ids,
+        lambda text: texts({"input_ids": ids(text)[None]})[0],
         f"{'squashed' if squash else 'cropped'}, Lanczos with antialiasing (in Node)",
         source.preprocess,
         (

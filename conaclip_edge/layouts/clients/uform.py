@@ -65,7 +65,8 @@ def open_client(source: Source, folder: Path) -> Client:
         found = tokenizer.encode(whole_text(text)).ids[:context]
         return np.asarray([*found, *[pad] * (context - len(found))], np.int32)
 
-    def embedding(given: np.ndarray) -> np.ndarray:
+    def embedding(text: str) -> np.ndarray:
+        given = ids(text)
         mask = (np.arange(context) <= given.tolist().index(source.manifest.eos_id)).astype(np.int32)
         row: np.ndarray = texts({"input_ids": given[None], "attention_mask": mask[None]}, "embeddings")[0]
         return row

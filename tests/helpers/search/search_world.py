@@ -46,7 +46,9 @@ def search_world(home: Path) -> SearchWorld:
 
 
 def wordpiece(tokenizer: dict[str, Any]) -> dict[str, Any]:
-    """Turn a tokenizer of whole words into one of a kind that people's models have; the ids stay."""
+    """Turn a tokenizer of whole words into BERT's kind, which people's models have; the ids stay."""
     model = {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##"}
     model |= {"max_input_chars_per_word": 100, "vocab": tokenizer["model"]["vocab"]}
-    return tokenizer | {"model": model}
+    normalizer = {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True}
+    normalizer |= {"strip_accents": None, "lowercase": True}
+    return tokenizer | {"model": model, "normalizer": normalizer, "pre_tokenizer": {"type": "BertPreTokenizer"}}
