@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -82,31 +83,48 @@ def package_file(file: str) -> Callable[[], Subject]:
 
 
 def program(core_ml: bool) -> Callable[[], Subject]:
-    """An ExecuTorch program, run as `verify` does: in a process of its own, here a fork of one that is prepared."""
+    """An ExecuTorch program, run as `verify` does."""
 
     def make() -> Subject:
-        import multiprocessing
-        from multiprocessing.forkserver import ensure_running
-        from unittest.mock import patch
-
-        from conaclip_edge.bundle.verify import embed_golden
-        from conaclip_edge.system import processes as side_by_side
-        from tests.security.limits import limited_memory
-
         # to make one takes half a minute
         data = seeds.executorch(core_ml) if core_ml else Path(__file__).with_name("linear.pte").read_bytes()
-        pixels = np.zeros((1, 3, 8, 8), np.uint8)
-        multiprocessing.set_forkserver_preload(["torch", "conaclip_edge.bundle.verify"])
-        with limited_memory():
-            ensure_running()
-
-        def read() -> None:
-            with patch.object(side_by_side, "START", "forkserver"):
-                embed_golden(Path("a.pte"), pixels, 0)
-
-        return Subject("a.pte", [data], read)
+        return Subject("a.pte", [data], _run_apart(Path("a.pte")))
 
     return make
+
+
+def asset() -> Subject:
+    """The program of a Core AI asset, by somebody who writes its hash as well, run as `verify` does."""
+    program, stored = seeds.core_ai(Path("a.aimodel")), Path("a.aimodel/main.hash")
+    run = _run_apart(Path("a.aimodel"))
+
+    def read() -> None:
+        stored.write_bytes(hashlib.sha256(program.read_bytes()).digest())
+        run()
+
+    return Subject(str(program), [program.read_bytes()], read)
+
+
+def _run_apart(path: Path) -> Callable[[], None]:
+    """Prepare what runs a tower as `verify` does: in a process of its own, here a fork of one that is prepared."""
+    import multiprocessing
+    from multiprocessing.forkserver import ensure_running
+    from unittest.mock import patch
+
+    from conaclip_edge.bundle.verify import embed_golden
+    from conaclip_edge.system import processes as side_by_side
+    from tests.security.limits import limited_memory
+
+    pixels = np.zeros((1, 3, 8, 8), np.uint8)
+    multiprocessing.set_forkserver_preload(["torch", "conaclip_edge.bundle.verify"])
+    with limited_memory():
+        ensure_running()
+
+    def run() -> None:
+        with patch.object(side_by_side, "START", "forkserver"):
+            embed_golden(path, pixels, 0)
+
+    return run
 
 
 def onnx_file() -> bytes:

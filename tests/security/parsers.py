@@ -13,7 +13,7 @@ import numpy as np
 
 from conaclip_edge.errors import UserError
 from tests.security import seeds
-from tests.security.bundle_parsers import bundle_file, onnx_file, package_file, program, tokenizer, tower_file
+from tests.security.bundle_parsers import asset, bundle_file, onnx_file, package_file, program, tokenizer, tower_file
 from tests.security.subject import LONGEST, Subject, all_of
 
 
@@ -253,6 +253,7 @@ PARSERS: dict[str, Parser] = {
     "onnx": Parser(tower_file("a.onnx", onnx_file), "protobuf", 100),
     "pte": Parser(program(core_ml=False), "bytes", 40),
     "pte-coreml": Parser(program(core_ml=True), "bytes", 0, native=True),
+    "aimodel": Parser(asset, "bytes", 0, native=True),
     "index": Parser(lambda: index_file("pictures.sqlite"), "sqlite", 60),
     "graph": Parser(lambda: index_file("graph-*.usearch"), "bytes", 25),
     "checkpoint-config": Parser(checkpoint_file("config.json"), "json", 60),

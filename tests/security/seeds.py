@@ -220,6 +220,19 @@ def executorch(core_ml: bool) -> bytes:
     return bytes(to_edge_transform_and_lower(program, partitioner=[partitioner]).to_executorch().buffer)
 
 
+def core_ai(path: Path) -> Path:
+    """Write a Core AI asset of one linear layer, and return its program."""
+    import torch
+
+    from conaclip_edge.export.coreai.asset import PROGRAM, convert, write_asset
+
+    torch.manual_seed(0)
+    tower = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 16)).eval()
+    program = convert(tower, torch.zeros(1, 3, 8, 8), "pixel_values", "embedding", None)
+    write_asset(program, path, "", "", "", {})
+    return path / PROGRAM
+
+
 REQUESTS = (
     b"GET / HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\r\n",
     b"GET /about HTTP/1.1\r\nHost: localhost:8000\r\nAccept: */*\r\nCookie: a=b; c\r\n\r\n",
