@@ -118,8 +118,8 @@ def _tokenizer(source: Source) -> onnx.NodeProto:
             **names,
         )
     raise UserError(
-        f"bundle {source.bundle} has a tokenizer of kind {model['type']}, which its operators do not express "
-        "yet. A teacher with BERT's WordPiece gives a student whose words it takes."
+        f"bundle {source.bundle} has a tokenizer of kind {model['type']}; the operators are used for BERT's WordPiece "
+        "alone (CLIPTokenizer 0.15.2 ends the process on some texts). Distil from a teacher with BERT's WordPiece."
     )
 
 
