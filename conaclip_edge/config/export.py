@@ -25,7 +25,9 @@ class ExportConfig(Config):
         1, description="onnx only: pictures per call; accelerators of phones need 1, dynamic takes any number"
     )
     deployment: Literal["iOS17", "iOS18"] = Field("iOS17", description="coreml only: minimum deployment target")
-    activations: Literal["float", "int8"] = Field("float", description="coreml int8 only: W8 or W8A8")
+    activations: Literal["float", "int8"] = Field(
+        "float", description="coreml int8 only: W8, or W8A8 for the Neural Engine"
+    )
     text_lengths: tuple[int, ...] = Field(
         (8, 16, 32), description="coreml, coreai: enumerated lengths beside the context"
     )

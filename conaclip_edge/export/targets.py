@@ -99,8 +99,8 @@ _TARGETS = (
         module="conaclip_edge.export.coreml.export",
         precisions={
             "fp16": "weights and activations float16",
-            "int8": "int8 weights, float16 arithmetic; or int8 activations too in the image tower, with calibrated "
-            "ranges, where they do no harm",
+            "int8": "int8 weights, float16 arithmetic; or int8 activations too, on the ranges that the tower was "
+            "trained on, or on calibrated ones where they do no harm",
         },
         backend="coreml",
     ),

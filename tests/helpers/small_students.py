@@ -80,6 +80,18 @@ def int8_student() -> tuple[DualEncoder, Quantization]:
     return model, Quantization(image=tower.grids)
 
 
+class MeanOfRows(nn.Module):
+    """A text tower that is quickly converted, for tests of the image tower."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(VOCAB, 16)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        """Map ids [B, L] to [B, 16]."""
+        return self.table(ids).mean(dim=1)
+
+
 def text(length: int, eos: int = EOS, seed: int = 0) -> list[int]:
     """Random ids of a length, the last one EOS and no other."""
     random = np.random.default_rng(seed)

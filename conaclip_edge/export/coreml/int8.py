@@ -35,7 +35,9 @@ def int8_weights(model: Any, float_layers: frozenset[str]) -> Any:
     return one_zero_point(cto.linear_quantize_weights(model, config))
 
 
-def int8_activations(model: Any, name: str, batches: Iterable[Tensor], float_layers: frozenset[str]) -> Any:
+def int8_activations(
+    model: Any, name: str, batches: Iterable[Tensor], float_layers: frozenset[str], room: float = 1.0
+) -> Any:
     """Return the model with int8 inputs of linear layers and convolutions, scaled to the range that they were seen in.
 
     The ranges come from the reference interpreter: coremltools' own calibration needs a Mac, and keeps the range of
@@ -46,6 +48,7 @@ def int8_activations(model: Any, name: str, batches: Iterable[Tensor], float_lay
         name: its input.
         batches: calibration inputs [B, ...] as the tower takes them.
         float_layers: names of the layers in the tower whose inputs stay fp16.
+        room: how many times as wide as what was seen the ranges are.
     """
     from coremltools.converters.mil.mil.passes.graph_pass import PassOption
     from coremltools.converters.mil.mil.passes.pass_registry import PASS_REGISTRY
@@ -58,7 +61,8 @@ def int8_activations(model: Any, name: str, batches: Iterable[Tensor], float_lay
         _accept_any_length(path)
         program = MilProgram(path)
         levels = 1 if program.inputs[name].image is None else 255
-        stats = package_activation_stats(program, ({name: row} for row in _rows(batches, levels)))
+        seen = package_activation_stats(program, ({name: row} for row in _rows(batches, levels)))
+    stats = {each: {end: room * value for end, value in limits.items()} for each, limits in seen.items()}
     how = cto.OpLinearQuantizerConfig(mode="linear")
     weights = _weight_names(model, float_layers)
     kept = dict.fromkeys(operation for operation, weight in _weights(model) if weight in weights)

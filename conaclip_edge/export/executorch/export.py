@@ -136,7 +136,8 @@ def lower(module: nn.Module, example: Tensor, lengths: Any, partitioner: Any) ->
     names = collections.Counter(str(getattr(target, "__name__", target)) for target in targets)
     delegates = names.pop("executorch_call_delegate", 0)
     names.pop("getitem", None)
-    program = edge.to_executorch(ExecutorchBackendConfig(extract_delegate_segments=True))
+    # XNNPACK's constants are segments of their own, a hundred and more; it needs 16 bytes where the default is 128
+    program = edge.to_executorch(ExecutorchBackendConfig(extract_delegate_segments=True, segment_alignment=16))
     return bytes(program.buffer), {"delegates": delegates, "left_over": dict(sorted(names.items()))}
 
 

@@ -2,6 +2,9 @@
 
 Values between layers are int8 tensors: each reader turns them into floats for itself. Where two readers share that, the
 partitioner cannot cut them out and reports a cycle.
+
+A bias is stored with a scale for each channel, that of the weights times that of the inputs; where inputs have scale 1,
+the two are the same bytes and stored once. So what convolutions alone read, the widest tensors, counts in whole steps.
 """
 
 from __future__ import annotations
@@ -35,7 +38,7 @@ class StaticImageTower(nn.Module):
         super().__init__()
         self.register_buffer("mean", tower.mean)
         self.pixels = _Grid(grids["pixels"])
-        self.stem = _StaticConv(tower.stem, self.pixels, grids["stem"])
+        self.stem = _StaticConv(tower.stem, self.pixels, _Grid(grids["stem"]))
         last = self.stem.outputs
         blocks: list[_StaticBlock] = []
         for number, source in enumerate(tower.blocks):
@@ -44,11 +47,13 @@ class StaticImageTower(nn.Module):
                 layer = getattr(source, part)
                 if layer is not None:
                     given = layers[-1].outputs if layers else last
-                    layers.append(_StaticConv(layer, given, grids[f"blocks.{number}.{part}"]))
-            blocks.append(_StaticBlock(layers, grids[f"blocks.{number}.sum"] if source.residual else None))
+                    outputs = _Grid(grids[f"blocks.{number}.{part}"], in_steps=part != "project")
+                    layers.append(_StaticConv(layer, given, outputs))
+            total = _Grid(grids[f"blocks.{number}.sum"]) if source.residual else None
+            blocks.append(_StaticBlock(layers, total))
             last = blocks[-1].outputs
         self.blocks = nn.ModuleList(blocks)
-        self.head = None if tower.head is None else _StaticConv(tower.head, last, grids["head"])
+        self.head = None if tower.head is None else _StaticConv(tower.head, last, _Grid(grids["head"]))
         self.last = last if self.head is None else self.head.outputs
         self.pooled, self.projected = _Grid(grids["pooled"]), _Grid(grids["projection"])
         self.projection = Int8Weight(tower.projection.weight)
@@ -69,10 +74,14 @@ class StaticImageTower(nn.Module):
 
 
 class _Grid:
-    """A grid's two directions: real numbers to int8, and back."""
+    """A grid's two directions: numbers to int8, and back; they are real ones, or whole steps of the grid.
 
-    def __init__(self, grid: ActivationGrid):
-        self._scale, self._zero_point = grid.scale, grid.zero_point + _LOW
+    unit: what one of the numbers is.
+    """
+
+    def __init__(self, grid: ActivationGrid, in_steps: bool = False):
+        self._scale, self._zero_point = 1.0 if in_steps else grid.scale, grid.zero_point + _LOW
+        self.unit = grid.scale if in_steps else 1.0
 
     def whole(self, x: Tensor) -> Tensor:
         made: Tensor = torch.ops.quantized_decomposed.quantize_per_tensor(
@@ -90,13 +99,14 @@ class _Grid:
 class _StaticConv(nn.Module):
     """A convolution between two grids; ReLU6 is the end of the outputs' grid."""
 
-    def __init__(self, layer: Conv, inputs: _Grid, outputs: ActivationGrid):
+    def __init__(self, layer: Conv, inputs: _Grid, outputs: _Grid):
         super().__init__()
         conv = layer.conv
         assert conv.bias is not None
-        self.weight, self.bias = Int8Weight(conv.weight), nn.Parameter(conv.bias.detach().clone())
+        self.weight = Int8Weight(conv.weight.detach() * (inputs.unit / outputs.unit))
+        self.bias = nn.Parameter(conv.bias.detach() / outputs.unit)
         self.stride, self.padding, self.groups, self.pad = conv.stride, conv.padding, conv.groups, layer.pad
-        self.inputs, self.outputs = inputs, _Grid(outputs)
+        self.inputs, self.outputs = inputs, outputs
 
     def forward(self, x: Tensor) -> Tensor:
         """Map int8 [B, inputs, H, W] to int8 [B, outputs, H / stride, W / stride]."""
@@ -108,11 +118,11 @@ class _StaticConv(nn.Module):
 class _StaticBlock(nn.Module):
     """Convolutions one after the other; their sum with the input where it is a residual block."""
 
-    def __init__(self, layers: list[_StaticConv], total: ActivationGrid | None):
+    def __init__(self, layers: list[_StaticConv], total: _Grid | None):
         super().__init__()
         self.layers = nn.ModuleList(layers)
         self.inputs, self.projected = layers[0].inputs, layers[-1].outputs
-        self.total = None if total is None else _Grid(total)
+        self.total = total
         self.outputs = self.total or self.projected
 
     def forward(self, x: Tensor) -> Tensor:

@@ -27,16 +27,30 @@ def save_ort(path: Path, level: str) -> Path:
     Raises:
         OSError: the file cannot be written.
     """
+    # not at the top: this file also runs by itself, where the package need not be found
+    from conaclip_edge.export.onnx.smaller_qlinear import make_smaller
+
     target = path.with_suffix(".ort")
-    command = [sys.executable, __file__, path.name, target.name, level]
+    # in two steps: what an optimisation takes out of a graph is still named in an .ort file that is saved at once
+    optimised = target.with_suffix(".ort.onnx")
+    try:
+        _in_own_process(path, optimised, level, "ONNX")
+        make_smaller(optimised)
+        _in_own_process(optimised, target, "ORT_DISABLE_ALL", "ORT")
+    finally:
+        optimised.unlink(missing_ok=True)
+    return target
+
+
+def _in_own_process(source: Path, target: Path, level: str, form: str) -> None:
+    command = [sys.executable, __file__, source.name, target.name, level, form]
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    done = subprocess.run(command, cwd=path.parent, env=kept | _SAME, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=source.parent, env=kept | _SAME, capture_output=True, text=True)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         if "Failed to save" in lines[-1]:
             raise OSError(f"onnxruntime cannot write {target.name}")
-        raise RuntimeError(f"onnxruntime cannot convert {path.name}: {lines[-1]}")
-    return target
+        raise RuntimeError(f"onnxruntime cannot convert {source.name}: {lines[-1]}")
 
 
 def _fixed_addresses() -> bool:
@@ -50,26 +64,19 @@ def _fixed_addresses() -> bool:
     return now >= 0 and not now & _FIXED_ADDRESSES and system.personality(now | _FIXED_ADDRESSES) >= 0
 
 
-def _convert(source: str, target: str, level: str) -> None:
+def _save(source: str, target: str, level: str, form: str) -> None:
     import onnxruntime
 
-    def save(given: str, path: str, level: str, form: str) -> None:
-        options = onnxruntime.SessionOptions()
-        options.optimized_model_filepath = path
-        options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
-        options.intra_op_num_threads = 1
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.save_model_format", form)
-        onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
-
-    # in two steps: what an optimisation takes out of a graph is still named in an .ort file that is saved at once
-    optimised = f"{target}.onnx"
-    save(source, optimised, level, "ONNX")
-    save(optimised, target, "ORT_DISABLE_ALL", "ORT")
-    os.remove(optimised)
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = target
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.save_model_format", form)
+    onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
 if __name__ == "__main__":
     if _fixed_addresses():
         sys.exit(subprocess.call([sys.executable, "-P", *sys.argv]))
-    _convert(*sys.argv[1:])
+    _save(*sys.argv[1:])

@@ -8,7 +8,7 @@ taken from the least harmful up to a total quantisation error. Weights are int8 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Literal
 
@@ -26,6 +26,8 @@ from conaclip_edge.export.towers.towers import Towers
 # total of 1 - cosine that rounding activations may cost a tower; Core ML's float16 has cost something already
 XNNPACK_BUDGET = 3e-4
 COREML_BUDGET = 1e-4
+# how far a fixed range goes beyond what calibration saw: people type what no caption says
+ROOM = {"image": 1.0, "text": 1.25}
 SAMPLES = 32  # pictures or texts that the quantisation error is measured on
 
 
@@ -71,18 +73,27 @@ def choose_activations(
 
 
 @torch.no_grad()
-def harmless_inputs(towers: Towers, calibration: Calibration, budget: float = COREML_BUDGET) -> frozenset[str]:
-    """Return the layers of the image tower whose inputs may be int8 at calibrated ranges, as Core ML has them.
+def harmless_inputs(
+    towers: Towers, name: str, calibration: Calibration, budget: float = COREML_BUDGET
+) -> frozenset[str]:
+    """Return the layers of a tower whose inputs may be int8 at calibrated ranges, as Core ML has them.
 
     Args:
         towers: rounded towers.
+        name: "image" or "text".
         calibration: train pairs.
         budget: total of 1 - cosine that the rounding may cost.
     """
-    names = int8_layers(towers, "image")
-    ranges = _calibrated(towers.image, names, calibration.batches("image"))
-    options = {layer_name: replace(ranges[layer_name], outputs=None) for layer_name in names}
-    return frozenset(_harmless(towers.image, options, list(calibration.batches("image", SAMPLES)), budget))
+    tower = towers[name]
+    names = [layer for layer in int8_layers(towers, name) if not isinstance(tower.get_submodule(layer), TokenTable)]
+    ranges = _calibrated(tower, names, calibration.batches(name))
+    options = {layer: Activation("static", _wider(ranges[layer].inputs, ROOM[name])) for layer in names}
+    return frozenset(_harmless(tower, options, list(calibration.batches(name, SAMPLES)), budget))
+
+
+def _wider(limits: tuple[float, float], room: float) -> tuple[float, float]:
+    low, high = limits
+    return room * low, room * high
 
 
 def _harmless(tower: nn.Module, options: dict[str, Activation], batches: list[Tensor], budget: float) -> list[str]:

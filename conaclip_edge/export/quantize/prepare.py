@@ -21,11 +21,12 @@ _FLOAT16 = ("coreml", "coreai")  # what computes in float16 also with int8 weigh
 def on_grids(towers: Towers, config: ExportConfig) -> bool:
     """Say whether the image file computes on the grids that its tower was trained on.
 
-    Core ML's files, and those of its delegate, compute in float16 with the tower's float weights.
+    Those of Core ML's delegate compute in float16 with the tower's float weights, and so do Core ML's own unless int8
+    activations are asked for: Apple advises against them where a model may run on the CPU or the GPU.
     """
     if towers.image_grids is None or config.precision != "int8":
         return False
-    return find_target(config).backend_of(config) != "coreml"
+    return config.activations == "int8" if config.target == "coreml" else config.backend != "coreml"
 
 
 def prepare(towers: Towers, calibration: Calibration, config: ExportConfig) -> Towers:
