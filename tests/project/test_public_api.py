@@ -78,9 +78,11 @@ def test_the_example_of_each_name_does_what_it_shows(folder: Path, name: str) ->
 
 def test_the_readme_s_python_runs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.S)
-    (folder / "runs" / "demo").mkdir(parents=True)
-    (folder / "runs" / "demo" / "bundle").symlink_to(folder / "bundle")
-    shutil.copy(folder / "pictures" / "test-0.png", folder / "cat.png")
+    for name in ("runs/mine", "Pictures"):
+        (folder / name).mkdir(parents=True)
+    for name in ("bundle", "index"):
+        (folder / "runs" / "mine" / name).symlink_to(folder / name)
+    shutil.copy(folder / "pictures" / "test-0.png", folder / "Pictures" / "cat.png")
     exec(compile(block, "README.md", "exec"), {})
     assert len(capsys.readouterr().out.splitlines()) == 5
 
