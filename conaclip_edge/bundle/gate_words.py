@@ -36,6 +36,21 @@ def together_text(files: Sequence[ExportedFile]) -> str:
     return "; ".join(f"{name} {relative_recall_text(pair, True)}" for name, pair in pairs if pair)
 
 
+def widest(files: Sequence[ExportedFile]) -> Gate:
+    """Return the gate of some exported files with the most pictures, the first of them."""
+    return max((file.gate for file in files), key=lambda gate: gate.pictures)
+
+
+def on_fewer(files: Sequence[ExportedFile]) -> list[str]:
+    """Name the files that were run on fewer pictures than others, a sentence each: a slow executor ran them."""
+    most = widest(files).pictures
+    return [
+        f"{file.path} was run on the first {file.gate.pictures} of the {most} pictures alone: what runs it here is slow"
+        for file in files
+        if file.gate.pictures < most
+    ]
+
+
 def tolerance_text(files: Sequence[ExportedFile]) -> str:
     """Say what the gate asks of each file, by the settings of some exported files."""
     bars = sorted({(_bar(file, "min_cosine"), _bar(file, "min_relative_recall")) for file in files})

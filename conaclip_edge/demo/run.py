@@ -52,7 +52,7 @@ def demo(home: Path) -> BenchmarkReport:
     comparison = train_students(config, home)
     say(recall_table(comparison.rows, comparison.n, comparison.split))
     if not exported(bundle, student):
-        say("3/5 bundle: int8 for Core ML, ExecuTorch and ONNX Mobile, run on held-out pairs")
+        say("3/5 bundle: int8 for Core ML, Core AI, ExecuTorch and ONNX Mobile, run on held-out pairs")
         # another student's embeddings cannot be searched with this one
         shutil.rmtree(home / "index", ignore_errors=True)
         export_bundle(student, export_configs("all"), bundle, replace=True)

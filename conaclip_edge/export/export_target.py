@@ -13,6 +13,7 @@ from conaclip_edge.bundle.golden import Golden
 from conaclip_edge.bundle.manifest import CalibrationSet, ExportedFile, Form, Gate, form_of
 from conaclip_edge.bundle.write import TargetFiles
 from conaclip_edge.config.export import ExportConfig
+from conaclip_edge.export.gate.affordable import affordable
 from conaclip_edge.export.gate.gate import (
     FileEmbeddings,
     compare_with_student,
@@ -104,11 +105,14 @@ def export_target(export: TargetExport) -> TargetResult:
     notes = target.exporter()(towers, export.calibration, config, export.folder)
     exported = time.monotonic()
 
+    written = written_files(export)
+    if open_tower(next(iter(written.values()))["image"], export.threads).executed == "executor":
+        held = affordable(held, towers.image, towers.image_size)
     files: list[ExportedFile] = []
     failures: list[str] = []
     lost: dict[str, float] = {}  # tower -> 1 - mean cosine, of the towers that fail
     ran: dict[Path, FileEmbeddings] = {}
-    for suffix, paths in written_files(export).items():
+    for suffix, paths in written.items():
         say(f"{export.title}: running {suffix} files on {len(held.pictures)} pictures, {len(held.texts)} captions")
         new = {tower: path for tower, path in paths.items() if path not in ran}
         for tower, path in new.items():

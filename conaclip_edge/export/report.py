@@ -6,10 +6,12 @@ from pathlib import Path
 
 from conaclip_edge.bundle.gate_words import (
     measured_text,
+    on_fewer,
     passed_below,
     relative_recall_text,
     together_text,
     tolerance_text,
+    widest,
 )
 from conaclip_edge.bundle.manifest import ExportedFile
 from conaclip_edge.system.result import Result
@@ -94,10 +96,10 @@ def export_table(report: ExportReport) -> str:
             f"{file.gate.cosine.mean:>10.5f}{recall:>27}  {file.gate.executed}"
         )
     if report.files:
-        lines.append(measured_text(report.files[0].gate))
+        lines.append(measured_text(widest(report.files)))
         if together := together_text(report.files):
             lines.append(f"Relative recall of both towers together, t2i / i2t [95 %]: {together}.")
-        lines += [tolerance_text(report.files), *passed_below(report.files)]
+        lines += [tolerance_text(report.files), *on_fewer(report.files), *passed_below(report.files)]
     for title, costs in report.targets.items():
         took = f"exported in {costs.seconds['export']} s, run in {costs.seconds['gate']} s"
         memory = f"at most {costs.peak_rss_bytes / 1e9:.1f} GB of memory"

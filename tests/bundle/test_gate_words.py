@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from conaclip_edge.bundle.gate_words import measured_text, passed_below, tolerance_text
+from conaclip_edge.bundle.gate_words import measured_text, on_fewer, passed_below, tolerance_text, widest
 from conaclip_edge.bundle.manifest import Cosines, ExportedFile, Gate, Retrieval
 
 COSINES = Cosines(mean=1.0, p1=1.0, min=1.0)
@@ -97,3 +97,11 @@ def test_without_captions_it_is_said_what_cannot_be_measured() -> None:
     text = measured_text(gate(found="teacher pictures", pair=None))
     assert "pictures find teacher pictures" in text
     assert "recall from texts cannot be measured" in text
+
+
+def test_a_file_that_was_run_on_fewer_pictures_is_named_and_the_text_is_of_the_most():
+    few, all_of_them = file(gate(pictures=4, captions=6)), file(gate())
+    assert widest([few, all_of_them]).pictures == 136
+    assert on_fewer([all_of_them, all_of_them]) == []
+    (line,) = on_fewer([few, all_of_them])
+    assert "on the first 4 of the 136 pictures" in line

@@ -12,10 +12,12 @@ from conaclip_edge.bundle.card.origin import adopted_family, origin
 from conaclip_edge.bundle.card.platforms import platform_sections
 from conaclip_edge.bundle.gate_words import (
     measured_text,
+    on_fewer,
     passed_below,
     relative_recall_text,
     together_text,
     tolerance_text,
+    widest,
 )
 from conaclip_edge.bundle.manifest import ExportedFile, Manifest
 
@@ -77,12 +79,12 @@ measured by conaclip-edge.
 
 def _files(files: tuple[ExportedFile, ...]) -> str:
     """Tabulate what each file gave when it was run by itself."""
-    first = files[0].gate
+    first = widest(files)
     student = " | ".join(_recall(first.recall_student[way]) for way in ("t2i", "i2t"))
     rows = "\n".join([f"| float32 model | | 1 | 1 | {student} | 100 % / 100 % | |", *map(_row, files)])
     pairs = together_text(files) or "not measured"
     figures = "text to picture R@1/5/10 | picture to text R@1/5/10 | relative recall"
-    below = "".join(f"\n- {line}" for line in passed_below(files))
+    below = "".join(f"\n- {line}" for line in (*on_fewer(files), *passed_below(files)))
     return f"""\
 | file | MB | of float32 | cosine mean / 1 % | {figures} | run |
 |---|---|---|---|---|---|---|---|
