@@ -57,7 +57,7 @@ def test_the_command_lists_all_the_smallest_first(run: Run) -> None:
     found = json.loads(out)
     names = [preset["name"] for preset in found["presets"]]
     assert sorted(names) == sorted(PRESETS)
-    assert names[:2] == ["demo", "mobile"]
+    assert names[:4] == ["mobile-int8-s", "demo", "mobile-int8-m", "mobile"]
     assert all(preset["int8_bytes"] < preset["float32_bytes"] / 3 for preset in found["presets"])
     assert "teacher's" in found["embedding"]
 

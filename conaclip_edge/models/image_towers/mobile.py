@@ -2,7 +2,7 @@
 
 Batch norm folds into the convolutions and ReLU6 bounds the activations, so the tower quantises to int8 without any
 float op in between. The full-size stage list is EfficientNet-Lite0's (Tan & Le, arXiv 1905.11946), whose ImageNet
-weights a package carries; a student may take the first stages alone.
+weights a package carries; a student may take the first stages alone, and the first blocks of each.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from conaclip_edge.config.model import ImageTowerConfig
 from conaclip_edge.errors import UserError
 from conaclip_edge.models.image_towers.backbone import Backbone
 from conaclip_edge.models.image_towers.layers import ConvNorm, InvertedResidual
-from conaclip_edge.models.image_towers.lite0 import lite0_weights
+from conaclip_edge.models.image_towers.lite0 import LITE0_STAGES, lite0_weights
 
 
 class MobileBackbone(Backbone):
@@ -24,6 +24,7 @@ class MobileBackbone(Backbone):
 
     def __init__(self, config: ImageTowerConfig):
         super().__init__()
+        self.stages = config.stages
         self.stem = ConvNorm(3, config.width, 3, stride=2)
         blocks: list[nn.Module] = []
         channels = config.width
@@ -86,8 +87,20 @@ def build(config: ImageTowerConfig, embed_dim: int) -> MobileBackbone:
     return MobileBackbone(config)
 
 
+def _lite0_blocks(backbone: MobileBackbone) -> list[int]:
+    """Return which block of EfficientNet-Lite0 each block starts from: with fewer to a stage, its first ones.
+
+    What the others of a stage do is added to their input, and can be left out.
+    """
+    found, before = list[int](), 0
+    for number, (_, _, repeats, _, _) in enumerate(backbone.stages):
+        found += range(before, before + repeats)
+        before += LITE0_STAGES[number][2] if number < len(LITE0_STAGES) else repeats
+    return found
+
+
 def from_lite0(weights: dict[str, Tensor], backbone: MobileBackbone) -> None:
-    """Copy EfficientNet-Lite0 weights (the package's names) into a backbone of the same or fewer blocks."""
+    """Copy EfficientNet-Lite0 weights (the package's names) into a backbone of its first stages, or parts of them."""
     renamed: dict[str, Tensor] = {}
 
     def take(source: str, norm: str, target: str) -> None:
@@ -96,8 +109,8 @@ def from_lite0(weights: dict[str, Tensor], backbone: MobileBackbone) -> None:
             renamed[f"{target}.norm.{part}"] = weights.get(f"{norm}.{part}", torch.tensor(0))
 
     take("_conv_stem", "_bn0", "stem")
-    for index, block in enumerate(backbone.blocks):
-        prefix = f"_blocks.{index}"
+    for index, (block, source) in enumerate(zip(backbone.blocks, _lite0_blocks(backbone), strict=True)):
+        prefix = f"_blocks.{source}"
         if isinstance(block, InvertedResidual) and block.expand is not None:
             take(f"{prefix}._expand_conv", f"{prefix}._bn0", f"blocks.{index}.expand")
         take(f"{prefix}._depthwise_conv", f"{prefix}._bn1", f"blocks.{index}.depthwise")

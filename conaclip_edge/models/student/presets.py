@@ -17,6 +17,13 @@ def _clip_text(layers: int) -> TextTowerConfig:
     return TextTowerConfig(width=512, layers=layers, heads=8, mlp=2048, context=77)
 
 
+# the first blocks of each stage: few layers, each with much to do, are what int8 kernels are fast at
+_INT8_STAGES = ((1, 16, 1, 3, 1), (6, 24, 1, 3, 2), (6, 40, 1, 5, 2), (6, 80, 2, 3, 2), (6, 112, 2, 5, 1))
+_INT8_S = ImageTowerConfig(kind="mobile", size=96, width=32, stages=_INT8_STAGES, **_HALF)
+_INT8_M = _INT8_S.model_copy(update={"stages": (*_INT8_STAGES, (6, 192, 2, 5, 2))})
+_DEMO_TEXT = TextTowerConfig(width=128, layers=2, heads=4, mlp=512, context=32, activation="gelu")
+
+
 PRESETS: dict[str, ModelConfig] = {
     "vit-s16-text2l": ModelConfig(image=_VIT_S16, text=_clip_text(2)),
     "vit-s16-text4l": ModelConfig(image=_VIT_S16, text=_clip_text(4)),
@@ -24,13 +31,17 @@ PRESETS: dict[str, ModelConfig] = {
     "mobile": ModelConfig(image=_LITE0, text=_clip_text(4)),
     "demo": ModelConfig(
         image=ImageTowerConfig(kind="mobile", size=96, width=32, stages=LITE0_STAGES[:5], **_HALF),
-        text=TextTowerConfig(width=128, layers=2, heads=4, mlp=512, context=32, activation="gelu"),
+        text=_DEMO_TEXT,
     ),
+    "mobile-int8-s": ModelConfig(image=_INT8_S, text=_DEMO_TEXT),
+    "mobile-int8-m": ModelConfig(image=_INT8_M, text=_DEMO_TEXT),
 }
 
 PRESET_USES: dict[str, str] = {
     "mobile": "phones: convolutions that run in int8 throughout, and ImageNet weights to start from; begin with it",
     "demo": "the smallest phones, few pictures, a quick first try: the first stages of mobile at 96 pixels",
+    "mobile-int8-s": "the fewest instructions per picture in int8 (train.qat): 21 of mobile's layers and weights",
+    "mobile-int8-m": "fewer instructions than demo in int8 (train.qat), one stage more: 27 of mobile's layers",
     "vit-s16-text2l": "the paper's small image transformer with the smallest text tower: short captions, fast queries",
     "vit-s16-text4l": "the same with a text tower for whole sentences; most recall wants many pictures and a GPU",
     "vit-s16-text6l": "the same with the deepest text tower: long captions, where a slower query is no matter",

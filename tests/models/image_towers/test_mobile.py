@@ -56,6 +56,17 @@ def test_the_first_stages_alone_are_the_package_s_first_blocks(stages: int) -> N
     torch.testing.assert_close(tower(pixels(64, 64)), seen[0].mean(dim=(2, 3)), rtol=0, atol=0)
 
 
+@torch.no_grad()
+def test_a_stage_of_fewer_blocks_starts_from_its_first_ones() -> None:
+    config = ImageTowerConfig(kind="mobile", width=32, stages=((1, 16, 1, 3, 1), (6, 24, 1, 3, 2), (6, 40, 1, 5, 2)))
+    tower = MobileBackbone(config).eval()
+    from_lite0(lite0_weights(), tower)
+    model = oracle(64, 64)
+    for kept, source in enumerate((0, 1, 3)):  # Lite0's second stage is its blocks 1 and 2
+        wanted = model._blocks[source]._depthwise_conv.weight
+        torch.testing.assert_close(tower.blocks[kept].depthwise.conv.weight, wanted, rtol=0, atol=0)
+
+
 def test_every_weight_comes_from_the_package() -> None:
     """No weight keeps its random start, and none but the classifier's is left over."""
     tower, given = MobileBackbone(LITE0), lite0_weights()
