@@ -102,3 +102,10 @@ def test_a_bundle_that_does_not_fit_is_told_what_to_train(searched: SearchWorld,
         write_layout(searched.bundle, name, tmp_path / "made")
     assert "student.vocab.keep=all student.text.context=77 student.image.size=224" in str(caught.value)
     assert not (tmp_path / "made").exists()
+
+
+def test_words_and_files_refuses_the_vocabulary_of_clip(clip_shaped: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match="has a tokenizer of kind BPE; the operators are used for BERT's WordPiece alone"
+    ):
+        write_layout(clip_shaped, "words-and-files", tmp_path / "made")

@@ -16,7 +16,6 @@ from PIL import Image
 from conaclip_edge.bundle.golden import read_golden
 from conaclip_edge.config.model import Resample, Resize
 from conaclip_edge.data.preprocess import Preprocess, to_pixels
-from conaclip_edge.errors import UserError
 from conaclip_edge.layouts.client import as_seen
 from conaclip_edge.layouts.picture_nodes import picture_nodes
 from conaclip_edge.layouts.report import LayoutReport
@@ -91,10 +90,3 @@ def test_a_jpeg_is_decoded_too(written: tuple[Path, LayoutReport]) -> None:
     Image.new("RGB", (60, 40), (200, 30, 90)).save(file, "JPEG", quality=95)
     (pixels,) = session(written[0] / "image.onnx").run(["pixels"], {"image": np.frombuffer(file.getvalue(), np.uint8)})
     assert np.abs(pixels[0].reshape(3, -1).mean(axis=1) - (200, 30, 90)).max() < 3
-
-
-def test_a_tokenizer_that_the_operators_do_not_express_is_refused(clip_shaped: Path, tmp_path: Path) -> None:
-    with pytest.raises(
-        UserError, match="has a tokenizer of kind BPE; the operators are used for BERT's WordPiece alone"
-    ):
-        write_layout(clip_shaped, "words-and-files", tmp_path / "made")
