@@ -77,7 +77,8 @@ _TARGETS = (
         precisions={
             "fp32": "as trained",
             "fp16": "weights and activations float16, normalisation float32",
-            "int8": "linear layers: int8 weights, activations quantised as they come; convolutions and token table: "
+            "int8": "linear layers: int8 weights, activations quantised as they come; blocks of picture transformers: "
+            "all products in int8, calibrated ranges; convolutions and token table: "
             "int8 weights, float arithmetic",
         },
         backend="onnxruntime",

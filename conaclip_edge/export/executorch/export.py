@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import time
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from conaclip_edge.export.quantize.activation_budget import choose_activations
 from conaclip_edge.export.quantize.calibration import Calibration
 from conaclip_edge.export.quantize.prepare import STATIC, on_grids, prepare
 from conaclip_edge.export.targets import find_target
+from conaclip_edge.export.towers.centred import centred
 from conaclip_edge.export.towers.towers import MobileTower, Towers
 from conaclip_edge.system.progress import quiet
 
@@ -98,6 +100,7 @@ def _for_xnnpack(
         assert towers.image_grids is not None
         module = StaticImageTower(towers.image, towers.image_grids).eval().requires_grad_(False)
         return module, {"arithmetic": STATIC}
+    towers = replace(towers, image=centred(towers.image), text=centred(towers.text))
     chosen = choose_activations(towers, name, calibration) if config.precision == "int8" else {}
     kinds = collections.Counter(each.kind for each in chosen.values())
     return fit_xnnpack(towers[name], chosen), {"int8_layers": dict(sorted(kinds.items()))} if chosen else {}

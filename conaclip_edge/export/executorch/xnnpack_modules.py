@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from conaclip_edge.export.quantize.activation_budget import Activation
-from conaclip_edge.export.towers.layers import Conv, TokenTable
+from conaclip_edge.export.towers.layers import CentredNorm, Conv, TokenTable
 from conaclip_edge.export.towers.siglip import SiglipTower
 from conaclip_edge.models.quantization.int8_weights import int8_values
 
@@ -40,7 +40,7 @@ def fit_xnnpack(tower: nn.Module, int8: dict[str, Activation]) -> nn.Module:
 
 
 def _replacement(module: nn.Module, name: str, int8: dict[str, Activation]) -> nn.Module | None:
-    if isinstance(module, nn.LayerNorm):
+    if isinstance(module, nn.LayerNorm | nn.RMSNorm):
         return ProductNorm(module)
     if isinstance(module, Conv) and f"{name}.conv" in int8:
         return _conv(module.conv, module.pad, module.active, int8[f"{name}.conv"])
@@ -61,22 +61,26 @@ def _conv(conv: nn.Conv2d, pad: tuple[int, ...], active: bool, activation: Activ
 
 
 class ProductNorm(nn.Module):
-    """Layer norm whose two means over a row are products with a constant column."""
+    """Layer norm, or RMS norm, whose means over a row are products with a constant column."""
 
     column: Tensor
     eps: Tensor
 
-    def __init__(self, norm: nn.LayerNorm):
+    def __init__(self, norm: nn.LayerNorm | nn.RMSNorm):
         super().__init__()
         width = norm.normalized_shape[0]
         self.register_buffer("column", torch.full((1, width), 1 / width))
         self.register_buffer("eps", torch.tensor([norm.eps]))
-        self.weight, self.bias = norm.weight, norm.bias
+        self.weight, self.bias = norm.weight, getattr(norm, "bias", None)
+        self.centred = isinstance(norm, CentredNorm)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map rows [..., width] to themselves."""
+        if self.bias is None:
+            return x * torch.rsqrt(F.linear(x * x, self.column, self.eps)) * self.weight
         x = x - F.linear(x, self.column)
-        return x * torch.rsqrt(F.linear(x * x, self.column, self.eps)) * self.weight + self.bias
+        x = x * torch.rsqrt(F.linear(x * x, self.column, self.eps)) * self.weight + self.bias
+        return x - F.linear(x, self.column) if self.centred else x
 
 
 class ProductUnit(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ from conaclip_edge.export.onnx.towers import image_model, text_model
 from conaclip_edge.export.quantize.calibration import Calibration
 from conaclip_edge.export.quantize.prepare import STATIC, on_grids, prepare
 from conaclip_edge.export.quantize.sensitivity import int8_layers
+from conaclip_edge.export.quantize.static_blocks import Ranges, static_ranges
 from conaclip_edge.export.targets import find_target
+from conaclip_edge.export.towers.centred import centred
 from conaclip_edge.export.towers.towers import TRANSFORMERS, OtherImageTower, Towers
 from conaclip_edge.runtime.onnx_tower import overflows
 from conaclip_edge.system.progress import quiet, say
@@ -60,7 +63,8 @@ def export(towers: Towers, calibration: Calibration, config: ExportConfig, folde
         "float_layers": sorted(towers.float_layers),
     }
     made: list[Path] = []
-    for name, write in (("image", image_model), ("text", text_model)):
+    written, ranges = _in_rms_form(towers, calibration, config)
+    for name in ("image", "text"):
         started = time.monotonic()
         int8 = int8_layers(towers, name) if config.precision == "int8" else ()
         batch = 1 if name == "image" and config.batch == 1 else None
@@ -68,7 +72,7 @@ def export(towers: Towers, calibration: Calibration, config: ExportConfig, folde
         layers = frozenset(layer.removesuffix(".conv") for layer in int8)
         graph, single = (Graph(config.precision == "fp16", layers, config.opset, count) for count in (batch, 1))
         about = f"{towers.name}: {name} tower, {config.precision}"
-        model = write(towers, graph, about)
+        model = image_model(written, graph, about, ranges) if name == "image" else text_model(written, graph, about)
         path = folder / f"{name}.{config.precision}.onnx"
         _save(model, path)
         static = name == "image" and on_grids(towers, config)
@@ -89,6 +93,14 @@ def export(towers: Towers, calibration: Calibration, config: ExportConfig, folde
         for path in made:
             path.unlink()
     return notes
+
+
+def _in_rms_form(towers: Towers, calibration: Calibration, config: ExportConfig) -> tuple[Towers, Ranges]:
+    """Return the towers with RMS norms, and the ranges of the blocks that are static; neither before opset 23."""
+    if config.precision != "int8" or config.opset < 23:
+        return towers, {}
+    written = replace(towers, image=centred(towers.image), text=centred(towers.text))
+    return written, static_ranges(written, calibration)
 
 
 def _ort_level(towers: Towers, name: str, config: ExportConfig, static: bool) -> str:

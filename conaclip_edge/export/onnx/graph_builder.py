@@ -1,8 +1,9 @@
 """Writing a tower as an ONNX graph, node by node.
 
 The graph is written from the layers rather than traced: so it is small, has the same bytes every time, holds no shape
-arithmetic, and each layer can be quantised by its name. Only ops of the standard operator set are used; onnxruntime
-fuses the int8 pattern of a linear layer (DynamicQuantizeLinear, MatMulInteger, scale, bias) to one kernel at load.
+arithmetic, and each layer can be quantised by its name. Ops are of the standard operator set, but for int8 blocks of
+image transformers, see `static_block`; onnxruntime fuses the int8 pattern of a linear layer (DynamicQuantizeLinear,
+MatMulInteger, scale, bias) to one kernel at load.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from conaclip_edge.export.quantize.int8_grid import pair_scale
-from conaclip_edge.export.towers.layers import Conv, TokenTable
+from conaclip_edge.export.towers.layers import CentredNorm, Conv, TokenTable
 from conaclip_edge.models.quantization.int8_weights import int8_values
+
+CONTRIB = "com.microsoft"  # the domain of onnxruntime's own operators
 
 
 class Graph:
@@ -78,10 +81,11 @@ class Graph:
         """Finish: name the result "embedding", float32 [batch, width]."""
         result = helper.make_tensor_value_info("embedding", TensorProto.FLOAT, [self.batch, width])
         self.nodes.append(helper.make_node("Identity", [embedding], ["embedding"]))
+        domains = {"": self.opset} | dict.fromkeys((node.domain for node in self.nodes if node.domain), 1)
         graph = helper.make_graph(self.nodes, "tower", [given], [result], list(self.constants.values()))
         return helper.make_model(
             graph,
-            opset_imports=[helper.make_opsetid("", self.opset)],
+            opset_imports=[helper.make_opsetid(*each) for each in domains.items()],
             ir_version=10,
             producer_name="conaclip-edge",
             doc_string=about,
@@ -146,10 +150,15 @@ def convolution(graph: Graph, x: str, layer: Conv, name: str) -> str:
     return str(graph.add("Clip", y, graph.constant("zero", 0.0), graph.constant("six", 6.0)) if layer.active else y)
 
 
-def layer_norm(graph: Graph, x: str, layer: nn.LayerNorm, name: str) -> str:
-    """Add a layer norm over the last axis."""
-    weight, bias = graph.constant(f"{name}.w", layer.weight), graph.constant(f"{name}.b", layer.bias)
-    return str(graph.add("LayerNormalization", x, weight, bias, epsilon=layer.eps))
+def layer_norm(graph: Graph, x: str, layer: nn.LayerNorm | nn.RMSNorm, name: str) -> str:
+    """Add a norm over the last axis."""
+    weight = graph.constant(f"{name}.w", layer.weight)
+    if isinstance(layer, nn.RMSNorm):
+        return str(graph.add("RMSNormalization", x, weight, epsilon=layer.eps))
+    y = graph.add("LayerNormalization", x, weight, graph.constant(f"{name}.b", layer.bias), epsilon=layer.eps)
+    if isinstance(layer, CentredNorm):
+        y = graph.add("Sub", y, graph.add("ReduceMean", y, graph.shape(-1)))
+    return str(y)
 
 
 def token_rows(graph: Graph, ids: str, table: TokenTable, name: str) -> str:

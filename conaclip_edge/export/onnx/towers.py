@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import onnx
 import torch
@@ -19,27 +17,35 @@ from conaclip_edge.export.onnx.graph_builder import (
     token_rows,
     unit,
 )
+from conaclip_edge.export.onnx.static_block import Grid, Pool, static_block, static_linear
 from conaclip_edge.export.onnx.static_image import static_image
 from conaclip_edge.export.onnx.traced_image import traced_image_model
+from conaclip_edge.export.quantize.static_blocks import Ranges
 from conaclip_edge.export.towers.layers import MASKED, AttentionPool, Block, QuickGelu, TanhGelu
 from conaclip_edge.export.towers.siglip import SiglipTextTower, SiglipTower
 from conaclip_edge.export.towers.towers import MobileTower, OtherImageTower, TextTower, Towers, VitTower
 
-Pool = Callable[[Graph, str], str]
 CAUSAL = "causal"  # in the place of a mask: the Attention operator makes it itself
 
 
-def image_model(towers: Towers, graph: Graph, about: str) -> onnx.ModelProto:
-    """Write the image tower: pixel_values float32 [batch, 3, H, W] to embedding float32 [batch, d]."""
+def image_model(towers: Towers, graph: Graph, about: str, ranges: Ranges | None = None) -> onnx.ModelProto:
+    """Write the image tower: pixel_values float32 [batch, 3, H, W] to embedding float32 [batch, d].
+
+    Args:
+        towers: export-ready.
+        graph: an empty one.
+        about: what the file says of itself.
+        ranges: of the activations of the blocks that are static, see `static_block`; None: no block is.
+    """
     size, tower = towers.image_size, towers.image
     if isinstance(tower, OtherImageTower):
         return traced_image_model(tower, size, graph.half, graph.int8, graph.opset, about, graph.batch == 1)
     given = helper.make_tensor_value_info("pixel_values", TensorProto.FLOAT, [graph.batch, 3, size, size])
     pixels = graph.add("Cast", "pixel_values", to=TensorProto.FLOAT16) if graph.half else "pixel_values"
     if isinstance(tower, VitTower):
-        embedding = _vit(graph, pixels, tower, size)
+        embedding = _vit(graph, pixels, tower, size, ranges or {})
     elif isinstance(tower, SiglipTower):
-        embedding = _siglip(graph, pixels, tower, size)
+        embedding = _siglip(graph, pixels, tower, size, ranges or {})
     else:
         assert isinstance(tower, MobileTower)
         static = graph.int8 and towers.image_grids
@@ -58,8 +64,8 @@ def text_model(towers: Towers, graph: Graph, about: str) -> onnx.ModelProto:
     return graph.model(given, _text(graph, towers.text), towers.embed_dim, about)
 
 
-def _vit(graph: Graph, pixels: str, tower: VitTower, size: int) -> str:
-    width, heads = tower.patch.out_channels, len(tower.blocks)
+def _vit(graph: Graph, pixels: str, tower: VitTower, size: int, ranges: Ranges) -> str:
+    width, count = tower.patch.out_channels, len(tower.blocks)
     x = _patches(graph, pixels, tower.patch, size)
     x = graph.add("Add", x, graph.constant("position", tower.position))
     x = layer_norm(graph, x, tower.norm, "norm")
@@ -69,17 +75,18 @@ def _vit(graph: Graph, pixels: str, tower: VitTower, size: int) -> str:
         rows = graph.add("Concat", batch, graph.shape(1), graph.shape(width), axis=0)
         class_row = graph.add("Expand", class_row, rows)
     x = graph.add("Concat", class_row, x, axis=1)
-    for index in range(heads - 1):
-        x = _block(graph, x, tower.blocks[index], f"blocks.{index}")
-    x = _block(graph, x, tower.blocks[-1], f"blocks.{heads - 1}", pool=_first_row)
+    length = tower.position.shape[1] + 1
+    for index in range(count):
+        pool = _first_row if index == count - 1 else None
+        x = _image_block(graph, x, tower.blocks[index], f"blocks.{index}", ranges, length, pool)
     return _embedding(graph, x, tower.last_norm, tower.projection)
 
 
-def _siglip(graph: Graph, pixels: str, tower: SiglipTower, size: int) -> str:
+def _siglip(graph: Graph, pixels: str, tower: SiglipTower, size: int, ranges: Ranges) -> str:
     x = _patches(graph, pixels, tower.patch, size)
     x = graph.add("Add", x, graph.constant("position", tower.position))
     for index, block in enumerate(tower.blocks):
-        x = _block(graph, x, block, f"blocks.{index}")
+        x = _image_block(graph, x, block, f"blocks.{index}", ranges, tower.position.shape[1])
     return unit(graph, _pooled(graph, x, tower.head, "head"), tower.head.fc2.out_features)
 
 
@@ -110,13 +117,14 @@ def _patches(graph: Graph, pixels: str, patch: nn.Conv2d, size: int) -> str:
     if size % side:  # as 384 by patches of 14: the last pixels are in no patch
         whole = graph.shape(size - size % side, size - size % side)
         pixels = graph.add("Slice", pixels, graph.shape(0, 0), whole, graph.shape(2, 3))
-    # SpaceToDepth orders channels as (y, x, channel)
-    x = graph.add("SpaceToDepth", pixels, blocksize=side)
-    x = graph.add("Reshape", x, graph.shape(0, 3 * side * side, -1))
-    flat = nn.Linear(3 * side * side, width)
-    flat.weight = nn.Parameter(patch.weight.permute(0, 2, 3, 1).flatten(1))
+    count, width_in = size // side, 3 * side * side
+    flat = nn.Linear(width_in, width)
+    flat.weight = nn.Parameter(patch.weight.flatten(1))
     flat.bias = nn.Parameter(patch.bias)
-    return linear(graph, graph.add("Transpose", x, perm=[0, 2, 1]), flat, "patch")
+    grid = Grid(graph, "pixels", 0.0, 1.0)  # as pictures have them
+    x = graph.add("Reshape", grid.quantised(pixels), graph.shape(-1, 3, count, side, count, side))
+    x = graph.add("Transpose", x, perm=[0, 2, 4, 1, 3, 5])
+    return static_linear(graph, graph.add("Reshape", x, graph.shape(-1, count * count, width_in)), grid, flat, "patch")
 
 
 def _mobile(graph: Graph, pixels: str, tower: MobileTower) -> str:
@@ -176,6 +184,14 @@ def _text(graph: Graph, tower: TextTower) -> str:
     name = f"blocks.{count - 1}"
     x = _block(graph, x, tower.blocks[-1], name, hidden, lambda graph, rows: graph.add("MatMul", first, rows))
     return _embedding(graph, x, tower.last_norm, tower.projection)
+
+
+def _image_block(
+    graph: Graph, x: str, block: nn.Module, name: str, ranges: Ranges, length: int, pool: Pool | None = None
+) -> str:
+    if f"{name}.norm1" in ranges:
+        return static_block(graph, x, block, name, ranges, length, pool)
+    return _block(graph, x, block, name, pool=pool)
 
 
 def _block(graph: Graph, x: str, block: nn.Module, name: str, mask: str = "", pool: Pool | None = None) -> str:

@@ -44,6 +44,19 @@ def activation(name: str) -> nn.Module:
     return ACTIVATIONS[name]()
 
 
+class CentredNorm(nn.LayerNorm):
+    """A layer norm less the mean of what it gives: see `centred`."""
+
+    def __init__(self, norm: nn.LayerNorm):
+        super().__init__(norm.normalized_shape, norm.eps)
+        self.load_state_dict(norm.state_dict())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map rows [..., width] to themselves."""
+        y = super().forward(x)
+        return y - y.mean(dim=-1, keepdim=True)
+
+
 class Unit(nn.Module):
     """Scales rows to length 1, with ops that every target has."""
 
@@ -82,12 +95,13 @@ class Block(nn.Module):
     def __init__(self, width: int, heads: int, mlp: int, eps: float, act: str):
         super().__init__()
         self.heads = heads
-        self.norm1 = nn.LayerNorm(width, eps)
+        self.norm1: nn.LayerNorm = nn.LayerNorm(width, eps)
         self.q = nn.Linear(width, width)
         self.k = nn.Linear(width, width)
         self.v = nn.Linear(width, width)
+        self.softmax = nn.Softmax(dim=-1)
         self.o = nn.Linear(width, width)
-        self.norm2 = nn.LayerNorm(width, eps)
+        self.norm2: nn.LayerNorm = nn.LayerNorm(width, eps)
         self.fc1 = nn.Linear(width, mlp)
         self.act = activation(act)
         self.fc2 = nn.Linear(mlp, width)
@@ -128,7 +142,7 @@ class Block(nn.Module):
         scores = torch.bmm(q, k)
         if mask is not None:
             scores = scores + mask
-        mixed = torch.bmm(torch.softmax(scores, dim=-1), v).view(batch, self.heads, -1, each)
+        mixed = torch.bmm(self.softmax(scores), v).view(batch, self.heads, -1, each)
         return mixed.transpose(1, 2).contiguous().view(batch, -1, width)
 
 

@@ -1,0 +1,117 @@
+"""Which blocks of an image transformer may compute in int8 throughout, and over which ranges: see `static_block`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import accumulate
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.hooks import RemovableHandle
+
+from conaclip_edge.export.quantize.calibration import Calibration
+from conaclip_edge.export.quantize.int8_grid import round_activation
+from conaclip_edge.export.towers.layers import Block
+from conaclip_edge.export.towers.towers import Towers
+
+Ranges = dict[str, tuple[float, float]]
+BUDGET = 5e-4  # total of 1 - cosine that static blocks may cost a tower; half of what the gate allows
+STEEPNESS = 1.702  # of the sigmoid in GELU's approximation
+_SAMPLES = 32  # pictures that the quantisation error is measured on
+_LEAST = -4.0  # GELU of what is below is 0 but for 0.0001
+_SITES = ("norm1", "q", "k", "v", "softmax", "norm2", "fc1", "act")
+_SIGNED = ("k", "v")
+
+
+def gelu_range(limits: tuple[float, float]) -> tuple[float, float]:
+    """Return the part of the hidden values' range that GELU sees."""
+    return max(limits[0], _LEAST), limits[1]
+
+
+@torch.no_grad()
+def static_ranges(towers: Towers, calibration: Calibration) -> Ranges:
+    """Return activation site -> smallest and largest value, of the image tower's blocks that may be static.
+
+    A site is a part of a block whose output it is, e.g. "blocks.3.fc1", or "blocks.3.mixed", the input of `o`. Blocks
+    are taken from the least harmful up to the budget; one with a layer that is to stay float is left out.
+
+    Args:
+        towers: centred and, where int8 is smoothed, smoothed.
+        calibration: train pictures.
+    """
+    tower = towers.image
+    floats = {layer.removeprefix("image.").rpartition(".")[0] for layer in towers.float_layers}
+    modules = tower.named_modules()
+    blocks = {name: block for name, block in modules if isinstance(block, Block) and name not in floats}
+    if not blocks:
+        return {}
+    seen = _ranges(tower, blocks, calibration.images())
+    batches = list(calibration.images(count=_SAMPLES))
+    exact = torch.cat([tower(batch) for batch in batches])
+
+    def error(names: Iterable[str]) -> float:
+        hooks = [hook for name in names for hook in _rounding(blocks[name], name, seen)]
+        changed = torch.cat([tower(batch) for batch in batches])
+        for hook in hooks:
+            hook.remove()
+        return float(1 - F.cosine_similarity(exact.double(), changed.double()).mean())
+
+    chosen = list(blocks)
+    if error(chosen) > BUDGET:
+        errors = {name: error([name]) for name in blocks}
+        order = sorted(blocks, key=lambda name: errors[name])
+        totals = accumulate(errors[name] for name in order)
+        chosen = [name for name, total in zip(order, totals, strict=True) if total <= BUDGET]
+    return {site: limits for site, limits in seen.items() if site.rpartition(".")[0] in chosen}
+
+
+def _ranges(tower: nn.Module, blocks: dict[str, Block], batches: Iterable[Tensor]) -> Ranges:
+    seen: Ranges = {}
+
+    def record(site: str, x: Tensor) -> None:
+        low, high = seen.get(site, (0.0, 0.0))
+        seen[site] = min(low, float(x.min())), max(high, float(x.max()))
+
+    hooks = [hook for name, block in blocks.items() for hook in _watched(block, name, record)]
+    for batch in batches:
+        tower(batch)
+    for hook in hooks:
+        hook.remove()
+    return seen
+
+
+def _watched(block: Block, name: str, see: Callable[[str, Tensor], Tensor | None]) -> list[RemovableHandle]:
+    """Call `see` with each site of a block and its activation, which it may replace."""
+    hooks = []
+    for part in _SITES:
+        watch = partial(_output, see=partial(see, f"{name}.{part}"))
+        hooks.append(block.get_submodule(part).register_forward_hook(watch))
+    hooks.append(block.o.register_forward_pre_hook(partial(_input, see=partial(see, f"{name}.mixed"))))
+    return hooks
+
+
+def _output(_: nn.Module, __: tuple[Tensor, ...], y: Tensor, see: Callable[[Tensor], Tensor | None]) -> Tensor | None:
+    return see(y)
+
+
+def _input(_: nn.Module, inputs: tuple[Tensor, ...], see: Callable[[Tensor], Tensor | None]) -> Tensor | None:
+    return see(inputs[0])
+
+
+def _rounding(block: Block, name: str, ranges: Ranges) -> list[RemovableHandle]:
+    """Round the activations of a block, and approximate its GELU, until the hooks are removed."""
+
+    def rounded(site: str, x: Tensor) -> Tensor:
+        low, high = ranges[site]
+        part = site.rpartition(".")[2]
+        if part in _SIGNED:
+            step = max(high, -low, 1e-6) / 63
+            return (x / step).round().clamp(-64, 63) * step
+        if part == "fc1":
+            low, high = gelu_range((low, high))
+        return round_activation(x, torch.tensor(low), torch.tensor(high))
+
+    gelu = block.act.register_forward_hook(lambda _, inputs, __: inputs[0] * torch.sigmoid(STEEPNESS * inputs[0]))
+    return [gelu, *_watched(block, name, rounded)]
