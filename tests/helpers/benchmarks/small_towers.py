@@ -74,7 +74,7 @@ def small_bundle(folder: Path, targets: dict[str, str]) -> Path:
                 "target": target,
                 "precision": Path(path).name.split(".")[1],
                 "tower": Path(path).name.split(".")[0],
-                "backend": {"onnx": "onnxruntime", "executorch": "xnnpack", "coreml": "coreml"}[target],
+                "backend": {"onnx": "onnxruntime", "executorch": "xnnpack"}.get(target, target),
                 "size": 1000,
             }
         )
