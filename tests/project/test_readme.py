@@ -52,6 +52,15 @@ def test_the_table_of_the_study_is_that_of_the_committed_result() -> None:
         )
 
 
+def test_the_table_of_the_int8_steps_is_that_of_the_committed_result() -> None:
+    found = json.loads((ROOT / "distill" / "results" / "int8-steps.json").read_text("utf-8"))
+    assert len(found["rows"]) == 7
+    for name, row in found["rows"].items():
+        low, high = row["interval_95"]
+        more = "" if name == "both" else f"{row['both_finds_more']:+.1f} [{low:+.1f}, {high:+.1f}]"
+        assert f"| {row['mean']:.1f} ± {row['spread']:.1f} | {more} |" in DISTILLATION, name
+
+
 def test_the_default_graph_is_the_study_s_best_on_val() -> None:
     found = json.loads((ROOT / "distill" / "results" / "study.json").read_text("utf-8"))
     swept = [one for axis in found["sweeps"].items() for one in ({"axis": axis[0], **row} for row in axis[1])]
