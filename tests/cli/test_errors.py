@@ -160,7 +160,7 @@ RECIPES = [
     ("--set train=[", r"^--set train=\[: cannot read the value '\['\.$"),
     (
         "--set student.preset=dmeo",
-        r"^unknown student preset 'dmeo'\. Did you mean 'demo'\? Known: demo, mobile, vit-s16-",
+        r"^unknown student preset 'dmeo'\. Did you mean 'demo'\? Known: demo, mobile, mobile-int8-m, ",
     ),
     (
         "--set graph.preset=conclip",
