@@ -7,8 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as status
 
 from conaclip_edge.runtime.onnx_tower import PRECISE, overflows
+
+# onnxruntime has an exception type for each of its status codes; these are of a model that does not take its inputs
+_REFUSED = (status.Fail, status.InvalidArgument, status.InvalidGraph, status.NotImplemented, status.RuntimeException)
 
 
 class OnnxFile:
@@ -45,5 +49,5 @@ class OnnxFile:
         """Run a model that may not take such inputs; None where it does not."""
         try:
             return cls(model)(inputs)
-        except Exception:  # onnxruntime has an exception type for each of its status codes
+        except _REFUSED:
             return None
