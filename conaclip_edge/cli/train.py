@@ -135,9 +135,12 @@ def cache(
 def compare(
     recipe: Annotated[Path | None, typer.Argument(help="YAML recipe; default: the demo's.")] = None,
     settings: SetOption = None,
-    graphs: Annotated[str, typer.Option(help="Graph presets, by comma.")] = "infonce,motis,conaclip",
+    graphs: Annotated[
+        str, typer.Option(help="Graph presets, by comma; each is compared with the first.")
+    ] = "infonce,motis,conaclip",
     seeds: Annotated[int, typer.Option(min=1, help="Trainings per graph, each with its own seed.")] = 3,
     split: Annotated[str, typer.Option(help="Split to measure: choose on val, report on test.")] = "val",
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes; default: one per core.")] = None,
     out: Annotated[Path, typer.Option(help="Folder of the runs; finished runs are kept.")] = Path("runs/compare"),
     as_json: JsonOption = False,
 ) -> None:
@@ -163,7 +166,7 @@ def compare(
         from conaclip_edge.study.compare import compare as run
         from conaclip_edge.study.compare import recall_table
 
-        report = run(config, names, list(range(seeds)), out, split)
+        report = run(config, names, list(range(seeds)), out, split, jobs)
         show(report, recall_table(report.rows, report.n, report.split))
 
 

@@ -42,7 +42,6 @@ class GraphConfig(Config):
 
 PRESETS: dict[str, tuple[Term, ...]] = {
     "infonce": (Term(edge="inter-ss", loss="infonce"),),
-    "motis": (Term(edge="intra-ts", loss="infonce", temperature=0.05),),
     # a term of every learning type, chosen by hand: what the study was compared with
     "all-types": (
         Term(edge="inter-ss", loss="infonce"),
@@ -63,6 +62,7 @@ PRESETS: dict[str, tuple[Term, ...]] = {
     ),
     # What others train with, as far as two teacher towers and a student's express it; docs/concepts/graph.md has the
     # sources, and what each leaves out. A teacher of CLIP multiplies its cosines by 100: a temperature of 0.01.
+    "motis": (Term(edge="intra-ts", loss="infonce", temperature=0.05, rows="rows"),),
     "tinyclip": (Term(edge="inter-ss", loss="kl", temperature=0.02),),
     "clip-kd": (
         Term(edge="inter-ss", loss="infonce"),

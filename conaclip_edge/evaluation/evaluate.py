@@ -74,7 +74,12 @@ class EvaluationReport(Result):
 
 
 def evaluate(model: Path, data: Path | None, split: str, target: str) -> EvaluationReport:
-    """Measure recall of a model folder on a split.
+    """Measure recall of a model folder on a split; see `evaluate_with_ranks`."""
+    return evaluate_with_ranks(model, data, split, target)[0]
+
+
+def evaluate_with_ranks(model: Path, data: Path | None, split: str, target: str) -> tuple[EvaluationReport, Ranks]:
+    """Measure recall of a model folder on a split, and keep the rank of every query.
 
     Args:
         model: folder of a teacher, a checkpoint or a bundle.
@@ -99,7 +104,7 @@ def evaluate(model: Path, data: Path | None, split: str, target: str) -> Evaluat
         left_out=tuple(left_out),
         fingerprint=pairs.fingerprint,
     )
-    return EvaluationReport(
+    report = EvaluationReport(
         model=encoder.name,
         executed=encoder.executed,
         dataset=dataset,
@@ -109,6 +114,7 @@ def evaluate(model: Path, data: Path | None, split: str, target: str) -> Evaluat
         mean_recall=result.mean_recall(),
         certainty=certainty_of(result, recorded_teacher(model, pairs.fingerprint, split, len(result.i2t))),
     )
+    return report, result
 
 
 def rank_split(encoder: Encoder, pairs: Pairs, split: str, config: DataConfig) -> tuple[Ranks, list[str]]:

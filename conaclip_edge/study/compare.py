@@ -14,6 +14,8 @@ from conaclip_edge.config.parse import parse
 from conaclip_edge.data.load import read_pairs
 from conaclip_edge.distill.training_data import training_data
 from conaclip_edge.evaluation.evaluate import EvaluationReport, require_captions
+from conaclip_edge.evaluation.paired_bootstrap import paired_bootstrap
+from conaclip_edge.evaluation.recall import Ranks
 from conaclip_edge.models.certainty import Certainty, mean_certainty
 from conaclip_edge.models.student.record import TrainingRecord
 from conaclip_edge.study.report import ComparisonMachine, ComparisonReport, ModelRecall, SeedsRecall
@@ -26,10 +28,11 @@ from conaclip_edge.system.progress import quiet_libraries, say
 
 @dataclass(frozen=True)
 class ComparedRun:
-    """One student: how it was trained, and its recall on the split that is asked for."""
+    """One student: how it was trained, its recall on the split that is asked for, and the rank of every query."""
 
     training: TrainingRecord
     evaluation: EvaluationReport
+    ranks: Ranks
 
 
 @only_run
@@ -40,7 +43,7 @@ def compare(
 
     Args:
         config: the recipe that all share; its own graph and seed do not count.
-        graphs: names of graph presets.
+        graphs: names of graph presets; the others are compared with the first.
         seeds: of initial weights and batches; data and split stay the same.
         out: folder of the runs; finished ones are kept and not done again.
         split: that recall is of.
@@ -82,7 +85,7 @@ def compare(
             threads_a_run=1,
             versions=first.training.versions,
         ),
-        rows={graph: _seeds_recall([runs[graph, seed] for seed in seeds]) for graph in graphs},
+        rows=_rows({graph: [runs[graph, seed] for seed in seeds] for graph in graphs}),
     )
 
 
@@ -96,7 +99,7 @@ def train_and_evaluate(config: DistillConfig, folder: Path, split: str) -> Compa
     """
     quiet_libraries()
     from conaclip_edge.distill.trainer import distill
-    from conaclip_edge.evaluation.evaluate import evaluate
+    from conaclip_edge.evaluation.evaluate import evaluate_with_ranks
 
     file = folder / "training.json"
     values = read_json(file, "training record") if file.exists() else {}
@@ -105,7 +108,17 @@ def train_and_evaluate(config: DistillConfig, folder: Path, split: str) -> Compa
     else:
         say(f"{config.name}: {config.train.all_steps} steps of {config.train.batch_size}")
         training = distill(config, folder)
-    return ComparedRun(training, evaluate(folder, None, split, "onnx"))
+    return ComparedRun(training, *evaluate_with_ranks(folder, None, split, "onnx"))
+
+
+def _rows(runs: Mapping[str, Sequence[ComparedRun]]) -> dict[str, SeedsRecall]:
+    first, *others = runs
+    rows = {first: _seeds_recall(runs[first])}
+    for graph in others:
+        difference, interval = paired_bootstrap(*([run.ranks for run in runs[name]] for name in (graph, first)))
+        update = {"difference": difference, "interval_95": interval}
+        rows[graph] = _seeds_recall(runs[graph]).model_copy(update=update)
+    return rows
 
 
 def _seeds_recall(runs: Sequence[ComparedRun]) -> SeedsRecall:
@@ -131,7 +144,7 @@ def recall_table(rows: Mapping[str, ModelRecall], pictures: int, split: str) -> 
         pictures: of the split.
         split: that recall is of.
     """
-    title = f"{'':12}{'text->picture R@1/5/10':>26}{'picture->text R@1/5/10':>26}{'mean':>14}"
+    title = f"{'':14}{'text->picture R@1/5/10':>26}{'picture->text R@1/5/10':>26}{'mean':>14}"
     lines = [f"{title}   n = {pictures} ({split})"]
     for name, row in rows.items():
         t2i, i2t = (" / ".join(f"{value:.1f}" for value in row.recall[way].values()) for way in ("t2i", "i2t"))
@@ -140,9 +153,19 @@ def recall_table(rows: Mapping[str, ModelRecall], pictures: int, split: str) -> 
         found = row.certainty
         interval = f"   [{found.interval_95[0]:.1f} to {found.interval_95[1]:.1f}]" if found else ""
         verdict = f" {found.verdict()}" if found and found.verdict() else ""
-        lines.append(f"{name:12}{t2i:>26}{i2t:>26}{mean:>14}{interval}{verdict}")
+        lines.append(f"{name:14}{t2i:>26}{i2t:>26}{mean:>14}{interval}{_to_first(row)}{verdict}")
+    graphs = [name for name, row in rows.items() if isinstance(row, SeedsRecall)]
+    if len(graphs) > 1:
+        lines.append(f"last: the difference to {graphs[0]} and its 95 % interval, pictures and seeds resampled")
     lines += _beside(next((row.certainty for row in rows.values() if row.certainty), None))
     return "\n".join(lines)
+
+
+def _to_first(row: ModelRecall) -> str:
+    """Say how far a row is from the first graph's, where that is known."""
+    if not isinstance(row, SeedsRecall) or row.difference is None or row.interval_95 is None:
+        return ""
+    return f"   {row.difference:+.1f} [{row.interval_95[0]:+.1f} to {row.interval_95[1]:+.1f}]"
 
 
 def _beside(found: Certainty | None) -> list[str]:

@@ -42,12 +42,18 @@ class SeedsRecall(ModelRecall):
         val_mean_recall: the same on val.
         seconds: of the training, one per seed.
         parameters: of one student: "all", its parts, and "started_from_pretrained".
+        difference: of `mean` to the first graph's, in points; the first graph and an older report have none.
+        interval_95: of the difference: paired bootstrap over pictures and seeds.
     """
+
+    later = ("certainty", "difference", "interval_95")
 
     mean_recall: tuple[float, ...]
     val_mean_recall: tuple[float, ...]
     seconds: tuple[float, ...]
     parameters: dict[str, int]
+    difference: float | None = None
+    interval_95: tuple[float, float] | None = None
 
 
 class ComparisonMachine(Result):

@@ -11,7 +11,7 @@ from conaclip_edge.errors import UserError
 from tests.helpers.batches import as_arrays, batch
 from tests.oracles.peers import PEERS, both, cosines, cross_entropy, divergence, times
 
-OWN = {"infonce", "motis", "all-types", "conaclip"}
+OWN = {"infonce", "all-types", "conaclip"}
 SCALE = 14.0
 
 

@@ -106,7 +106,16 @@ def conaclip_tbps(batch: Batch, scale: float) -> float:
     return total + distance(cosines(*pictures), cosines(*texts))
 
 
+def motis(batch: Batch, scale: float) -> float:
+    """Each student tower finds its teacher's vector of the same sample among those of the batch, at 0.05."""
+    return sum(
+        cross_entropy(times(cosines(student, teacher), 1 / 0.05))
+        for student, teacher in ((batch.si, batch.ti), (batch.st, batch.tt))
+    )
+
+
 PEERS: dict[str, Callable[[Batch, float], float]] = {
+    "motis": motis,
     "tinyclip": tinyclip,
     "clip-kd": clip_kd,
     "open-clip": open_clip,
