@@ -41,4 +41,10 @@ class DataConfig(Config):
     )
     max_pixels: int = Field(64_000_000, gt=0, description="larger pictures are refused before decoding")
     picture_size: int = Field(224, gt=0, description="openmoji only: rendered size in pixels")
-    labelled: float = Field(1.0, gt=0, le=1, description="share of train pictures whose captions the student may pair")
+    labelled: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="share of train pictures whose captions the student may pair; 0: it learns from pictures and "
+        "captions apart",
+    )

@@ -59,8 +59,10 @@ class SyntheticConfig(Config):
     texts: int = Field(0, ge=0, description="phrases of words from train captions and from the vocabulary")
 
 
-class DistillConfig(Config):
+class DistillConfig(Growing):
     """A distillation recipe: it names data and teacher, all else has defaults."""
+
+    later: ClassVar[frozenset[str]] = frozenset({"texts"})
 
     name: Name = Field("student", description="without --out the checkpoint is runs/<name>")
     seed: int = Field(0, ge=0, lt=2**63, description="of weights, batches and augmentations")
@@ -68,6 +70,10 @@ class DistillConfig(Config):
     teacher: str = Field(description="folder of a teacher, or a hub name; conaclip-edge train-teacher makes the demo's")
     student: StudentConfig = StudentConfig()
     graph: GraphConfig = GraphConfig()
+    texts: Path | None = Field(
+        None,
+        description="file of texts without pictures, one per line: the student learns what the teacher makes of them",
+    )
     synthetic: SyntheticConfig = SyntheticConfig()
     train: TrainConfig = TrainConfig()
     cache: Path = Field(Path("runs/cache"), description="teacher embeddings and resized pictures")

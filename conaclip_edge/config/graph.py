@@ -10,10 +10,19 @@ from conaclip_edge.config.base import Config, Growing
 from conaclip_edge.errors import unknown
 
 
+class Schedule(Config):
+    """How a term's weight changes while the student trains: its own before, `weight` afterwards."""
+
+    weight: float = Field(ge=0, description="that the term ends with")
+    first: int = Field(0, ge=0, description="last step at which the term has its own weight")
+    last: int | None = Field(None, gt=0, description="first step with the new weight; left out: train.steps")
+    shape: Literal["linear", "cosine"] = Field("linear", description="of the way between: a line, or half a cosine")
+
+
 class Term(Growing):
     """One term of the interaction graph: an edge or learning type, its supervision, weight and temperature."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"teacher_temperature", "rows", "direction"})
+    later: ClassVar[frozenset[str]] = frozenset({"teacher_temperature", "rows", "direction", "bias", "schedule"})
 
     edge: str = Field(description="an edge such as SI-TT, or a learning type, which means both of its edges")
     loss: str = Field(description="a name of the table of losses")
@@ -30,6 +39,8 @@ class Term(Growing):
     direction: Literal["forward", "reverse"] = Field(
         "forward", description="kl: forward is KL(teacher || student), reverse is KL(student || teacher)"
     )
+    bias: float = Field(-10.0, description="sigmoid: added to the logits, most of which are of no pair")
+    schedule: Schedule | None = Field(None, description="a change of the weight while the student trains")
 
 
 class GraphConfig(Config):

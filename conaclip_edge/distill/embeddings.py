@@ -73,6 +73,7 @@ class Edge:
         teacher_scale: the same for the teacher's cosines.
         way: which way its matrix is read.
         reverse: whether a divergence is the student's to the teacher, not the teacher's to the student.
+        bias: that the sigmoid loss adds to the logits.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Edge:
     teacher_scale: Tensor
     way: Rows = "both"
     reverse: bool = False
+    bias: float = 0.0
 
     @cached_property
     def rows(self) -> Tensor:

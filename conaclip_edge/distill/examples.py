@@ -1,4 +1,4 @@
-"""What student and teacher see of every row: the data set's pictures and texts, and the synthetic ones behind them."""
+"""What student and teacher see of every row: the data set's pictures and texts, and the others behind them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from conaclip_edge.models.tokenizer import TextTokenizer
 
 @dataclass(frozen=True)
 class Examples:
-    """What both models get by row number; behind the last row of the data set come the synthetic ones.
+    """What both models get by row number; behind the last row of the data set come synthetic pictures and other texts.
 
     Attributes:
         pictures: (rows, views) -> the student's picture input.
@@ -26,7 +26,7 @@ class Examples:
         text_numbers: [texts]; equal numbers are equal texts.
         teacher_texts: rows -> the teacher's unit vectors.
         synthetic_pictures: rows of the synthetic pictures.
-        synthetic_texts: rows of the synthetic texts.
+        other_texts: rows of the texts of no picture.
     """
 
     pictures: Pictures
@@ -35,11 +35,11 @@ class Examples:
     text_numbers: np.ndarray
     teacher_texts: Callable[[np.ndarray], Tensor]
     synthetic_pictures: np.ndarray
-    synthetic_texts: np.ndarray
+    other_texts: np.ndarray
 
 
 def examples_of(data: TrainingData, tokenizer: TextTokenizer, views: int, folder: Path) -> Examples:
-    """Number the rows of the data set and the synthetic ones, and say what both models get for each.
+    """Number the rows of the data set and those behind them, and say what both models get for each.
 
     Args:
         data: of the recipe.
@@ -54,7 +54,7 @@ def examples_of(data: TrainingData, tokenizer: TextTokenizer, views: int, folder
     if (composed := data.synthetic_pictures) is not None:
         picture_rows = count + np.flatnonzero(composed.cache.usable)
         teacher_pictures = chained(teacher_pictures, count, _tensors(composed.cache.pictures))
-    if (phrases := data.synthetic_texts) is not None:
+    if (phrases := data.other_texts) is not None:
         text_rows = len(texts) + np.arange(len(phrases.texts))
         teacher_texts = chained(teacher_texts, len(texts), _tensors(lambda rows, _: phrases.embeddings[rows]))
         texts += phrases.texts

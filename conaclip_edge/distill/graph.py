@@ -53,7 +53,7 @@ def _check(term: Term) -> None:
             f"Known for it: {', '.join(losses_for(term.edge))}."
         )
     row = SUPERVISIONS[term.loss]
-    for key in sorted(Term.later - set(row.reads)):
+    for key in sorted(Term.later - {"schedule", *row.reads}):
         if getattr(term, key) != Term.model_fields[key].default:
             readers = ", ".join(name for name, one in SUPERVISIONS.items() if key in one.reads)
             raise UserError(f"loss '{term.loss}' on edge '{term.edge}' does not read {key}. These do: {readers}.")
@@ -67,12 +67,12 @@ def uses_teacher(terms: Sequence[Term]) -> bool:
     return any(SUPERVISIONS[term.loss].looks_at_teacher(term.edge) for term in terms)
 
 
-def without_pairs(terms: Sequence[Term], data: str) -> tuple[Term, ...]:
+def without_pairs(terms: Sequence[Term], why: str) -> tuple[Term, ...]:
     """Return the terms that learn from pictures and texts without a partner.
 
     Args:
         terms: from `expand`.
-        data: what the error calls the data set.
+        why: there are no pairs, for the error.
 
     Raises:
         UserError: none does.
@@ -81,10 +81,31 @@ def without_pairs(terms: Sequence[Term], data: str) -> tuple[Term, ...]:
     if not uses_teacher(kept):
         names = ", ".join(f"{term.edge}/{term.loss}" for term in terms)
         raise UserError(
-            f"data set '{data}' has no captions, and every term of the graph learns from captioned pictures alone "
-            f"({names}). Add captions, or take terms that look at the teacher, e.g. graph.preset=conaclip."
+            f"{why}, and every term of the graph learns from captioned pictures alone ({names}). Add pairs, or take "
+            "terms that look at the teacher, e.g. graph.preset=conaclip."
         )
     return kept
+
+
+def at_step(terms: Sequence[Term], step: int, steps: int) -> tuple[Term, ...]:
+    """Return the terms with the weights that they have at a step.
+
+    Args:
+        terms: from `expand`.
+        step: from 0.
+        steps: at which a schedule without a last step ends.
+    """
+    return tuple(term.model_copy(update={"weight": _weight(term, step, steps)}) for term in terms)
+
+
+def _weight(term: Term, step: int, steps: int) -> float:
+    change = term.schedule
+    if change is None:
+        return term.weight
+    last = change.last or steps
+    done = min(1.0, max(0.0, (step - change.first) / max(1, last - change.first)))
+    share = done if change.shape == "linear" else (1 - math.cos(math.pi * done)) / 2
+    return term.weight + share * (change.weight - term.weight)
 
 
 def compute(terms: Sequence[Term], batch: Embeddings, logit_scale: Tensor) -> dict[str, Tensor]:
@@ -101,7 +122,7 @@ def compute(terms: Sequence[Term], batch: Embeddings, logit_scale: Tensor) -> di
 def _term(term: Term, batch: Embeddings, logit_scale: Tensor) -> Tensor:
     scale = _scale(term.temperature, logit_scale, batch.si.dtype)
     teacher_scale = _scale(term.teacher_temperature, scale, batch.si.dtype)
-    edge = Edge(term.edge, batch, scale, teacher_scale, term.rows, term.direction == "reverse")
+    edge = Edge(term.edge, batch, scale, teacher_scale, term.rows, term.direction == "reverse", term.bias)
     return SUPERVISIONS[term.loss].loss(edge)
 
 

@@ -44,7 +44,7 @@ class Sampler:
         seed: of the whole run.
         processes: pairs and unpaired rows are drawn in multiples of it, so that processes get equal shares.
         synthetic_pictures: other rows that are drawn as unpaired pictures.
-        synthetic_texts: other rows that are drawn as unpaired texts.
+        other_texts: other rows that are drawn as unpaired texts.
         unpaired_texts: unpaired texts per step, where that is not to be the number of unpaired pictures.
     """
 
@@ -59,13 +59,13 @@ class Sampler:
         seed: int,
         processes: int = 1,
         synthetic_pictures: np.ndarray = _NONE,
-        synthetic_texts: np.ndarray = _NONE,
+        other_texts: np.ndarray = _NONE,
         unpaired_texts: int | None = None,
     ):
         self.captioned, self.first_text = captioned, first_text
         self.unpaired_pictures = np.concatenate([unpaired_pictures, synthetic_pictures])
         self.unpaired_texts = np.concatenate(
-            [*(np.arange(first_text[row], first_text[row + 1]) for row in unpaired_pictures), synthetic_texts]
+            [*(np.arange(first_text[row], first_text[row + 1]) for row in unpaired_pictures), other_texts]
         ).astype(np.int64)
         pictures = round(batch_size * unpaired) if len(captioned) else batch_size
         texts = pictures if unpaired_texts is None else unpaired_texts

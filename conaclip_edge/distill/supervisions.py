@@ -15,6 +15,7 @@ from conaclip_edge.distill.embeddings import LEARNING_TYPES, TYPE_OF, Edge
 from conaclip_edge.distill.losses.feature_distance import feature_distance
 from conaclip_edge.distill.losses.infonce import infonce
 from conaclip_edge.distill.losses.kl import kl, symmetric_kl
+from conaclip_edge.distill.losses.sigmoid import sigmoid
 from conaclip_edge.distill.losses.similarity_distance import similarity_distance
 
 # where two different encoders meet: an encoder is its own positive, so there InfoNCE and FD have nothing to teach
@@ -80,6 +81,14 @@ SUPERVISIONS: dict[str, Supervision] = {
         needs_pairs=ACROSS,
         temperature=0.05,
         reads=("rows",),
+    ),
+    "sigmoid": Supervision(
+        "Sigmoid",
+        lambda edge: sigmoid(edge.scale * edge.similarities + edge.bias, edge.positives),
+        TWO_ENCODERS,
+        needs_pairs=ACROSS,
+        temperature=0.1,
+        reads=("bias",),
     ),
     "fd": Supervision(
         "FD", lambda edge: feature_distance(*edge.partners), TWO_ENCODERS, needs_pairs=ACROSS, weight=5.0

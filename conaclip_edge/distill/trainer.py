@@ -117,7 +117,7 @@ class Trainer:
             config.seed,
             accelerator.num_processes,
             examples.synthetic_pictures,
-            examples.synthetic_texts,
+            examples.other_texts,
             config.train.unpaired_texts,
         )
         return cls(config, terms, data, examples, sampler, tokenizer.pad_id, accelerator, folder)
@@ -208,15 +208,16 @@ class Trainer:
     def _accumulate_gradients(self, step: int, model: nn.Module, queue: TeacherQueue) -> StepValues:
         """Add up a step's gradients over its batches."""
         settings = self.config.train
+        terms = graph.at_step(self.terms, step, settings.steps)
         for number in range(settings.accumulate):
             rows = self.sampler.rows(step * settings.accumulate + number)
             batch, scale = self.embed(model, rows, queue)
-            values = graph.compute(self.terms, batch, scale)
-            loss = torch.stack([term.weight * values[f"{term.edge}/{term.loss}"] for term in self.terms]).sum()
+            values = graph.compute(terms, batch, scale)
+            loss = torch.stack([term.weight * values[f"{term.edge}/{term.loss}"] for term in terms]).sum()
             losses = {name: float(value.detach()) for name, value in values.items()}
             graph.check_finite(losses, step)
             if step % settings.eval_every == 0 and number == 0:
-                self.folder.log({"step": step, "gradient_norms": graph.gradient_norms(self.terms, values, batch)})
+                self.folder.log({"step": step, "gradient_norms": graph.gradient_norms(terms, values, batch)})
             self.accelerator.backward(loss / settings.accumulate)
             queue.push(batch)
         return StepValues(float(loss.detach()), losses, float(scale.detach()), len(rows.pictures))

@@ -14,8 +14,9 @@ from conaclip_edge.data.load import read_pairs
 from conaclip_edge.data.pairs import Pairs
 from conaclip_edge.data.pixel_cache import Reader, pixel_reader
 from conaclip_edge.data.preprocess import Preprocess
-from conaclip_edge.data.split_sizes import split_sizes
+from conaclip_edge.data.split_sizes import SplitSizes, split_sizes
 from conaclip_edge.data.synthetic import synthetic_pictures, synthetic_texts
+from conaclip_edge.data.text_file import read_texts
 from conaclip_edge.distill.build_student import build_student, tokenizer_of
 from conaclip_edge.distill.graph import expand, uses_teacher, without_pairs
 from conaclip_edge.errors import UserError
@@ -24,11 +25,15 @@ from conaclip_edge.models.student.presets import larger_than_teacher, student_sh
 from conaclip_edge.models.teacher.base import Teacher
 from conaclip_edge.models.teacher.load import load_teacher
 from conaclip_edge.models.vocabulary_words import whole_words, words_or_letters
+from conaclip_edge.system.files import sha256_text
 from conaclip_edge.system.progress import say
 from conaclip_edge.teacher_cache.store import TeacherCache, teacher_cache, text_embeddings
 
 MOST_CORPUS_TEXTS = 10_000  # enough to tell what a data set is about
-PHRASES = 12_000  # synthetic texts for data without captions, where the recipe asks for none
+PHRASES = 12_000  # synthetic texts for data without texts, where the recipe asks for none
+NOT_MEASURED = (
+    "; recall of captions cannot be measured: on val stands how often a student's picture finds its teacher's."
+)
 
 
 @dataclass(frozen=True)
@@ -40,11 +45,18 @@ class SyntheticPictures:
 
 
 @dataclass(frozen=True)
-class SyntheticTexts:
-    """Composed phrases, and the teacher's embeddings of them [texts, d]."""
+class OtherTexts:
+    """Texts of no picture, and the teacher's embeddings of them [texts, d].
+
+    Attributes:
+        texts: the recipe's own, then made-up phrases.
+        embeddings: unit vectors, one per text.
+        own: how many are the recipe's.
+    """
 
     texts: list[str]
     embeddings: np.ndarray
+    own: int
 
 
 @dataclass(frozen=True)
@@ -62,8 +74,9 @@ class TrainingData:
         captioned: train pictures whose captions the student may pair.
         unpaired: the other train pictures.
         synthetic_pictures: None where the recipe asks for none, or no term looks at the teacher.
-        synthetic_texts: the same; for data without captions there always are some.
-        terms: of the interaction graph, edge by edge; those that need captions only where there are any.
+        other_texts: None where the recipe has none, or no term looks at the teacher; for data without captions there
+            always are some.
+        terms: of the interaction graph, edge by edge; those that need pairs only where there are any.
     """
 
     teacher: Teacher
@@ -76,7 +89,7 @@ class TrainingData:
     captioned: np.ndarray
     unpaired: np.ndarray
     synthetic_pictures: SyntheticPictures | None
-    synthetic_texts: SyntheticTexts | None
+    other_texts: OtherTexts | None
     terms: tuple[Term, ...]
 
     @property
@@ -86,7 +99,9 @@ class TrainingData:
 
     def sources(self) -> dict[str, str]:
         """Return the fingerprints that a resumed run has to have in common."""
-        return {"data": self.pairs.fingerprint, "teacher weights": self.teacher.fingerprint}
+        found = {"data": self.pairs.fingerprint, "teacher weights": self.teacher.fingerprint}
+        own = self.other_texts.texts[: self.other_texts.own] if self.other_texts else []
+        return found | ({"texts": sha256_text(*own)} if own else {})
 
 
 def training_data(config: DistillConfig) -> TrainingData:
@@ -97,16 +112,20 @@ def training_data(config: DistillConfig) -> TrainingData:
     pairs = read_pairs(config.data, captions_needed=False)
     sizes = split_sizes(pairs)
     say(f"data: {pairs.name}: {sizes}.")
-    if not sizes.has_captions:
-        terms = _terms_without_captions(config, terms, pairs.name)
+    own_texts = read_texts(config.texts, "texts") if config.texts else []
+    if not (sizes.captioned["train"] and config.data.labelled):
+        terms = _terms_without_pairs(config, terms, pairs.name, sizes, len(own_texts))
     learns_from_teacher = uses_teacher(terms)
     views, max_pixels = config.train.teacher_views, config.data.max_pixels
     # a graph without the teacher reads no embedding, but which pictures decode is known from the same pass
     cache = teacher_cache(pairs, teacher, config.cache, views, config.data.max_bad, max_pixels)
     captioned, unpaired = divide(config, pairs, cache)
     usable_rows(pairs, cache, "val")
-    corpus = [text for row in pairs.rows("train") for text in pairs.captions[row]]
-    embedded = corpus_embeddings(pairs, cache) if config.student.vocab.near and corpus else None
+    own = np.zeros((0, teacher.embed_dim), np.float32)
+    if own_texts:
+        own = text_embeddings(teacher, own_texts, config.cache, "texts")
+    corpus = [text for row in pairs.rows("train") for text in pairs.captions[row]] + own_texts
+    embedded = corpus_embeddings(pairs, cache, own) if config.student.vocab.near and corpus else None
     # building a teacher or filling a cache draws random numbers too: a first run must begin like the second
     torch.manual_seed(config.seed)
     student, tokenizer_json, pretrained = build_student(config.student, teacher, corpus, config.cache, embedded)
@@ -117,12 +136,14 @@ def training_data(config: DistillConfig) -> TrainingData:
     pictures, texts = None, None
     if learns_from_teacher and config.synthetic.pictures:
         pictures = _compose_pictures(config, teacher, pairs, cache, preprocess)
-    count = config.synthetic.texts or (0 if sizes.has_captions else PHRASES)
-    if learns_from_teacher and count:
+    if learns_from_teacher and own_texts:
+        texts = OtherTexts(own_texts, own, len(own_texts))
+    if learns_from_teacher and (count := config.synthetic.texts or (0 if corpus else PHRASES)):
         tokenizer = tokenizer_of(tokenizer_json, student.config.text.context)
         words = whole_words(tokenizer) if corpus else words_or_letters(tokenizer)
         phrases = synthetic_texts(corpus, words, count)
-        texts = SyntheticTexts(phrases, text_embeddings(teacher, phrases, config.cache, "synthetic texts"))
+        made_up = text_embeddings(teacher, phrases, config.cache, "synthetic texts")
+        texts = OtherTexts(own_texts + phrases, np.concatenate([own, made_up]), len(own_texts))
     return TrainingData(
         teacher, pairs, cache, student, tokenizer_json, pretrained, pixels, captioned, unpaired, pictures, texts, terms
     )
@@ -145,22 +166,29 @@ def number_of(model: DualEncoder | Teacher) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def _terms_without_captions(config: DistillConfig, terms: tuple[Term, ...], name: str) -> tuple[Term, ...]:
-    """Return the terms that data without captions can teach, and say on stderr what that means for the run."""
-    kept = without_pairs(terms, name)
-    vocabulary = config.student.vocab
-    if vocabulary.keep == "corpus" and not vocabulary.frequent:
+def _terms_without_pairs(
+    config: DistillConfig, terms: tuple[Term, ...], name: str, sizes: SplitSizes, own_texts: int
+) -> tuple[Term, ...]:
+    """Return the terms that data without pairs can teach, and say on stderr what that means for the run."""
+    captions = sizes.captioned["train"] > 0
+    why = "data.labelled is 0" if captions else f"data set '{name}' has no captions"
+    if sizes.has_captions and not captions:
+        why += " in its train split"
+    kept = without_pairs(terms, why)
+    vocabulary, texts = config.student.vocab, config.synthetic.texts or (0 if captions or own_texts else PHRASES)
+    if vocabulary.keep == "corpus" and not (vocabulary.frequent or captions or own_texts):
         raise UserError(
-            f"data set '{name}' has no captions to take the vocabulary from. Set student.vocab.keep=all, or "
-            "student.vocab.frequent to a number of pieces."
+            f"{why} to take the vocabulary from. Set student.vocab.keep=all, or student.vocab.frequent to a number of "
+            "pieces, or name a file of texts."
         )
-    texts = config.synthetic.texts or PHRASES
+    sources = ["the pictures", *["their captions apart"] * captions]
+    sources += [f"{own_texts:,} texts of {config.texts}"] * bool(own_texts)
+    sources += [f"{texts:,} phrases of the tokenizer's words"] * bool(texts)
     dropped = ", ".join(f"{term.edge}/{term.loss}" for term in terms if term not in kept)
     say(
-        f"data: {name} has no captions. The student learns the teacher's answers for the pictures and for {texts:,} "
-        "phrases of the tokenizer's words; "
-        + (f"the terms that need captions are left out ({dropped}); " if dropped else "")
-        + "recall of captions cannot be measured: on val stands how often a student's picture finds its teacher's."
+        f"data: {why}. The student learns the teacher's answers for {', for '.join(sources[:-1])} and for {sources[-1]}"
+        + (f"; the terms that need pairs are left out ({dropped})" if dropped else "")
+        + ("." if sizes.has_captions else NOT_MEASURED)
     )
     return kept
 
@@ -171,9 +199,12 @@ def divide(config: DistillConfig, pairs: Pairs, cache: TeacherCache) -> tuple[np
     with_caption = np.diff(cache.first_text)[train] > 0
     # the same pictures stay captioned whatever the run's seed, so that runs with other seeds compare
     order = np.random.default_rng(29).permutation(train[with_caption])
-    count = max(2, round(len(order) * config.data.labelled))
-    if cache.first_text[-1] and len(order) < 2:
-        raise UserError(f"data set '{pairs.name}' has {len(order)} usable train pictures with captions; 2 are needed.")
+    count = max(2, round(len(order) * config.data.labelled)) if config.data.labelled else 0
+    if count and len(order) == 1:
+        raise UserError(
+            f"data set '{pairs.name}' has 1 usable train picture with captions; a batch needs 2. Add captions, or do "
+            "without pairs: data.labelled=0."
+        )
     return np.sort(order[:count]), np.sort(np.concatenate([order[count:], train[~with_caption]]))
 
 
@@ -191,11 +222,18 @@ def usable_rows(pairs: Pairs, cache: TeacherCache, split: str) -> np.ndarray:
     return rows
 
 
-def corpus_embeddings(pairs: Pairs, cache: TeacherCache) -> np.ndarray:
-    """Return the teacher's embeddings of the train captions, of every so many if there are very many."""
+def corpus_embeddings(pairs: Pairs, cache: TeacherCache, own: np.ndarray) -> np.ndarray:
+    """Return the teacher's embeddings of train captions and own texts, of every so many if there are very many.
+
+    Args:
+        pairs: the data set.
+        cache: of its embeddings.
+        own: unit vectors of the recipe's own texts [n, d].
+    """
     rows = pairs.rows("train")
     texts = np.concatenate([np.arange(cache.first_text[row], cache.first_text[row + 1]) for row in rows])
-    return cache.texts(texts[:: max(1, len(texts) // MOST_CORPUS_TEXTS)])
+    captions = cache.texts(texts[:: max(1, len(texts) // MOST_CORPUS_TEXTS)])
+    return np.concatenate([captions, own[:: max(1, len(own) // MOST_CORPUS_TEXTS)]]) if len(own) else captions
 
 
 def _compose_pictures(

@@ -112,10 +112,11 @@ def train_and_evaluate(config: DistillConfig, folder: Path, split: str) -> Compa
 
 
 def _rows(runs: Mapping[str, Sequence[ComparedRun]]) -> dict[str, SeedsRecall]:
-    first, *others = runs
+    first, *rest = runs
     rows = {first: _seeds_recall(runs[first])}
-    for graph in others:
-        difference, interval = paired_bootstrap(*([run.ranks for run in runs[name]] for name in (graph, first)))
+    for graph in rest:
+        ranks, others = ([run.ranks for run in runs[name]] for name in (graph, first))
+        difference, interval = paired_bootstrap(ranks, others)
         update = {"difference": difference, "interval_95": interval}
         rows[graph] = _seeds_recall(runs[graph]).model_copy(update=update)
     return rows

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
@@ -26,7 +26,7 @@ class ModelRecall(Extended):
         certainty: what stands beside the mean; of several seeds, that of their mean. An older report has none.
     """
 
-    later = ("certainty",)
+    later: ClassVar[tuple[str, ...]] = ("certainty",)
 
     mean: float
     spread: float | None = None
@@ -46,7 +46,7 @@ class SeedsRecall(ModelRecall):
         interval_95: of the difference: paired bootstrap over pictures and seeds.
     """
 
-    later = ("certainty", "difference", "interval_95")
+    later: ClassVar[tuple[str, ...]] = ("certainty", "difference", "interval_95")
 
     mean_recall: tuple[float, ...]
     val_mean_recall: tuple[float, ...]

@@ -5,14 +5,15 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pytest
 import torch
 
-from conaclip_edge.config.graph import GraphConfig, Term
+from conaclip_edge.config.graph import GraphConfig, Schedule, Term
 from conaclip_edge.distill.embeddings import LEARNING_TYPES, Embeddings
-from conaclip_edge.distill.graph import compute, expand, uses_teacher
+from conaclip_edge.distill.graph import at_step, compute, expand, uses_teacher
 from conaclip_edge.distill.supervisions import EDGES, SUPERVISIONS
 from conaclip_edge.errors import UserError
 from tests.helpers.batches import as_arrays, batch, unit
@@ -22,7 +23,10 @@ TEMPERATURE = 0.2
 EVERY_ENCODER = {"SI", "ST", "TI", "TT"}
 # what makes sense where: a pair of an encoder with itself has nothing to find and no distance
 SENSE = {
-    **{key: {"infonce", "fd", "sd", "kl"} for key in ("SI-TI", "ST-TT", "SI-TT", "ST-TI", "SI-ST", "inter-ss")},
+    **{
+        key: {"infonce", "sigmoid", "fd", "sd", "kl"}
+        for key in ("SI-TI", "ST-TT", "SI-TT", "ST-TI", "SI-ST", "inter-ss")
+    },
     **{key: {"sd", "kl"} for key in ("SI-SI", "ST-ST")},
     "intra-ss": {"sd", "kl", "sym-sd", "sym-kl"},
     **{key: set(SUPERVISIONS) for key in ("intra-ts", "inter-ts")},
@@ -115,6 +119,22 @@ def test_an_unknown_preset_is_refused_with_the_nearest() -> None:
 def test_a_divergence_needs_a_fixed_temperature(loss: str) -> None:
     with pytest.raises(UserError, match="needs a fixed temperature"):
         expand(GraphConfig(terms=(Term(edge="inter-ts", loss=loss),)))
+
+
+@pytest.mark.parametrize(
+    ("shape", "wanted"), [("linear", [4, 4, 4, 3, 2, 1, 0, 0]), ("cosine", [4, 4, 4, 3.4142, 2, 0.5858, 0, 0])]
+)
+def test_a_scheduled_weight_goes_from_its_own_to_the_new_one(
+    shape: Literal["linear", "cosine"], wanted: list[float]
+) -> None:
+    change = Schedule(weight=0, first=2, last=6, shape=shape)
+    terms = expand(GraphConfig(terms=(Term(edge="SI-TI", loss="fd", weight=4, schedule=change),)))
+    assert [at_step(terms, step, 20)[0].weight for step in range(8)] == pytest.approx(wanted, abs=1e-4)
+
+
+def test_a_schedule_without_a_last_step_ends_with_the_training() -> None:
+    terms = expand(GraphConfig(terms=(Term(edge="SI-TI", loss="fd", schedule=Schedule(weight=3)),)))
+    assert [at_step(terms, step, 4)[0].weight for step in (0, 2, 4, 9)] == [1, 2, 3, 3]
 
 
 def test_a_term_that_stands_twice_is_refused() -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from conaclip_edge.distill.losses.feature_distance import feature_distance
 from conaclip_edge.distill.losses.infonce import infonce
 from conaclip_edge.distill.losses.kl import kl, symmetric_kl
+from conaclip_edge.distill.losses.sigmoid import sigmoid
 from conaclip_edge.distill.losses.similarity_distance import similarity_distance
 from tests.oracles import losses as oracle
 
@@ -62,6 +63,27 @@ def test_masked_negatives_change_neither_loss_nor_gradient() -> None:
     assert masked.item() == pytest.approx(plain.item(), rel=1e-12)
     ours, theirs = (torch.autograd.grad(loss, logits, retain_graph=True)[0] for loss in (plain, masked))
     assert torch.allclose(ours, theirs, rtol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (5, 5), (4, 7)])
+def test_sigmoid_equals_the_loops(shape: tuple[int, int]) -> None:
+    cosines, positives = matrix(*shape, seed=2), np.random.default_rng(1).random(shape) < 0.3
+    found = sigmoid(cosines / 0.1 - 10, torch.from_numpy(positives))
+    assert float(found) == pytest.approx(oracle.sigmoid(cosines.tolist(), positives.tolist(), 0.1, -10), rel=1e-12)
+
+
+def test_sigmoid_knows_its_value_for_orthogonal_pairs() -> None:
+    n, scale, bias = 8, 10.0, -10.0
+    found = sigmoid(torch.eye(n, dtype=torch.float64) * scale + bias, torch.eye(n, dtype=torch.bool))
+    assert float(found) == pytest.approx(math.log(2) + (n - 1) * math.log1p(math.exp(bias)), rel=1e-12)
+
+
+def test_sigmoid_asks_nothing_about_an_entry_without_a_partner() -> None:
+    logits = matrix(3, 4, seed=0).requires_grad_()
+    positives = torch.tensor([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0]], dtype=torch.bool)
+    sigmoid(logits, positives).backward()
+    assert logits.grad is not None
+    assert torch.nonzero(logits.grad).tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
 
 
 @pytest.mark.parametrize("shape", [(1, 3), (6, 2)])

@@ -117,13 +117,13 @@ def test_a_batch_without_a_pair_is_refused(changes: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(("unpaired_texts", "count"), [(None, 4), (0, 0), (9, 9), (500, 41)])
 def test_the_number_of_unpaired_texts_can_be_set_apart(unpaired_texts: int | None, count: int) -> None:
-    rows = sampler(unpaired_texts=unpaired_texts, synthetic_texts=np.arange(300, 302)).rows(3)
+    rows = sampler(unpaired_texts=unpaired_texts, other_texts=np.arange(300, 302)).rows(3)
     assert len(rows.pictures) == 10
     assert (len(rows.texts) - rows.pairs, rows.pairs) == (count, 6)  # 39 captions of unpaired pictures and 2 more
 
 
 def test_more_rows_are_drawn_like_unpaired_ones() -> None:
-    drawn = sampler(unpaired=0.5, synthetic_pictures=np.arange(200, 205), synthetic_texts=np.arange(300, 310))
+    drawn = sampler(unpaired=0.5, synthetic_pictures=np.arange(200, 205), other_texts=np.arange(300, 310))
     steps = [drawn.rows(step) for step in range(5)]
     assert sorted(row for each in steps for row in each.pictures[each.pairs :]) == [*range(40, 60), *range(200, 205)]
     texts = {text for step in range(60) for text in drawn.rows(step).texts[5:]}

@@ -40,12 +40,12 @@ def test_rows_behind_the_last_one_come_from_the_second_source(rows: list[int]) -
 def test_synthetic_rows_are_what_both_models_would_get(settings: Any, tmp_path: Path) -> None:
     data = training_data(settle(settings(), **SYNTHETIC))
     assert data.synthetic_pictures is not None
-    assert data.synthetic_texts is not None
+    assert data.other_texts is not None
     tokenizer = tokenizer_of(data.tokenizer_json, data.student.config.text.context)
     given = examples_of(data, tokenizer, 1, tmp_path)
     count, captions = len(data.pairs), sum(map(len, data.pairs.captions))
     assert given.synthetic_pictures.tolist() == list(range(count, count + 9))
-    assert given.synthetic_texts.tolist() == list(range(captions, captions + 11))
+    assert given.other_texts.tolist() == list(range(captions, captions + 11))
     made = inputs.synthetic_pictures(data.pairs, data.pairs.rows("train"), 9)
     pictures = [decode(made.read(place)) for place in range(9)]
     views = np.zeros(9, np.int64)
@@ -53,8 +53,8 @@ def test_synthetic_rows_are_what_both_models_would_get(settings: Any, tmp_path: 
     assert torch.allclose(given.teacher_pictures(given.synthetic_pictures, views), said, atol=1e-6)
     pixels = np.stack([to_pixels(picture, data.student.config.image.size) for picture in pictures])
     assert torch.equal(given.pictures(given.synthetic_pictures, views), torch.from_numpy(pixels).float() / 255)
-    texts = data.synthetic_texts.texts
-    assert torch.allclose(given.teacher_texts(given.synthetic_texts), data.teacher.embed_texts(texts), atol=1e-5)
+    texts = data.other_texts.texts
+    assert torch.allclose(given.teacher_texts(given.other_texts), data.teacher.embed_texts(texts), atol=1e-5)
     assert given.ids[captions:] == [tokenizer.ids(text) for text in texts]
     assert len(given.ids) == len(given.text_numbers) == captions + 11
 

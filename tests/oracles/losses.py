@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 Matrix = list[list[float]]
+SIGLIP_BIAS = -10.0  # that SigLIP begins with
 
 
 @dataclass
@@ -60,6 +61,19 @@ def infonce(
     columns = [list(flags) for flags in zip(*positives, strict=True)]
     rows = _cross_entropy(matrix, positives, temperature, row_negatives)
     return (rows + _cross_entropy(transposed(matrix), columns, temperature, None)) / 2
+
+
+def sigmoid(matrix: Matrix, positives: list[list[bool]], temperature: float, bias: float) -> float:
+    """Logistic losses of all entries whose row and column have a positive, summed and divided by such rows."""
+    columns = [any(flags) for flags in zip(*positives, strict=True)]
+    costs = [
+        math.log1p(math.exp(-(value / temperature + bias if right else -value / temperature - bias)))
+        for row, flags in zip(matrix, positives, strict=True)
+        if any(flags)
+        for value, right, known in zip(row, flags, columns, strict=True)
+        if known
+    ]
+    return sum(costs) / max(1, sum(any(flags) for flags in positives))
 
 
 def fd(student: np.ndarray, target: np.ndarray) -> float:
@@ -165,6 +179,9 @@ def _fd_term(batch: Batch, edge: str, _: float) -> float:
 # loss -> its value on a spelled-out edge, or of a symmetric one on a learning type: (batch, edge, temperature)
 TERMS: dict[str, Callable[[Batch, str, float], float]] = {
     "infonce": _infonce_term,
+    "sigmoid": lambda batch, edge, temperature: sigmoid(
+        _edge(batch, edge), together(batch, edge), temperature, SIGLIP_BIAS
+    ),
     "fd": _fd_term,
     "sd": lambda batch, edge, _: sd(_edge(batch, edge), _target(batch, edge)),
     "kl": lambda batch, edge, temperature: kl(_edge(batch, edge), _target(batch, edge), temperature),

@@ -16,7 +16,16 @@ from tests.cli.test_errors import error_line
 from tests.helpers import tiny
 from tests.helpers.command_line import Run
 
-FEW_STEPS = ("--set", "train.steps=2", "--set", "synthetic.texts=40", "--set", "train.teacher_views=1")
+FEW_STEPS = (
+    "--set",
+    "train.steps=2",
+    "--set",
+    "synthetic.texts=40",
+    "--set",
+    "train.teacher_views=1",
+    "--set",
+    "train.qat.steps=1",
+)
 
 
 def pictures(folder: Path, count: int = 60) -> Path:

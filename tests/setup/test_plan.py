@@ -83,7 +83,7 @@ def test_the_cost_grows_with_data_and_steps() -> None:
     small = choose(data(), teacher(), gpu=False)
     large = choose(data(20_000), teacher(), gpu=False)
     costs = [cost_of(plan, found, teacher(), 1.0) for plan, found in ((small, data()), (large, data(20_000)))]
-    assert costs[0].training_seconds == small.steps
+    assert costs[0].training_seconds == small.steps + small.int8_steps
     assert costs[0].teacher_seconds < costs[1].teacher_seconds
     assert costs[0].disk_bytes < costs[1].disk_bytes
     assert costs[0].memory_bytes > 4 * teacher().parameters

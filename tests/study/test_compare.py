@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from conaclip_edge.errors import UserError
-from conaclip_edge.evaluation.evaluate import evaluate
+from conaclip_edge.evaluation.evaluate import evaluate, evaluate_with_ranks
+from conaclip_edge.evaluation.paired_bootstrap import paired_bootstrap
 from conaclip_edge.study.compare import compare, recall_table, train_and_evaluate
 from conaclip_edge.study.report import ComparisonReport, SeedsRecall
 
@@ -42,6 +43,24 @@ def test_every_row_is_the_mean_over_its_runs(outcome: tuple[Path, ComparisonRepo
     values = json.loads(json.dumps(found.model_dump(mode="json")))
     assert values["rows"]["motis"].keys() >= {"mean_recall", "mean", "spread", "recall", "seconds", "parameters"}
     assert ComparisonReport.model_validate(values) == found
+
+
+def test_every_graph_but_the_first_has_its_difference_to_it_on_the_same_queries(
+    outcome: tuple[Path, ComparisonReport],
+) -> None:
+    home, found = outcome
+    first, other = (found.rows[name] for name in ("infonce", "motis"))
+    assert isinstance(first, SeedsRecall)
+    assert isinstance(other, SeedsRecall)
+    assert (first.difference, first.interval_95) == (None, None)
+    runs = [
+        [evaluate_with_ranks(home / f"{graph}-s{seed}", None, "test", "onnx")[1] for seed in (0, 1)]
+        for graph in ("motis", "infonce")
+    ]
+    assert (other.difference, other.interval_95) == paired_bootstrap(*runs)
+    assert other.difference == pytest.approx(other.mean - first.mean)
+    line = next(line for line in recall_table(found.rows, found.n, "test").splitlines() if line.startswith("motis"))
+    assert f"{other.difference:+.1f} [" in line
 
 
 def test_all_runs_differ_in_graph_and_seed_alone(outcome: tuple[Path, ComparisonReport]) -> None:

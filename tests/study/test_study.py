@@ -90,9 +90,9 @@ def outcome(mean: float) -> RunOutcome:
 
 
 def test_the_cells_are_every_meaningful_combination_and_no_other() -> None:
-    every = {"infonce", "fd", "sd", "kl", "sym-sd", "sym-kl"}
-    meaningful = {"intra-ts": every, "inter-ts": every, "intra-ss": every - {"infonce", "fd"}}
-    meaningful["inter-ss"] = {"fd", "sd", "kl"}  # its InfoNCE is the baseline
+    every = {"infonce", "sigmoid", "fd", "sd", "kl", "sym-sd", "sym-kl"}
+    meaningful = {"intra-ts": every, "inter-ts": every, "intra-ss": every - {"infonce", "sigmoid", "fd"}}
+    meaningful["inter-ss"] = {"sigmoid", "fd", "sd", "kl"}  # its InfoNCE is the baseline
     assert sorted(all_cells()) == sorted(f"{kind}/{loss}" for kind, losses in meaningful.items() for loss in losses)
     for cell in all_cells():
         terms = graph_of((cell,)).terms

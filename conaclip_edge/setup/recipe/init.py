@@ -44,7 +44,7 @@ def write_recipe(request: Request) -> InitReport:
     plan = within(plan, step, gpu)
     cost = cost_of(plan, data, teacher, step)
     memory_free = psutil.virtual_memory().available
-    terms = () if plan.labelled else without_pairs(expand(GraphConfig()), data.name)
+    terms = () if plan.labelled else without_pairs(expand(GraphConfig()), f"{data.name} has no captions")
     with atomic_file(request.out) as temporary:
         text = recipe_text(request.out, request.data, data, teacher, plan, terms)
         temporary.write_text(text, "utf-8")

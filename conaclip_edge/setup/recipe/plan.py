@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from importlib.util import find_spec
 
+from conaclip_edge.config.distill import QatConfig
 from conaclip_edge.config.model import ModelConfig
 from conaclip_edge.models.student.presets import PRESETS
 from conaclip_edge.setup.count_operations import Counts, image_counts, text_counts
@@ -33,6 +34,7 @@ class Plan(Result):
         pictures: train pictures that it learns from.
         batch_size: pictures per step.
         steps: of the training.
+        int8_steps: after them, in which the image tower learns to compute in int8.
         views: augmentations per picture.
         unpaired: share of a batch without captions.
         synthetic_texts: made-up texts that the teacher embeds.
@@ -53,6 +55,7 @@ class Plan(Result):
     pictures: int
     batch_size: int
     steps: int
+    int8_steps: int
     views: int
     unpaired: float
     synthetic_texts: int
@@ -105,6 +108,7 @@ def choose(data: DataSummary, teacher: TeacherSummary, gpu: bool) -> Plan:
         pictures=train,
         batch_size=batch,
         steps=steps,
+        int8_steps=QatConfig().steps,
         views=_views(data, teacher),
         unpaired=share,
         synthetic_texts=texts,
@@ -158,7 +162,7 @@ def cost_of(plan: Plan, data: DataSummary, teacher: TeacherSummary, step: float)
     disk = 2 * teacher.embed_dim * (pictures + texts) + 3 * shape.image.size**2 * pictures
     return Cost(
         teacher_seconds=round(pictures * (teacher.picture_seconds + 0.005) + texts * teacher.text_seconds, 1),
-        training_seconds=round(plan.steps * step, 1),
+        training_seconds=round((plan.steps + plan.int8_steps) * step, 1),
         memory_bytes=int(memory),
         disk_bytes=disk,
     )

@@ -174,7 +174,7 @@ def watched(trainer: Trainer, clock: Clock) -> Trainer:
     """Return a trainer whose inputs are timed; in online steps the teacher looks at the batch's pictures and texts."""
     data, examples = trainer.data, trainer.examples
     captions = [text for texts in data.pairs.captions for text in texts]
-    captions += data.synthetic_texts.texts if data.synthetic_texts else []
+    captions += data.other_texts.texts if data.other_texts else []
 
     def teacher_pictures(rows: np.ndarray, views: np.ndarray) -> Tensor:
         if not clock.asks:
