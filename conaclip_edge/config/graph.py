@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -28,8 +28,9 @@ class Term(Growing):
     loss: str = Field(description="a name of the table of losses")
     weight: float = Field(1.0, ge=0, description="factor on the loss")
     temperature: float | None = Field(None, gt=0, description="fixed; left out: the student's learnable logit scale")
-    teacher_temperature: float | None = Field(
-        None, gt=0, description="kl: of the teacher's cosines; left out: the same as the student's"
+    teacher_temperature: Annotated[float, Field(gt=0)] | Literal["own"] | None = Field(
+        None,
+        description="kl: of the teacher's cosines; own: of its logit_scale or its train-teacher; left out: the student's",
     )
     rows: Literal["both", "rows", "columns"] = Field(
         "both",
@@ -72,20 +73,20 @@ PRESETS: dict[str, tuple[Term, ...]] = {
         Term(edge="inter-ss", loss="kl", temperature=0.02),
     ),
     # What others train with, as far as two teacher towers and a student's express it; docs/concepts/graph.md has the
-    # sources, and what each leaves out. A teacher of CLIP multiplies its cosines by 100: a temperature of 0.01.
+    # sources, and what each leaves out.
     "motis": (Term(edge="intra-ts", loss="infonce", temperature=0.05, rows="rows"),),
     "tinyclip": (Term(edge="inter-ss", loss="kl", temperature=0.02),),
     "clip-kd": (
         Term(edge="inter-ss", loss="infonce"),
-        Term(edge="inter-ss", loss="kl", teacher_temperature=0.01),
+        Term(edge="inter-ss", loss="kl", teacher_temperature="own"),
         Term(edge="inter-ts", loss="infonce", temperature=1 / 2.659, weight=0.5, rows="rows"),
         Term(edge="intra-ts", loss="fd", weight=2000 / 512),
     ),
     "open-clip": (
         Term(edge="inter-ss", loss="infonce"),
-        Term(edge="inter-ss", loss="kl", teacher_temperature=0.01),
+        Term(edge="inter-ss", loss="kl", teacher_temperature="own"),
     ),
-    "mobileclip": (Term(edge="inter-ss", loss="kl", teacher_temperature=0.01),),
+    "mobileclip": (Term(edge="inter-ss", loss="kl", teacher_temperature="own"),),
     "dime-fm": (
         Term(edge="inter-ts", loss="kl", temperature=0.01, weight=0.7, rows="rows"),
         Term(edge="intra-ts", loss="kl", temperature=0.03, weight=0.6, rows="rows"),

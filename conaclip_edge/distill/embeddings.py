@@ -32,6 +32,7 @@ class Embeddings:
         text_ids: [C]; equal ids are the same text.
         caption_to_image: [C]; the picture id that a text describes, -1 for an unpaired text.
         pairs: number of leading rows that are pairs.
+        teacher_temperature: the teacher's own.
         queue: past teacher rows by role ("TI", "TT") as (embeddings [q, d], own ids [q], picture ids [q]).
     """
 
@@ -43,6 +44,7 @@ class Embeddings:
     text_ids: Tensor
     caption_to_image: Tensor
     pairs: int
+    teacher_temperature: float = 0.01
     queue: dict[str, tuple[Tensor, Tensor, Tensor]] = field(default_factory=dict)
 
     def role(self, name: str) -> Tensor:

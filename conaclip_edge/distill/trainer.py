@@ -242,6 +242,7 @@ class Trainer:
             text_ids=torch.from_numpy(self.examples.text_numbers[rows.texts]).to(device),
             caption_to_image=torch.from_numpy(rows.caption_to_image).to(device),
             pairs=rows.pairs,
+            teacher_temperature=self.data.teacher.temperature,
             queue=queue.content(device),
         )
         return batch, scale

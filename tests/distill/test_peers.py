@@ -60,6 +60,15 @@ def test_a_divergence_in_reverse_weighs_by_the_student() -> None:
     assert value(back) == pytest.approx(both(divergence, teacher, student), rel=1e-9)
 
 
+def test_a_teacher_s_own_temperature_is_that_of_the_batch() -> None:
+    made = batch(5, seed=7, teacher_temperature=0.07)
+    scale, terms = torch.tensor(SCALE, dtype=torch.float64), expand(GraphConfig(preset="mobileclip"))
+    arrays = as_arrays(made)
+    student, teacher = times(cosines(arrays.si, arrays.st), SCALE), times(cosines(arrays.ti, arrays.tt), 1 / 0.07)
+    (found,) = compute(terms, made, scale).values()
+    assert found.item() == pytest.approx(both(divergence, student, teacher), rel=1e-9)
+
+
 def test_a_key_that_a_loss_does_not_read_is_refused_with_those_that_do() -> None:
     wrong = Term(edge="intra-ts", loss="fd", rows="rows")
     with pytest.raises(UserError, match=r"^loss 'fd' on edge 'intra-ts' does not read rows\. These do: infonce, kl\.$"):

@@ -54,7 +54,7 @@ def joined_teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.save(str(folder / "tokenizer.json"))
     torch.manual_seed(0)
-    JoinedTeacher(JoinedConfig(name="joined", embed_dim=32, hidden=16), folder).save(folder, bert, {})
+    JoinedTeacher(JoinedConfig(name="joined", embed_dim=32, hidden=16, temperature=0.05), folder).save(folder, bert, {})
     return folder
 
 
@@ -69,6 +69,7 @@ def test_a_joined_teacher(joined_teacher: Path) -> None:
     assert np.array_equal(encoder.embed_images(noise()), teacher.embed_pictures(noise()))
     assert np.array_equal(encoder.embed_texts(TEXTS), teacher.embed_texts(TEXTS))
     assert (encoder.name, encoder.executed) == ("joined (joined teacher)", "torch")
+    assert teacher.temperature == 0.05
 
 
 @torch.no_grad()

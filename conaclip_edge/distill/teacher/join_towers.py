@@ -96,7 +96,12 @@ def _write(config: TeacherConfig, towers: PretrainedTowers, head: Head, target: 
     text_config = towers.text.encoder.config.to_dict()
     (target / "text.json").write_text(json.dumps(text_config, indent=2) + "\n", "utf-8")
     (target / "tokenizer.json").write_bytes(towers.tokenizer_file.read_bytes())
-    shape = JoinedConfig(name=config.name, embed_dim=towers.text.features, hidden=config.hidden)
+    shape = JoinedConfig(
+        name=config.name,
+        embed_dim=towers.text.features,
+        hidden=config.hidden,
+        temperature=config.temperature,
+    )
     teacher = JoinedTeacher(shape, target)
     teacher.image.load_state_dict(towers.image.state_dict())
     teacher.text.load_state_dict(towers.text.state_dict())

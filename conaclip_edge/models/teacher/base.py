@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,12 @@ class Teacher(nn.Module, ABC):
     def train(self, mode: bool = True) -> Teacher:
         """Stay in eval mode."""
         return self
+
+    @property
+    def temperature(self) -> float:
+        """What its own softmax divides cosines by: e to the minus logit_scale; CLIP's last, 0.01, where it has none."""
+        scale = next((value for name, value in self.named_parameters() if name.endswith("logit_scale")), None)
+        return 0.01 if scale is None else math.exp(-float(scale))
 
     @abstractmethod
     def pixels(self, pictures: list[Image]) -> Any:

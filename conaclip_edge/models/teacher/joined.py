@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from PIL.Image import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from conaclip_edge.config.base import Config
+from conaclip_edge.config.base import Growing
 from conaclip_edge.errors import ConaclipError, UserError
 from conaclip_edge.models.teacher.base import Teacher
 from conaclip_edge.system.files import read_json, sha256_file, sha256_text
@@ -18,14 +18,17 @@ from conaclip_edge.system.files import read_json, sha256_file, sha256_text
 TEACHER_TYPE = "conaclip-edge-teacher"
 
 
-class JoinedConfig(Config):
+class JoinedConfig(Growing):
     """Shape of a joined teacher: pretrained towers and what sits between them and the common space."""
+
+    later: ClassVar[frozenset[str]] = frozenset({"temperature"})
 
     model_type: str = TEACHER_TYPE
     name: str
     embed_dim: int
     hidden: int
     image_size: int = 224
+    temperature: float = 0.07
 
 
 class Head(nn.Module):
@@ -109,6 +112,11 @@ class JoinedTeacher(Teacher):
         (folder / "training.json").write_text(json.dumps(training, indent=2) + "\n", "utf-8")
         if folder != self.tokenizer_file.parent:
             (folder / "tokenizer.json").write_bytes(self.tokenizer_file.read_bytes())
+
+    @property
+    def temperature(self) -> float:
+        """What cosines were divided by while its head was trained."""
+        return self.config.temperature
 
     def pixels(self, pictures: list[Image]) -> Tensor:
         """Turn upright RGB pictures into normalised pixels [n, 3, 224, 224]."""

@@ -103,6 +103,12 @@ def test_embeddings_are_unit_vectors_of_one_space(family_teacher: Load, family: 
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_its_temperature_is_that_of_its_logit_scale(family_folder: Folder, family_teacher: Load, family: str) -> None:
+    scale = load_file(family_folder(family) / "model.safetensors")["logit_scale"]
+    assert family_teacher(family).temperature == pytest.approx(float((-scale).exp()), rel=1e-6)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_training_mode_and_gradients_stay_off(family_teacher: Load, family: str) -> None:
     teacher = family_teacher(family)
     assert isinstance(teacher, Teacher)
