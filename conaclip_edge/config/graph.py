@@ -30,7 +30,7 @@ class Term(Growing):
     temperature: float | None = Field(None, gt=0, description="fixed; left out: the student's learnable logit scale")
     teacher_temperature: Annotated[float, Field(gt=0)] | Literal["own"] | None = Field(
         None,
-        description="kl: of the teacher's cosines; own: of its logit_scale or its train-teacher; left out: the student's",
+        description="kl: of the teacher's cosines; own: of its logit_scale or train-teacher; left out: the student's",
     )
     rows: Literal["both", "rows", "columns"] = Field(
         "both",
