@@ -78,21 +78,27 @@ def train_teacher(
 
 
 def convert(
-    folder: Annotated[Path, typer.Argument(help="EasyNLP's folder: config.json, pytorch_model.bin, vocab.txt.")],
+    folder: Annotated[Path, typer.Argument(help="A checkpoint's folder, of EasyNLP or OpenCLIP.")],
     out: Annotated[Path, typer.Option(help="Folder of the teacher.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Turn a CLIP checkpoint of EasyNLP into a teacher; tensors are read, nothing in it is run.
+    """Turn a CLIP checkpoint of EasyNLP, or a plain ViT of OpenCLIP, into a CLIP of transformers; nothing in it is run.
+
+    Of EasyNLP: config.json, pytorch_model.bin and vocab.txt. Of OpenCLIP: open_clip_config.json and safetensors.
 
     Example: conaclip-edge convert easynlp/my-clip --out runs/my-clip
     """
     with results(as_json) as show:
         from conaclip_edge.models.easynlp.files import check_files
+        from conaclip_edge.models.transformers_folder import OPEN_CLIP_CONFIG
         from conaclip_edge.system.products import TEACHER, check_out
 
         check_out(out, TEACHER)
-        check_files(folder)
-        from conaclip_edge.models.easynlp.convert import convert as run
+        if (folder / OPEN_CLIP_CONFIG).is_file():
+            from conaclip_edge.models.teacher.openclip.convert import convert as run
+        else:
+            check_files(folder)
+            from conaclip_edge.models.easynlp.convert import convert as run
 
         report = run(folder, out)
         show(

@@ -36,12 +36,10 @@ def open_encoder(model: Path, target: str = "onnx") -> Encoder:
 def open_teacher(source: str) -> Encoder:
     """Open a teacher by its folder or hub name."""
     from conaclip_edge.evaluation.torch_encoders import teacher_encoder
-    from conaclip_edge.models.teacher.huggingface import TransformersTeacher
     from conaclip_edge.models.teacher.load import load_teacher
 
     teacher = load_teacher(source)
-    kind = str(teacher.model.config.model_type) if isinstance(teacher, TransformersTeacher) else "joined teacher"
-    return teacher_encoder(teacher, kind)
+    return teacher_encoder(teacher, teacher.kind)
 
 
 def open_student(folder: Path) -> Encoder:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from conaclip_edge.errors import UserError
-from conaclip_edge.models.transformers_folder import is_easynlp, present
+from conaclip_edge.models.transformers_folder import OPEN_CLIP_CONFIG, is_easynlp, is_open_clip, present
 from conaclip_edge.system.files import read_json
 
 EXAMPLE = "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"
@@ -25,7 +25,7 @@ _KINDS = {
 }
 _DUAL_ENCODERS = (
     *("conaclip-edge-teacher", "clip", "siglip", "siglip2", "chinese_clip", "altclip"),
-    "vision-text-dual-encoder",
+    *("metaclip_2", "vision-text-dual-encoder"),
 )
 _ARRAYS = ("modules.json",)  # of sentence-transformers: a list
 _MOST_JSON = 8 * 2**20  # bytes; takes 0.1 s
@@ -39,7 +39,7 @@ def check_teacher(source: str) -> dict[str, Any] | None:
         source: folder or hub name.
 
     Returns:
-        Content of its config.json; None for a hub name.
+        Content of its config.json (of OpenCLIP: open_clip_config.json); None for a hub name.
 
     Raises:
         UserError: it is something else, or lacks config.json or weights.
@@ -51,12 +51,9 @@ def check_teacher(source: str) -> dict[str, Any] | None:
         if not source.startswith((".", "/", "~")) and source.count("/") == 1 and not folder.is_symlink():
             return None
         raise UserError(_no_teacher(source, ""))
+    if is_open_clip([path.name for path in folder.iterdir()]):
+        return read_config(folder, OPEN_CLIP_CONFIG)
     if not (folder / "config.json").is_file():
-        if (folder / "open_clip_config.json").is_file():
-            raise UserError(
-                f"teacher {source} is a model of OpenCLIP, whose files transformers does not read. Name the same "
-                f"model as transformers has it, e.g. {EXAMPLE}, or a folder with its config.json and model.safetensors."
-            )
         raise UserError(_no_teacher(source, what_is(folder)))
     config = read_config(folder)
     if config.get("model_type") == "conaclip-edge":
@@ -91,11 +88,11 @@ def check_model(folder: Path) -> None:
         read_config(folder)
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """Return the content of a model's config.json; a UserError if it cannot be read or holds no keys."""
-    config = read_json(folder / "config.json", "model config")
+def read_config(folder: Path, name: str = "config.json") -> dict[str, Any]:
+    """Return the content of a model's config file; a UserError if it cannot be read or holds no keys."""
+    config = read_json(folder / name, "model config")
     if not isinstance(config, dict):
-        raise UserError(f"{folder / 'config.json'} must hold keys and values, not {type(config).__name__}.")
+        raise UserError(f"{folder / name} must hold keys and values, not {type(config).__name__}.")
     return config
 
 
@@ -138,6 +135,7 @@ def _there(folder: Path, what: str) -> bool:
 def _no_teacher(source: str, found: str) -> str:
     there = f" There is {found}." if found else ""
     return (
-        f"no teacher at {source}: a folder with config.json and model.safetensors is needed, or a hub name such as "
-        f"{EXAMPLE}.{there} The demo's: conaclip-edge train-teacher --out {source}"
+        f"no teacher at {source}: a folder with config.json and model.safetensors is needed (of OpenCLIP: "
+        f"{OPEN_CLIP_CONFIG} and open_clip_model.safetensors), or a hub name such as {EXAMPLE}.{there} The demo's: "
+        f"conaclip-edge train-teacher --out {source}"
     )

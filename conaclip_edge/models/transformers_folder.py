@@ -1,7 +1,9 @@
-"""The files of a folder of a transformers model, by their names alone: nothing is loaded, so that it takes no time."""
+"""The files of a folder of a transformers or OpenCLIP model, by their names: nothing is loaded, so it takes no time."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ IMAGE_PROCESSOR = ("preprocessor_config.json", "processor_config.json")
 VOCABULARY = ("tokenizer.json", "vocab.json", "merges.txt", "vocab.txt", "*.model")
 TOKENIZER_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 FILES = ("config.json", *WEIGHTS, *IMAGE_PROCESSOR, *VOCABULARY, *TOKENIZER_SETTINGS)
+OPEN_CLIP_CONFIG = "open_clip_config.json"
+OPEN_CLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors")  # the first is read
 PICKLED = (".bin", ".pt", ".pth", ".pkl")
 
 
@@ -23,6 +27,27 @@ def present(folder: Path, patterns: tuple[str, ...]) -> list[Path]:
 def pickled_files(folder: Path) -> list[str]:
     """Return the names of the files that hold pickled weights, which are never opened."""
     return sorted(path.name for path in folder.glob("*") if path.suffix in PICKLED)
+
+
+def is_open_clip(names: Collection[str]) -> bool:
+    """Tell a checkpoint that only OpenCLIP's files make whole from one of transformers that brings them along.
+
+    Args:
+        names: of the files beside each other.
+    """
+    whole = "config.json" in names and any(name in names for name in IMAGE_PROCESSOR)
+    weights = any(fnmatch(name, pattern) for name in names for pattern in WEIGHTS)
+    return OPEN_CLIP_CONFIG in names and not (whole and weights)
+
+
+def open_clip_to_safetensors(pickled: Path) -> str:
+    """Write the command that converts pickled weights of OpenCLIP, reading their numbers alone."""
+    out = pickled.with_name(OPEN_CLIP_WEIGHTS[0])
+    return (
+        'python -c "import torch, safetensors.torch as s; '
+        f"w = torch.load('{pickled}', map_location='cpu', weights_only=True); w = w.get('state_dict', w); "
+        f"s.save_file({{k.removeprefix('module.'): v.clone().contiguous() for k, v in w.items()}}, '{out}')\""
+    )
 
 
 def to_safetensors(source: str, out: str) -> str:

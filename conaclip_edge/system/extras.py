@@ -21,6 +21,7 @@ EXTRAS = {
     **dict.fromkeys((*_DEMO, "resvg_py", "scipy"), "demo"),
     "pillow_heif": "heic",
     "onnxruntime_extensions": "words",
+    **dict.fromkeys(("open_clip", "timm", "torchvision", "ftfy"), "open-clip"),
 }
 _NAMES = {"torch": "PyTorch"}
 

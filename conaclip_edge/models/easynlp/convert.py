@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -14,32 +13,14 @@ from torch import Tensor
 from conaclip_edge.config.base import Config
 from conaclip_edge.config.parse import parse
 from conaclip_edge.errors import UserError
+from conaclip_edge.models.clip_merges import read_merges
 from conaclip_edge.models.easynlp.files import check_files
-from conaclip_edge.models.easynlp.layout import KINDS, Part, is_unused, part_of, transformers_config
+from conaclip_edge.models.easynlp.layout import KINDS, is_unused, part_of, transformers_config
+from conaclip_edge.models.openai_weights import fill
+from conaclip_edge.models.teacher.converted import ConvertReport
 from conaclip_edge.models.teacher.load import load_teacher
 from conaclip_edge.system.files import atomic_folder, read_json, write_json
 from conaclip_edge.system.products import TEACHER, check_out
-from conaclip_edge.system.result import Result
-
-MOST_MERGES_BYTES = 64 * 2**20
-
-
-class ConvertReport(Result):
-    """What a checkpoint was converted to.
-
-    Attributes:
-        teacher: folder of the teacher.
-        model_type: of the checkpoint.
-        embed_dim: of the embeddings.
-        parameters: of the model.
-        unused: the checkpoint's tensors that no embedding depends on.
-    """
-
-    teacher: Path
-    model_type: str
-    embed_dim: int
-    parameters: int
-    unused: tuple[str, ...]
 
 
 def convert(folder: Path, out: Path) -> ConvertReport:
@@ -115,34 +96,8 @@ def _build(config: Config, kind: str, weights: dict[str, Tensor], folder: Path) 
             for part in (model.text_projection, model.visual_projection):
                 part.bias = torch.nn.Parameter(torch.empty(width))
     parts = {target: part_of(target, kind) for target in model.state_dict()}
-    used = {part.name for part in parts.values()}
-    missing = sorted(used - set(weights))
-    extra = sorted(name for name in set(weights) - used if not is_unused(name, kind))
-    if missing:
-        raise UserError(f"{where} lacks {_some(missing)}, which config.json asks for. Do the two belong together?")
-    if extra:
-        raise UserError(f"{where} has {_some(extra)}, which config.json does not ask for. Do the two belong together?")
-    state = {}
-    for target, wanted in model.state_dict().items():
-        state[target] = _take(weights[parts[target].name], parts[target], list(wanted.shape), where)
-    model.load_state_dict(state, assign=True)
-    return model.eval(), sorted(set(weights) - used)
-
-
-def _take(held: Tensor, part: Part, shape: list[int], where: Path) -> Tensor:
-    """Take what makes a tensor of the model, as float32."""
-    wanted = shape[::-1] if part.transposed else shape
-    if part.third is not None:
-        wanted = [3 * wanted[0], *wanted[1:]]
-    if list(held.shape) != wanted or not held.dtype.is_floating_point or held.is_sparse:
-        raise UserError(
-            f"{where}: {part.name} is {held.dtype} {list(held.shape)}, config.json asks for floats {wanted}. Do the "
-            "two belong together?"
-        )
-    if not held.isfinite().all():
-        raise UserError(f"{where}: {part.name} holds values that are no finite numbers.")
-    taken = held if part.third is None else held.chunk(3)[part.third]
-    return (taken.T if part.transposed else taken).float().contiguous().clone()
+    fill(model, parts, weights, where, lambda name: is_unused(name, kind))
+    return model.eval(), sorted(set(weights) - {part.name for part in parts.values()})
 
 
 def _write_tokenizer(kind: str, text: Any, vocabulary: Path, target: Path) -> None:
@@ -159,7 +114,7 @@ def _write_tokenizer(kind: str, text: Any, vocabulary: Path, target: Path) -> No
     size = text.vocab_size
     try:
         if kind == "open_clip":
-            vocab, merges = _pieces(vocabulary, size)
+            vocab, merges = read_merges(vocabulary, size)
             CLIPTokenizer(vocab, merges, model_max_length=text.max_position_embeddings).save_pretrained(target)
             return
         tokens = vocabulary.read_text("utf-8").rstrip("\n").split("\n")
@@ -174,32 +129,9 @@ def _write_tokenizer(kind: str, text: Any, vocabulary: Path, target: Path) -> No
     BertTokenizer.from_pretrained(target, local_files_only=True).save_pretrained(target)
 
 
-def _pieces(path: Path, size: int) -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """Number OpenAI's pieces: bytes, bytes at a word's end, one a merge (a line each but the first), start and end."""
-    from transformers.convert_slow_tokenizer import bytes_to_unicode
-
-    with gzip.open(path) as file:
-        lines = file.read(MOST_MERGES_BYTES).decode().split("\n")
-    letters = list(bytes_to_unicode().values())
-    count = size - 2 * len(letters) - 2
-    merges = [tuple(line.split()) for line in lines[1 : 1 + max(0, count)]]
-    pieces = [*letters, *(f"{letter}</w>" for letter in letters), *("".join(merge) for merge in merges)]
-    vocab = {piece: number for number, piece in enumerate([*pieces, "<|startoftext|>", "<|endoftext|>"])}
-    if any(len(merge) != 2 for merge in merges) or len(vocab) != size:
-        raise UserError(
-            f"{path} has no {count} merges of two pieces each, which vocab_size {size} needs. Use the vocab.txt that "
-            "belongs to the weights."
-        )
-    return vocab, [(left, right) for left, right in merges]
-
-
 def _image_processor(kind: str, size: int) -> Any:
     """Make the image processor: shorter side to the size, the middle cut out, CLIP's mean and deviation."""
     from transformers import ChineseCLIPImageProcessorPil, CLIPImageProcessorPil
 
     make: Callable[..., Any] = ChineseCLIPImageProcessorPil if kind == "chinese_clip" else CLIPImageProcessorPil
     return make(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more tensors" if len(names) > 3 else "")

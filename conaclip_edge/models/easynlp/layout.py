@@ -8,12 +8,13 @@ a VisionTextDualEncoder, but for its projections, which have biases (our teacher
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
 from conaclip_edge.config.base import Config
 from conaclip_edge.errors import UserError
+from conaclip_edge.models.openai_weights import OPENAI_IMAGE, OPENAI_LAYER, OPENAI_TEXT, Part, openai_part, renamed
 
 HEAD_WIDTH = 64  # of the attention of a flat config's image tower
 
@@ -103,47 +104,9 @@ class RobertaClip(Loose):
 KINDS: dict[str, type[Config]] = {"open_clip": OpenClip, "chinese_clip": ChineseClip, "clip": RobertaClip}
 
 
-class Part(NamedTuple):
-    """Where a tensor of a transformers model is in the checkpoint.
-
-    Attributes:
-        name: of the checkpoint's tensor.
-        third: 0, 1 or 2 of query, key and value, which it holds one below the other; None for all of it.
-        transposed: whether rows and columns are swapped.
-    """
-
-    name: str
-    third: int | None
-    transposed: bool
-
-
-# transformers' names -> the checkpoint's, tried in this order; what does not occur in a name leaves it as it is
-_OPENAI_IMAGE = (
-    ("vision_model.embeddings.patch_embedding.", "visual.conv1."),
-    ("vision_model.embeddings.position_embedding.weight", "visual.positional_embedding"),
-    ("vision_model.embeddings.", "visual."),
-    ("vision_model.pre_layrnorm.", "visual.ln_pre."),
-    ("vision_model.post_layernorm.", "visual.ln_post."),
-    ("vision_model.encoder.layers.", "visual.transformer.resblocks."),
-    ("visual_projection.weight", "visual.proj"),
-    ("text_projection.weight", "text_projection"),
-)
-_OPENAI_TEXT = (
-    ("text_model.embeddings.token_embedding.", "token_embedding."),
-    ("text_model.embeddings.position_embedding.weight", "positional_embedding"),
-    ("text_model.final_layer_norm.", "ln_final."),
-    ("text_model.encoder.layers.", "transformer.resblocks."),
-)
-_OPENAI_LAYER = (
-    (".self_attn.", ".attn."),
-    (".layer_norm1.", ".ln_1."),
-    (".layer_norm2.", ".ln_2."),
-    (".mlp.fc1.", ".mlp.c_fc."),
-    (".mlp.fc2.", ".mlp.c_proj."),
-)
 _NAMES = {
-    "open_clip": (*_OPENAI_IMAGE, *_OPENAI_TEXT, *_OPENAI_LAYER),
-    "chinese_clip": (*_OPENAI_IMAGE, ("text_model.", "bert."), *_OPENAI_LAYER),
+    "open_clip": (*OPENAI_IMAGE, *OPENAI_TEXT, *OPENAI_LAYER),
+    "chinese_clip": (*OPENAI_IMAGE, ("text_model.", "bert."), *OPENAI_LAYER),
     "clip": (
         ("text_model.", "text_encoder."),
         ("vision_model.", "vision_encoder.vision_model."),
@@ -164,15 +127,9 @@ def part_of(target: str, kind: str) -> Part:
         target: name of the model's tensor.
         kind: one of `KINDS`.
     """
-    name = target
-    for theirs, checkpoint in _NAMES[kind]:
-        name = name.replace(theirs, checkpoint)
     if kind == "clip":
-        return Part(name, None, False)
-    found = re.fullmatch(r"(.*\.attn\.)([qkv])_proj\.(weight|bias)", name)
-    if found:
-        name = f"{found[1]}in_proj_{found[3]}"
-    return Part(name, "qkv".index(found[2]) if found else None, target.endswith("_projection.weight"))
+        return Part(renamed(target, _NAMES[kind]), None, False)
+    return openai_part(target, _NAMES[kind])
 
 
 def is_unused(name: str, kind: str) -> bool:

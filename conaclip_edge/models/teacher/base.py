@@ -19,6 +19,7 @@ class Teacher(nn.Module, ABC):
 
     Attributes:
         name: what to call it in reports.
+        kind: of model, for reports, such as "clip".
         embed_dim: width of the space.
         context: largest number of ids of a text.
         tokenizer_file: its `tokenizer.json`, from which students inherit theirs.
@@ -26,6 +27,7 @@ class Teacher(nn.Module, ABC):
     """
 
     name: str
+    kind: str
     embed_dim: int
     context: int
     tokenizer_file: Path

@@ -52,6 +52,8 @@ class Head(nn.Module):
 class JoinedTeacher(Teacher):
     """EfficientNet-Lite0 and MiniLM, joined by a trained image head into MiniLM's space."""
 
+    kind = "joined teacher"
+
     def __init__(self, config: JoinedConfig, folder: Path):
         super().__init__()
         from transformers import BertConfig, BertModel

@@ -63,6 +63,8 @@ class PretrainedTowers(Teacher):
     Its cache holds what joining them, and telling near-twins, needs: unit features of 1280 (pictures) and 384 (texts).
     """
 
+    kind = "packaged towers"
+
     def __init__(self) -> None:
         super().__init__()
         from transformers import BertModel

@@ -11,6 +11,7 @@ from conaclip_edge.config.data import DataConfig
 from conaclip_edge.config.data_formats import check_path
 from conaclip_edge.config.infer_format import is_data_file
 from conaclip_edge.errors import UserError
+from conaclip_edge.models.transformers_folder import OPEN_CLIP_CONFIG
 from conaclip_edge.runtime.open_tower import RUNTIMES
 from conaclip_edge.search.sqlite_checks import FILE as INDEX_FILE
 from conaclip_edge.setup.data_summary import summarise
@@ -30,6 +31,7 @@ _FOLDERS: dict[str, Callable[[Path], Description]] = {
     INDEX_FILE: describe_index,
     "recipe.json": describe_run,
     "config.json": describe_model,
+    OPEN_CLIP_CONFIG: describe_model,
     "report.json": lambda folder: describe_report(folder / "report.json"),
     "speed.json": lambda folder: describe_report(folder / "speed.json"),
     "study.json": lambda folder: describe_report(folder / "study.json"),

@@ -14,7 +14,8 @@ from conaclip_edge.errors import UserError
 from conaclip_edge.models.certainty import Certainty, recall_text
 from conaclip_edge.models.student.adopted.families import family_of
 from conaclip_edge.models.student.folder import check_checkpoint, read_training
-from conaclip_edge.models.transformers_folder import pickled_files
+from conaclip_edge.models.teacher.openclip.layout import read_checkpoint
+from conaclip_edge.models.transformers_folder import is_open_clip, pickled_files
 from conaclip_edge.setup.info.description import Description, Fact, megabytes, quoted
 from conaclip_edge.system.files import read_json, require_file
 
@@ -27,6 +28,8 @@ def describe_model(folder: Path) -> Description:
     Raises:
         UserError: config.json is damaged, or the weights' header cannot be read.
     """
+    if is_open_clip([path.name for path in folder.iterdir()]):
+        return _open_clip(folder)
     content = read_json(folder / "config.json", "config")
     if not isinstance(content, dict):
         raise UserError(f"{folder / 'config.json'} must hold keys and values, not {type(content).__name__}.")
@@ -113,6 +116,25 @@ def _teacher(folder: Path, content: dict[str, Any]) -> Description:
         facts=facts,
         next_command=f"{distil}, or as it is: {export}" if as_it_is else distil,
     )
+
+
+def _open_clip(folder: Path) -> Description:
+    """Describe a checkpoint of OpenCLIP by its config."""
+    checkpoint = read_checkpoint(folder, str(folder))
+    other = checkpoint.not_plain()
+    vision, text = checkpoint.vision, checkpoint.text
+    facts: dict[str, Fact] = {
+        "type": "open_clip",
+        "image tower": str(vision.get("timm_model_name") or f"ViT, {vision.get('layers')} layers"),
+        "text tower": str(text.get("hf_model_name") or f"{text.get('layers', 12)} layers"),
+        "embedding": int(checkpoint.model["embed_dim"]) if "embed_dim" in checkpoint.model else None,
+        "weights": megabytes(checkpoint.weights.stat().st_size),
+        "opened by": f"OpenCLIP (extra open-clip), for its {other}" if other else "transformers, as a CLIP",
+    }
+    distil = f"conaclip-edge init PICTURES --teacher {quoted(folder)}"
+    convert = f"conaclip-edge convert {quoted(folder)} --out {quoted(Path(f'{folder}-converted'))}"
+    next_command = distil if other else f"{distil}, or to export it as it is: {convert}"
+    return Description(path=str(folder), kind="teacher", facts=facts, next_command=next_command)
 
 
 def _exported_as_it_is(folder: Path) -> str | None:

@@ -144,8 +144,8 @@ def _seconds(call: Callable[[], object]) -> float:
 
 
 def _type(teacher: Teacher) -> str:
-    config = getattr(getattr(teacher, "model", None), "config", None)
-    return str(getattr(config, "model_type", "EfficientNet-Lite0 and MiniLM, joined"))
+    packaged = teacher.kind in ("joined teacher", "packaged towers")
+    return "EfficientNet-Lite0 and MiniLM, joined" if packaged else teacher.kind
 
 
 def _captions_in(teacher: Teacher, captions: Sequence[str]) -> tuple[int, float, float]:

@@ -165,6 +165,16 @@ def altclip(folder: Path) -> None:
     save(folder, model, tokenizer, clip_image_processor())
 
 
+def metaclip_2(folder: Path) -> None:
+    """MetaCLIP 2: CLIP's towers with a vocabulary of all languages, pooled at its EOS."""
+    vocab = [(piece, score) for piece, score in json.loads(unigram_json())["model"]["vocab"]]
+    tokenizer = transformers.XLMRobertaTokenizer([*vocab, ("<mask>", 0.0)])
+    text = {**LAYERS, "vocab_size": len(vocab) + 1, "max_position_embeddings": CONTEXT}
+    text |= {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    config = transformers.MetaClip2Config(text_config=text, vision_config=PICTURE, projection_dim=24)
+    save(folder, transformers.MetaClip2Model(config), tokenizer, clip_image_processor())
+
+
 def vision_text(folder: Path) -> None:
     """A VisionTextDualEncoder of ViT and BERT."""
     tokenizer = bert_tokenizer(folder)
@@ -183,5 +193,6 @@ FAMILIES: dict[str, Callable[[Path], None]] = {
     "siglip2": siglip2,
     "chinese_clip": chinese_clip,
     "altclip": altclip,
+    "metaclip_2": metaclip_2,
     "vision_text": vision_text,
 }

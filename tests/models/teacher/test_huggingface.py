@@ -34,6 +34,7 @@ ORACLES = {
     "siglip2": (transformers.Siglip2Model, transformers.Siglip2ImageProcessorPil),
     "chinese_clip": (transformers.ChineseCLIPModel, transformers.ChineseCLIPImageProcessorPil),
     "altclip": (transformers.AltCLIPModel, transformers.CLIPImageProcessorPil),
+    "metaclip_2": (transformers.MetaClip2Model, transformers.CLIPImageProcessorPil),
     "vision_text": (transformers.VisionTextDualEncoderModel, transformers.ViTImageProcessorPil),
 }
 TABLES = {
@@ -43,6 +44,7 @@ TABLES = {
     "siglip2": "text_model.embeddings.token_embedding.weight",
     "chinese_clip": "text_model.embeddings.word_embeddings.weight",
     "altclip": "text_model.roberta.embeddings.word_embeddings.weight",
+    "metaclip_2": "text_model.embeddings.token_embedding.weight",
     "vision_text": "text_model.embeddings.word_embeddings.weight",
 }
 

@@ -20,7 +20,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from conaclip_edge.errors import UserError
-from conaclip_edge.models.teacher import huggingface as transformers_teacher
+from conaclip_edge.models.teacher import hub as teacher_hub
 from conaclip_edge.models.teacher.huggingface import TransformersTeacher
 from tests.helpers.models.tiny_teachers import LAYERS, PICTURE
 
@@ -124,7 +124,7 @@ def test_another_model_is_refused_with_the_known_families(copy: Path, model_type
     change(copy / "config.json", model_type=model_type)
     assert refusal(copy) == (
         f"teacher {copy} is no dual encoder that transformers knows: its config.json says model_type '{model_type}'. "
-        "Known: CLIP, SigLIP, SigLIP 2, Chinese-CLIP, AltCLIP, VisionTextDualEncoder."
+        "Known: CLIP, MetaCLIP 2, SigLIP, SigLIP 2, Chinese-CLIP, AltCLIP, VisionTextDualEncoder."
     )
 
 
@@ -313,7 +313,7 @@ def test_in_offline_mode_a_local_folder_is_advised(hub: Callable[[str], None], m
 
 
 def test_a_hub_that_never_answers_is_given_up(hub: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transformers_teacher, "HUB_TIMEOUT", 0.2)
+    monkeypatch.setattr(teacher_hub, "HUB_TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         hub(f"http://127.0.0.1:{silent.getsockname()[1]}")
         assert "Timeout" in refusal("lab/clip")

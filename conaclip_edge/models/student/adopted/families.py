@@ -37,6 +37,7 @@ FAMILIES: dict[str, Family] = {
 _TEACHERS = {
     "altclip": "an AltCLIP",
     "chinese_clip": "a Chinese-CLIP",
+    "metaclip_2": "a MetaCLIP 2",
     "siglip2": "a SigLIP 2 for pictures of any shape (NaFlex)",
     "vision-text-dual-encoder": "a VisionTextDualEncoder",
     "conaclip-edge-teacher": "a teacher that train-teacher joined of two towers",
