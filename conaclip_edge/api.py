@@ -11,7 +11,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from conaclip_edge.models.model_folder import check_teacher
+from conaclip_edge.models.model_folder import check_teacher, check_teachers
 from conaclip_edge.models.student.folder import int8_folder
 from conaclip_edge.models.trained import Trained
 from conaclip_edge.system.arguments import expected_errors, path_or_none, to_path, to_paths, to_text, to_texts
@@ -62,7 +62,7 @@ def distill_student(
     config = distill_recipe(path_or_none(recipe, "recipe"), to_texts(settings, "settings"), check=True)
     folder = path_or_none(out, "out") or Path("runs") / config.name
     require_extra("train")
-    check_teacher(config.teacher)
+    check_teachers(config.all_teachers)
     check_folder(config.cache, "cache")
     check_out(folder, STUDENT)
     check_out(folder.with_name(f"{folder.name}.run"), RUN)

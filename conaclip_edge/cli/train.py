@@ -124,13 +124,13 @@ def cache(
     """
     with results(as_json) as show:
         from conaclip_edge.config.load import distill_recipe
-        from conaclip_edge.models.model_folder import check_teacher
+        from conaclip_edge.models.model_folder import check_teachers
         from conaclip_edge.system.extras import require_extra
         from conaclip_edge.system.products import check_folder
 
         config = distill_recipe(recipe, settings or [], check=True)
         require_extra("train")
-        check_teacher(config.teacher)
+        check_teachers(config.all_teachers)
         check_folder(config.cache, "cache")
         from conaclip_edge.teacher_cache.build import build_cache, cache_text
 
@@ -157,7 +157,7 @@ def compare(
     with results(as_json) as show:
         from conaclip_edge.config.graph import check_preset
         from conaclip_edge.config.load import distill_recipe
-        from conaclip_edge.models.model_folder import check_teacher
+        from conaclip_edge.models.model_folder import check_teachers
         from conaclip_edge.system.extras import require_extra
         from conaclip_edge.system.products import check_folder
 
@@ -166,7 +166,7 @@ def compare(
             check_preset(name, "--graphs")
         config = distill_recipe(recipe, settings or [], check=True)
         require_extra("train")
-        check_teacher(config.teacher)
+        check_teachers(config.all_teachers)
         check_folder(config.cache, "cache")
         check_folder(out)
         from conaclip_edge.study.compare import compare as run
@@ -195,7 +195,7 @@ def study(
     """
     with results(as_json) as show:
         from conaclip_edge.config.load import study_recipe
-        from conaclip_edge.models.model_folder import check_teacher
+        from conaclip_edge.models.model_folder import check_teachers
         from conaclip_edge.system.extras import require_extra
         from conaclip_edge.system.products import check_folder
 
@@ -203,7 +203,7 @@ def study(
         given = [f"{key}={value}" for key, value in options.items() if value is not None]
         config = study_recipe(recipe, [*(settings or []), *given], check=True)
         require_extra("train")
-        check_teacher(config.recipe.teacher)
+        check_teachers(config.recipe.all_teachers)
         check_folder(config.recipe.cache, "cache")
         check_folder(out)
         from conaclip_edge.study.page import write_study

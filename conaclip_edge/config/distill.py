@@ -59,15 +59,27 @@ class SyntheticConfig(Config):
     texts: int = Field(0, ge=0, description="phrases of words from train captions and from the vocabulary")
 
 
+class FurtherTeacher(Config):
+    """A teacher beside the first one."""
+
+    teacher: str = Field(description="its folder, or a hub name")
+    temperature: float | None = Field(
+        None, gt=0, description="where a term's teacher_temperature is own; left out: of its logit_scale"
+    )
+
+
 class DistillConfig(Growing):
     """A distillation recipe: it names data and teacher, all else has defaults."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"texts"})
+    later: ClassVar[frozenset[str]] = frozenset({"texts", "teachers"})
 
     name: Name = Field("student", description="without --out the checkpoint is runs/<name>")
     seed: int = Field(0, ge=0, lt=2**63, description="of weights, batches and augmentations")
     data: DataConfig = Field(description=DATA)
     teacher: str = Field(description="folder of a teacher, or a hub name; conaclip-edge train-teacher makes the demo's")
+    teachers: tuple[FurtherTeacher, ...] = Field(
+        (), description="further teachers: kl takes the mean of all distributions, other losses the mean of the cosines"
+    )
     student: StudentConfig = StudentConfig()
     graph: GraphConfig = GraphConfig()
     texts: Path | None = Field(
@@ -77,6 +89,11 @@ class DistillConfig(Growing):
     synthetic: SyntheticConfig = SyntheticConfig()
     train: TrainConfig = TrainConfig()
     cache: Path = Field(Path("runs/cache"), description="teacher embeddings and resized pictures")
+
+    @property
+    def all_teachers(self) -> tuple[str, ...]:
+        """Folders or hub names of all teachers, the first one first."""
+        return (self.teacher, *(one.teacher for one in self.teachers))
 
 
 class TeacherConfig(Config):

@@ -22,6 +22,19 @@ _ROW_ALIGNED = {"intra-ts", "intra-ss"}
 
 
 @dataclass(frozen=True)
+class TeacherPart:
+    """One of several teachers: its columns in the teachers' embeddings, which stand side by side in this order.
+
+    Attributes:
+        width: number of its columns.
+        temperature: its own.
+    """
+
+    width: int
+    temperature: float
+
+
+@dataclass(frozen=True)
 class Embeddings:
     """Unit vectors of one batch; the first `pairs` pictures and texts belong together row by row.
 
@@ -33,6 +46,7 @@ class Embeddings:
         caption_to_image: [C]; the picture id that a text describes, -1 for an unpaired text.
         pairs: number of leading rows that are pairs.
         teacher_temperature: the teacher's own.
+        teachers: the columns of each of several teachers; empty for one.
         queue: past teacher rows by role ("TI", "TT") as (embeddings [q, d], own ids [q], picture ids [q]).
     """
 
@@ -45,6 +59,7 @@ class Embeddings:
     caption_to_image: Tensor
     pairs: int
     teacher_temperature: float = 0.01
+    teachers: tuple[TeacherPart, ...] = ()
     queue: dict[str, tuple[Tensor, Tensor, Tensor]] = field(default_factory=dict)
 
     def role(self, name: str) -> Tensor:
@@ -76,6 +91,7 @@ class Edge:
         way: which way its matrix is read.
         reverse: whether a divergence is the student's to the teacher, not the teacher's to the student.
         bias: that the sigmoid loss adds to the logits.
+        own_scales: whether each of several teachers has its own scale.
     """
 
     name: str
@@ -85,6 +101,7 @@ class Edge:
     way: Rows = "both"
     reverse: bool = False
     bias: float = 0.0
+    own_scales: bool = False
 
     @cached_property
     def rows(self) -> Tensor:
@@ -106,6 +123,18 @@ class Edge:
         """The same with the teacher's encoder at both ends [n, m]: the target of SD and KL."""
         rows, columns = (self.batch.role("T" + name[1]) for name in self.name.split("-"))
         return rows @ columns.T
+
+    @cached_property
+    def teacher_logits(self) -> list[Tensor]:
+        """The scaled cosines of each teacher [n, m]: whose mean distribution is the target of KL."""
+        parts = self.batch.teachers
+        if not parts:
+            return [self.teacher_scale * self.teacher_similarities]
+        widths = [part.width for part in parts]
+        rows, columns = (self.batch.role("T" + name[1]).split(widths, dim=1) for name in self.name.split("-"))
+        scales = [1 / part.temperature if self.own_scales else self.teacher_scale for part in parts]
+        # the vectors of n teachers side by side are one unit vector, in which each has the length 1 / sqrt(n)
+        return [len(parts) * scale * (one @ other.T) for scale, one, other in zip(scales, rows, columns, strict=True)]
 
     @cached_property
     def positives(self) -> Tensor:

@@ -121,9 +121,10 @@ def compute(terms: Sequence[Term], batch: Embeddings, logit_scale: Tensor) -> di
 
 def _term(term: Term, batch: Embeddings, logit_scale: Tensor) -> Tensor:
     scale = _scale(term.temperature, logit_scale, batch.si.dtype)
+    own = term.teacher_temperature == "own"
     of_teacher = batch.teacher_temperature if term.teacher_temperature == "own" else term.teacher_temperature
     teacher_scale = _scale(of_teacher, scale, batch.si.dtype)
-    edge = Edge(term.edge, batch, scale, teacher_scale, term.rows, term.direction == "reverse", term.bias)
+    edge = Edge(term.edge, batch, scale, teacher_scale, term.rows, term.direction == "reverse", term.bias, own)
     return SUPERVISIONS[term.loss].loss(edge)
 
 

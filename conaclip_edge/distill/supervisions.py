@@ -14,7 +14,7 @@ from torch import Tensor
 from conaclip_edge.distill.embeddings import LEARNING_TYPES, TYPE_OF, Edge
 from conaclip_edge.distill.losses.feature_distance import feature_distance
 from conaclip_edge.distill.losses.infonce import infonce
-from conaclip_edge.distill.losses.kl import kl, symmetric_kl
+from conaclip_edge.distill.losses.kl import Logits, kl, symmetric_kl
 from conaclip_edge.distill.losses.sigmoid import sigmoid
 from conaclip_edge.distill.losses.similarity_distance import similarity_distance
 
@@ -62,10 +62,10 @@ class Supervision:
         return TYPE_OF.get(edge, edge) in self.needs_pairs
 
 
-def _student_and_teacher(edge: Edge) -> tuple[Tensor, Tensor]:
+def _student_and_teachers(edge: Edge) -> tuple[Logits, Logits]:
     """Return the logits of a divergence: the one that learns and its target; the other way round in reverse."""
-    student, teacher = edge.scale * edge.similarities, edge.teacher_scale * edge.teacher_similarities
-    return (teacher, student) if edge.reverse else (student, teacher)
+    student, teachers = [edge.scale * edge.similarities], edge.teacher_logits
+    return (teachers, student) if edge.reverse else (student, teachers)
 
 
 SUPERVISIONS: dict[str, Supervision] = {
@@ -102,7 +102,7 @@ SUPERVISIONS: dict[str, Supervision] = {
     ),
     "kl": Supervision(
         "KL-Div",
-        lambda edge: kl(*_student_and_teacher(edge), edge.way),
+        lambda edge: kl(*_student_and_teachers(edge), edge.way),
         EVERYWHERE,
         needs_teacher=True,
         needs_fixed_temperature=True,

@@ -243,6 +243,7 @@ class Trainer:
             caption_to_image=torch.from_numpy(rows.caption_to_image).to(device),
             pairs=rows.pairs,
             teacher_temperature=self.data.teacher.temperature,
+            teachers=self.data.teacher_parts,
             queue=queue.content(device),
         )
         return batch, scale

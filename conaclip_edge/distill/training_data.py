@@ -18,16 +18,19 @@ from conaclip_edge.data.split_sizes import SplitSizes, split_sizes
 from conaclip_edge.data.synthetic import synthetic_pictures, synthetic_texts
 from conaclip_edge.data.text_file import read_texts
 from conaclip_edge.distill.build_student import build_student, tokenizer_of
+from conaclip_edge.distill.embeddings import TeacherPart
 from conaclip_edge.distill.graph import expand, uses_teacher, without_pairs
 from conaclip_edge.errors import UserError
 from conaclip_edge.models.student.dual_encoder import DualEncoder
 from conaclip_edge.models.student.presets import larger_than_teacher, student_shape
 from conaclip_edge.models.teacher.base import Teacher
-from conaclip_edge.models.teacher.load import load_teacher
+from conaclip_edge.models.teacher.ensemble import EnsembleTeacher
+from conaclip_edge.models.teacher.load import load_teachers
 from conaclip_edge.models.vocabulary_words import whole_words, words_or_letters
 from conaclip_edge.system.files import sha256_text
 from conaclip_edge.system.progress import say
-from conaclip_edge.teacher_cache.store import TeacherCache, teacher_cache, text_embeddings
+from conaclip_edge.teacher_cache.several import cache_of
+from conaclip_edge.teacher_cache.store import TeacherCache, text_embeddings
 
 MOST_CORPUS_TEXTS = 10_000  # enough to tell what a data set is about
 PHRASES = 12_000  # synthetic texts for data without texts, where the recipe asks for none
@@ -77,6 +80,7 @@ class TrainingData:
         other_texts: None where the recipe has none, or no term looks at the teacher; for data without captions there
             always are some.
         terms: of the interaction graph, edge by edge; those that need pairs only where there are any.
+        teacher_parts: which columns of the teacher's embeddings are whose, where there are several; empty for one.
     """
 
     teacher: Teacher
@@ -91,6 +95,7 @@ class TrainingData:
     synthetic_pictures: SyntheticPictures | None
     other_texts: OtherTexts | None
     terms: tuple[Term, ...]
+    teacher_parts: tuple[TeacherPart, ...] = ()
 
     @property
     def has_captions(self) -> bool:
@@ -108,7 +113,7 @@ def training_data(config: DistillConfig) -> TrainingData:
     """Read the data, let the teacher and the resizing run where their caches lack something, and build the student."""
     terms = expand(config.graph)  # a wrong graph, student or data set is an error before any work
     _check_steps(config)
-    teacher = load_teacher(config.teacher)
+    teacher = load_teachers(config.all_teachers)
     pairs = read_pairs(config.data, captions_needed=False)
     sizes = split_sizes(pairs)
     say(f"data: {pairs.name}: {sizes}.")
@@ -118,7 +123,7 @@ def training_data(config: DistillConfig) -> TrainingData:
     learns_from_teacher = uses_teacher(terms)
     views, max_pixels = config.train.teacher_views, config.data.max_pixels
     # a graph without the teacher reads no embedding, but which pictures decode is known from the same pass
-    cache = teacher_cache(pairs, teacher, config.cache, views, config.data.max_bad, max_pixels)
+    cache = cache_of(pairs, teacher, config.cache, views, config.data.max_bad, max_pixels)
     captioned, unpaired = divide(config, pairs, cache)
     usable_rows(pairs, cache, "val")
     own = np.zeros((0, teacher.embed_dim), np.float32)
@@ -145,7 +150,19 @@ def training_data(config: DistillConfig) -> TrainingData:
         made_up = text_embeddings(teacher, phrases, config.cache, "synthetic texts")
         texts = OtherTexts(own_texts + phrases, np.concatenate([own, made_up]), len(own_texts))
     return TrainingData(
-        teacher, pairs, cache, student, tokenizer_json, pretrained, pixels, captioned, unpaired, pictures, texts, terms
+        *(teacher, pairs, cache, student, tokenizer_json, pretrained, pixels, captioned, unpaired, pictures, texts),
+        terms=terms,
+        teacher_parts=_teacher_parts(config, teacher),
+    )
+
+
+def _teacher_parts(config: DistillConfig, teacher: Teacher) -> tuple[TeacherPart, ...]:
+    """Say which columns of an ensemble's embeddings are whose, and at which temperature; () of one teacher."""
+    if not isinstance(teacher, EnsembleTeacher):
+        return ()
+    given = (None, *(one.temperature for one in config.teachers))
+    return tuple(
+        TeacherPart(one.embed_dim, own or one.temperature) for one, own in zip(teacher.members, given, strict=True)
     )
 
 
@@ -242,5 +259,5 @@ def _compose_pictures(
     """Compose pictures of the usable train pictures and ask the teacher about them."""
     rows = pairs.rows("train")
     pictures = synthetic_pictures(pairs, rows[cache.usable[rows]], config.synthetic.pictures, config.data.max_pixels)
-    known = teacher_cache(pictures, teacher, config.cache, 1, config.data.max_bad)
+    known = cache_of(pictures, teacher, config.cache, 1, config.data.max_bad)
     return SyntheticPictures(known, pixel_reader(pictures, np.flatnonzero(known.usable), preprocess, 1, config.cache))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,12 @@ def check_teacher(source: str) -> dict[str, Any] | None:
         )
     check_json(folder)
     return config
+
+
+def check_teachers(sources: Sequence[str]) -> None:
+    """Refuse the first that is no teacher; arguments and errors as of `check_teacher`."""
+    for source in sources:
+        check_teacher(source)
 
 
 def check_model(folder: Path) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from conaclip_edge.config.distill import DistillConfig
 from conaclip_edge.data.load import read_pairs
+from conaclip_edge.data.pairs import Pairs
 from conaclip_edge.errors import UserError
+from conaclip_edge.models.teacher.base import Teacher
 from conaclip_edge.models.teacher.load import load_teacher
 from conaclip_edge.system.arguments import worker_part
 from conaclip_edge.system.result import Result
@@ -19,7 +21,7 @@ class CacheReport(Result):
     """What is there of a teacher cache.
 
     Attributes:
-        cache: its folder.
+        cache: its folder; of several teachers, the folder of all caches.
         shards: of the whole cache.
         there: of them, now.
         written: of them, by this call.
@@ -44,9 +46,25 @@ def build_cache(config: DistillConfig, worker: str | None = None, merge: Sequenc
     """
     if worker and merge:
         raise UserError("--worker builds a part, --merge puts parts together. Give one of the two.")
-    part, parts = worker_part(worker)
-    teacher = load_teacher(config.teacher)
+    if merge and config.teachers:
+        raise UserError("--merge is for one teacher. Merge the caches of each: --set teachers=[] --set teacher=FOLDER.")
     pairs = read_pairs(config.data, captions_needed=False)
+    built = [_build(config, load_teacher(source), pairs, worker, merge) for source in config.all_teachers]
+    if len(built) == 1:
+        return built[0]
+    return CacheReport(
+        cache=config.cache,
+        shards=sum(one.shards for one in built),
+        there=sum(one.there for one in built),
+        written=sum(one.written for one in built),
+    )
+
+
+def _build(
+    config: DistillConfig, teacher: Teacher, pairs: Pairs, worker: str | None, merge: Sequence[Path]
+) -> CacheReport:
+    """Build the cache of one teacher; arguments and errors as of `build_cache`."""
+    part, parts = worker_part(worker)
     views, max_pixels = config.train.teacher_views, config.data.max_pixels
     home = config.cache / cache_key(pairs, teacher, views, max_pixels)
     tables = cache_tables(pairs, teacher, views, max_pixels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from conaclip_edge.models.model_folder import check_teacher
@@ -30,6 +31,15 @@ def load_teacher(source: str) -> Teacher:
     if is_open_clip([path.name for path in folder.iterdir()]):
         return _open_clip(folder, source)
     return TransformersTeacher(source, read_parts(source, folder))
+
+
+def load_teachers(sources: Sequence[str]) -> Teacher:
+    """Load one teacher, or several as an ensemble; arguments and errors as of `load_teacher`."""
+    if len(sources) == 1:
+        return load_teacher(sources[0])
+    from conaclip_edge.models.teacher.ensemble import EnsembleTeacher
+
+    return EnsembleTeacher([load_teacher(source) for source in sources])
 
 
 def _open_clip(folder: Path, source: str) -> Teacher:

@@ -56,7 +56,7 @@ def _distillation(path: Path, values: dict[str, Any]) -> tuple[dict[str, Fact], 
     facts: dict[str, Fact] = {
         "name": recipe.name,
         "data": _data(recipe.data),
-        "teacher": recipe.teacher,
+        "teacher": " + ".join(recipe.all_teachers),
         "student": recipe.student.preset + (f" at {size} pixels" if size else ""),
         "vocabulary": "pruned to the captions" if recipe.student.vocab.keep == "corpus" else "the teacher's",
         "graph": terms or str(recipe.graph.preset),
@@ -85,7 +85,7 @@ def _study(path: Path, values: dict[str, Any]) -> tuple[dict[str, Fact], str]:
     facts: dict[str, Fact] = {
         "name": study.name,
         "data": _data(study.recipe.data),
-        "teacher": study.recipe.teacher,
+        "teacher": " + ".join(study.recipe.all_teachers),
         "seeds": study.seeds,
         "steps per run": study.recipe.train.steps,
     }
