@@ -62,14 +62,17 @@ def test_kl_is_to_the_mean_of_the_distributions_each_at_its_own_scale() -> None:
     ]
     along_rows = to_mean_of_teachers(student, matrices)
     along_columns = to_mean_of_teachers(transposed(student), [transposed(one) for one in matrices])
-    assert float(found) == pytest.approx((along_rows + along_columns) / 2, rel=1e-9)
+    assert found.item() == pytest.approx((along_rows + along_columns) / 2, rel=1e-9)
 
 
 def test_twice_the_same_teacher_is_that_teacher() -> None:
     made = batch(5, seed=1)
     ti, tt = teachers_of(made, made)
     together = replace(made, ti=ti, tt=tt, teachers=(TeacherPart(6, 0.01), TeacherPart(6, 0.02)))
-    terms = expand(GraphConfig(terms=(Term(edge="inter-ss", loss="kl"), Term(edge="inter-ss", loss="sd"))))
+    kinds = {"kl": 0.05, "sd": None}
+    terms = expand(
+        GraphConfig(terms=tuple(Term(edge="inter-ss", loss=loss, temperature=one) for loss, one in kinds.items()))
+    )
     scale = torch.tensor(SCALE, dtype=torch.float64)
     alone, both = compute(terms, made, scale), compute(terms, together, scale)
     assert {name: value.item() for name, value in both.items()} == pytest.approx(

@@ -26,7 +26,7 @@ from conaclip_edge.bundle.manifest import Manifest
 from conaclip_edge.cli.main import app
 from conaclip_edge.config.benchmark import BenchmarkConfig, SpeedConfig
 from conaclip_edge.config.data_formats import FORMATS
-from conaclip_edge.config.distill import DistillConfig, TeacherConfig
+from conaclip_edge.config.distill import DistillConfig, FurtherTeacher, TeacherConfig
 from conaclip_edge.config.export import ExportConfig
 from conaclip_edge.config.graph import PRESETS, Term
 from conaclip_edge.config.model import ImageTowerConfig, TextTowerConfig
@@ -83,6 +83,8 @@ def _recipes() -> str:
             _title("Recipes", intro),
             "## Distillation (`distill`, `cache`, `compare`)\n",
             *_keys(DistillConfig),
+            "## FurtherTeacher\n\nOne of `teachers`.\n",
+            *_keys(FurtherTeacher),
             "## Term\n\nOne term of `graph.terms`.\n",
             *_keys(Term),
             "## Image tower (`student.image`)\n",

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from conaclip_edge.errors import UserError
+from conaclip_edge.errors import NotInstalled, UserError
 from conaclip_edge.models.teacher.base import Teacher, check_finite
 from conaclip_edge.models.teacher.loading import one_line, use
 from conaclip_edge.models.teacher.openclip.layout import KNOWN, OpenClipCheckpoint
@@ -44,11 +44,10 @@ class OpenClipTeacher(Teacher):
 
     def __init__(self, checkpoint: OpenClipCheckpoint, source: str):
         super().__init__()
-        with extras_needed():
-            import open_clip
-            from open_clip.transform import PreprocessCfg, image_transform_v2
+        config = teacher_config(checkpoint, source)
+        open_clip = _library()
+        from open_clip.transform import PreprocessCfg, image_transform_v2
 
-        config = _config(checkpoint, source)
         self.model: Any = _build(open_clip, config, source).eval()
         use("weights", source, lambda: open_clip.load_checkpoint(self.model, str(checkpoint.weights), strict=True))
         steps = PreprocessCfg(**{**checkpoint.preprocess, "size": self.model.visual.image_size})
@@ -92,8 +91,29 @@ class OpenClipTeacher(Teacher):
         return weight
 
 
-def _config(checkpoint: OpenClipCheckpoint, source: str) -> dict[str, Any]:
-    """Return model_cfg such that building it fetches nothing."""
+def _library() -> Any:
+    """Import OpenCLIP."""
+    try:
+        with extras_needed():
+            import open_clip
+    except RuntimeError as error:  # of a torchvision that was built for another PyTorch
+        raise NotInstalled(
+            f"OpenCLIP cannot be imported ({one_line(error)}). Install the torchvision of the same release and build "
+            "as PyTorch (CPU or CUDA), from the same place."
+        ) from error
+    return open_clip
+
+
+def teacher_config(checkpoint: OpenClipCheckpoint, source: str) -> dict[str, Any]:
+    """Return model_cfg such that building it fetches nothing.
+
+    Args:
+        checkpoint: of OpenCLIP.
+        source: of the teacher, for errors.
+
+    Raises:
+        UserError: a tower could only be fetched.
+    """
     config = deepcopy(checkpoint.model)
     vision, text = config["vision_cfg"], config["text_cfg"]
     vision["timm_model_pretrained"] = text["hf_model_pretrained"] = False

@@ -18,6 +18,11 @@ from conaclip_edge.system.extras import package_folder
 
 _FILES = ("tokenizer.json", "vocab.json")
 CLIP_PIECES = 49408
+# of all that OpenCLIP mends in a text (by ftfy), what captions of people have
+_STRAIGHT_QUOTES = [
+    normalizers.Replace(Regex("[\u02bc\u2018-\u201b]"), "'"),
+    normalizers.Replace(Regex("[\u201c-\u201f]"), '"'),
+]
 
 
 def clip_tokenizer(checkpoint: OpenClipCheckpoint, source: str) -> Any:
@@ -38,9 +43,13 @@ def clip_tokenizer(checkpoint: OpenClipCheckpoint, source: str) -> Any:
 
     def read() -> Any:
         if present(folder, _FILES):
-            return CLIPTokenizer.from_pretrained(str(folder), local_files_only=True, model_max_length=context)
-        vocab, merges = read_merges(package_folder("open_clip") / "bpe_simple_vocab_16e6.txt.gz", size)
-        return CLIPTokenizer(vocab, merges, model_max_length=context)
+            tokenizer = CLIPTokenizer.from_pretrained(str(folder), local_files_only=True, model_max_length=context)
+        else:
+            vocab, merges = read_merges(package_folder("open_clip") / "bpe_simple_vocab_16e6.txt.gz", size)
+            tokenizer = CLIPTokenizer(vocab, merges, model_max_length=context)
+        fast = tokenizer.backend_tokenizer
+        fast.normalizer = normalizers.Sequence([*_STRAIGHT_QUOTES, fast.normalizer])
+        return tokenizer
 
     if not present(folder, _FILES) and find_spec("open_clip") is None:
         raise UserError(
@@ -78,8 +87,8 @@ def named_tokenizer(checkpoint: OpenClipCheckpoint, source: str) -> Any:
 
 
 def _cleaning(clean: str) -> list[Any]:
-    """Return what OpenCLIP's `clean` does to a text, but for mending broken characters (ftfy) and HTML."""
-    steps: list[Any] = []
+    """Return what OpenCLIP's `clean` does to a text, but for mending broken characters and HTML."""
+    steps: list[Any] = [*_STRAIGHT_QUOTES]
     if clean == "canonicalize":
         punctuation = re.escape(string.punctuation.replace("_", ""))
         steps += [normalizers.Replace("_", " "), normalizers.Replace(Regex(f"[{punctuation}]"), "")]
