@@ -30,8 +30,6 @@ SMALL = {
     "export": BARS,
     "benchmark": ["--suite", "suite.yaml"],
     "compare": ["--set", "train.steps=1"],
-    # its towers are random, and of 32 numbers: in int8 throughout they miss the golden bar
-    "export my-clip": [*BARS, "--set", "opset=20"],
 }
 STUDENT = {
     "preset": "mobile",

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from conaclip_edge.export.coreai.float16 import Int8Weight
-from conaclip_edge.export.towers.layers import Conv
+from conaclip_edge.export.towers.on_grids import BlockOnGrids, ConvOnGrids, Site, on_grids
 from conaclip_edge.export.towers.towers import MobileTower
 from conaclip_edge.models.quantization.record import ActivationGrid
 
@@ -30,25 +30,14 @@ class StaticImageTower(nn.Module):
 
     def __init__(self, tower: MobileTower, grids: Mapping[str, ActivationGrid]):
         super().__init__()
-        self.register_buffer("mean", tower.mean)
-        self.pixels = _OnGrid(grids["pixels"])
-        self.stem = _StaticConv(tower.stem, grids["pixels"], grids["stem"])
-        last = grids["stem"]
-        blocks: list[_StaticBlock] = []
-        for number, source in enumerate(tower.blocks):
-            layers: list[_StaticConv] = []
-            given = last
-            for part in ("expand", "depthwise", "project"):
-                layer = getattr(source, part)
-                if layer is not None:
-                    layers.append(_StaticConv(layer, given, grids[f"blocks.{number}.{part}"]))
-                    given = grids[f"blocks.{number}.{part}"]
-            last = grids[f"blocks.{number}.sum"] if source.residual else given
-            blocks.append(_StaticBlock(layers, last if source.residual else None))
-        self.blocks = nn.ModuleList(blocks)
-        self.head = None if tower.head is None else _StaticConv(tower.head, last, grids["head"])
-        self.pooled, self.projected = _OnGrid(grids["pooled"]), _OnGrid(grids["projection"])
-        self.projection = Int8Weight(tower.projection.weight, torch.float32)
+        plan = on_grids(tower, grids)
+        self.register_buffer("mean", plan.mean)
+        self.pixels = _OnGrid(plan.pixels)
+        self.stem = _StaticConv(plan.stem)
+        self.blocks = nn.ModuleList(_StaticBlock(block) for block in plan.blocks)
+        self.head = _StaticConv(plan.head) if plan.head else None
+        self.pooled, self.projected = _OnGrid(plan.pooled), _OnGrid(plan.projection)
+        self.projection = Int8Weight(plan.weight, torch.float32)
         self.unit = tower.unit
         self.eval().requires_grad_(False)
 
@@ -70,10 +59,10 @@ class _OnGrid(nn.Module):
     scale: Tensor
     zero_point: Tensor
 
-    def __init__(self, grid: ActivationGrid):
+    def __init__(self, site: Site):
         super().__init__()
-        self.register_buffer("scale", torch.tensor(grid.scale))
-        self.register_buffer("zero_point", torch.tensor(grid.zero_point, dtype=torch.uint8))
+        self.register_buffer("scale", torch.tensor(site.grid.scale))
+        self.register_buffer("zero_point", torch.tensor(site.grid.zero_point, dtype=torch.uint8))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map any shape to itself."""
@@ -85,15 +74,12 @@ class _OnGrid(nn.Module):
 class _StaticConv(nn.Module):
     """A convolution between two grids; ReLU6 is the end of the outputs' grid."""
 
-    def __init__(self, layer: Conv, inputs: ActivationGrid, outputs: ActivationGrid):
+    def __init__(self, source: ConvOnGrids):
         super().__init__()
-        conv = layer.conv
-        assert conv.bias is not None
-        self.weight, self.outputs = Int8Weight(conv.weight, torch.float32), _OnGrid(outputs)
-        # a whole number of steps, as kernels that add in whole numbers have it
-        step = torch.tensor(inputs.scale) * self.weight.scale.flatten()
-        self.bias = nn.Parameter(torch.round(conv.bias.detach() / step) * step)
-        self.stride, self.padding, self.groups, self.pad = conv.stride, conv.padding, conv.groups, layer.pad
+        conv, self.pad = source.layer.conv, source.layer.pad
+        self.weight, self.outputs = Int8Weight(source.weight, torch.float32), _OnGrid(source.outputs)
+        self.bias = nn.Parameter(source.whole_bias)
+        self.stride, self.padding, self.groups = conv.stride, conv.padding, conv.groups
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, inputs, H, W] to [B, outputs, H / stride, W / stride]."""
@@ -105,10 +91,10 @@ class _StaticConv(nn.Module):
 class _StaticBlock(nn.Module):
     """Convolutions one after the other; their sum with the input where it is a residual block."""
 
-    def __init__(self, layers: list[_StaticConv], total: ActivationGrid | None):
+    def __init__(self, source: BlockOnGrids):
         super().__init__()
-        self.layers = nn.ModuleList(layers)
-        self.total = None if total is None else _OnGrid(total)
+        self.layers = nn.ModuleList(_StaticConv(layer) for layer in source.layers)
+        self.total = _OnGrid(source.sum) if source.sum else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, inputs, H, W] to [B, outputs, H / stride, W / stride]."""

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from conaclip_edge.export.towers.layers import Conv
+from conaclip_edge.export.towers.on_grids import BlockOnGrids, ConvOnGrids, Site, TowerOnGrids, on_grids
 from conaclip_edge.export.towers.towers import MobileTower
 from conaclip_edge.models.quantization.int8_weights import int8_values
 from conaclip_edge.models.quantization.record import ActivationGrid
@@ -45,97 +45,84 @@ def static_image(
     program, target = Program(), getattr(ct.target, deployment)
     with Function({pixels: mb.TensorSpec((1, 3, size, size))}, opset_version=target) as function:
         given = mb.cast(x=function.inputs[pixels], dtype="fp16")
-        unit = _Writer(mb, grids).embedding(tower, given)
+        unit = _Writer(mb).embedding(on_grids(tower, grids), given)
         function.set_outputs([mb.cast(x=unit, dtype="fp32", name=embedding)])
         program.add_function("main", function)
     return program
 
 
 class _Writer:
-    """Writes layers whose inputs and outputs are int8, on grids that are known by the name of their site."""
+    """Writes layers whose inputs and outputs are int8."""
 
-    def __init__(self, mb: Any, grids: Mapping[str, ActivationGrid]):
-        self._mb, self._grids = mb, grids
+    def __init__(self, mb: Any):
+        self._mb = mb
 
-    def embedding(self, tower: MobileTower, pixels: Any) -> Any:
+    def embedding(self, plan: TowerOnGrids, pixels: Any) -> Any:
         """Write a tower that reads float16 pixels; returns its unit vector in float16."""
         mb = self._mb
-        x, at = self._convolution(self._pixels(pixels, tower.mean), "pixels", tower.stem, "stem"), "stem"
-        for number, block in enumerate(tower.blocks):
-            y, last = x, at
-            for part in ("expand", "depthwise", "project"):
-                layer = getattr(block, part)
-                if layer is not None:
-                    site = f"blocks.{number}.{part}"
-                    y, last = self._convolution(y, last, layer, site), site
-            x, at = (
-                (self._sum(x, at, y, last, f"blocks.{number}.sum"), f"blocks.{number}.sum")
-                if block.residual
-                else (
-                    y,
-                    last,
-                )
-            )
-        if tower.head is not None:
-            x, at = self._convolution(x, at, tower.head, "head"), "head"
-        mean = mb.reduce_mean(x=self._steps(x, at), axes=[2, 3], keep_dims=False)
-        x = self._rounded(mean, "pooled", self._grids["pooled"].scale / self._grids[at].scale)
-        weight = self._weight(tower.projection.weight, "pooled", "projection")
-        x = self._rounded(mb.linear(x=self._steps(x, "pooled"), weight=weight), "projection")
-        x = self._steps(x, "projection", _UNIT_STEP)
+        x = self._convolution(self._pixels(pixels, plan), plan.stem)
+        for block in plan.blocks:
+            y = x
+            for layer in block.layers:
+                y = self._convolution(y, layer)
+            x = self._sum(x, y, block, block.sum) if block.sum else y
+        if plan.head is not None:
+            x = self._convolution(x, plan.head)
+        mean = mb.reduce_mean(x=self._steps(x, plan.last), axes=[2, 3], keep_dims=False)
+        x = self._rounded(mean, plan.pooled, plan.pooled.grid.scale / plan.last.grid.scale)
+        weight = self._weight(plan.weight, plan.pooled, plan.projection)
+        x = self._rounded(mb.linear(x=self._steps(x, plan.pooled), weight=weight), plan.projection)
+        x = self._steps(x, plan.projection, _UNIT_STEP)
         squares = mb.reduce_sum(x=mb.mul(x=x, y=x), axes=[1], keep_dims=True)
         return mb.mul(x=x, y=mb.rsqrt(x=squares, epsilon=np.float16(_LEAST)))
 
-    def _pixels(self, pixels: Any, mean: Tensor) -> Any:
+    def _pixels(self, pixels: Any, plan: TowerOnGrids) -> Any:
         """Quantise pixels less the mean; without a subtraction where the grid's values are the pixels' own."""
-        grid = self._grids["pixels"]
-        if bool(((mean / grid.scale - grid.zero_point).abs() < 1e-3).all()):
+        grid = plan.pixels.grid
+        if plan.reads_pixels:
             return self._quantize(pixels, grid.scale, 0)
-        centred = self._mb.sub(x=pixels, y=mean.numpy().astype(np.float16))
+        centred = self._mb.sub(x=pixels, y=plan.mean.numpy().astype(np.float16))
         return self._quantize(centred, grid.scale, grid.zero_point)
 
-    def _convolution(self, x: Any, given: str, layer: Conv, site: str) -> Any:
-        conv = layer.conv
-        assert conv.bias is not None
-        step = self._grids[given].scale * int8_values(conv.weight)[1].flatten()
-        bias = (conv.bias / step).round() * step / self._grids[site].scale  # whole, as an integer kernel has it
-        left, right, top, bottom = layer.pad or (conv.padding[1], conv.padding[1], conv.padding[0], conv.padding[0])
+    def _convolution(self, x: Any, source: ConvOnGrids) -> Any:
+        conv, pad = source.layer.conv, source.layer.pad
+        left, right, top, bottom = pad or (conv.padding[1], conv.padding[1], conv.padding[0], conv.padding[0])
         y = self._mb.conv(
-            x=self._steps(x, given),
-            weight=self._weight(conv.weight, given, site),
-            bias=bias.detach().numpy().astype(np.float16),
+            x=self._steps(x, source.inputs),
+            weight=self._weight(source.weight, source.inputs, source.outputs),
+            bias=(source.whole_bias / source.outputs.grid.scale).numpy().astype(np.float16),
             strides=list(conv.stride),
             pad_type="custom",
             pad=[top, bottom, left, right],
             groups=conv.groups,
         )
-        return self._rounded(y, site)
+        return self._rounded(y, source.outputs)
 
-    def _weight(self, weight: Tensor, given: str, site: str) -> Any:
+    def _weight(self, weight: Tensor, inputs: Site, outputs: Site) -> Any:
         """Write a weight [outputs, ...] that maps steps of a grid to steps of another."""
         whole, scale = int8_values(weight)
-        factor = scale.flatten() * (self._grids[given].scale / self._grids[site].scale)
+        factor = scale.flatten() * (inputs.grid.scale / outputs.grid.scale)
         return self._mb.constexpr_affine_dequantize(
             quantized_data=whole.numpy(),
             zero_point=np.int8(0),
             scale=factor.numpy().astype(np.float16),
             axis=np.int32(0),
-            name=f"{site.replace('.', '_')}_weight",
+            name=f"{outputs.name.replace('.', '_')}_weight",
         )
 
-    def _sum(self, x: Any, x_at: str, y: Any, y_at: str, site: str) -> Any:
-        scale = self._grids[site].scale
-        parts = [self._steps(part, at, self._grids[at].scale / scale) for part, at in ((x, x_at), (y, y_at))]
-        return self._rounded(self._mb.add(x=parts[0], y=parts[1]), site)
+    def _sum(self, x: Any, y: Any, block: BlockOnGrids, total: Site) -> Any:
+        added = ((x, block.inputs), (y, block.layers[-1].outputs))
+        parts = [self._steps(part, site, site.grid.scale / total.grid.scale) for part, site in added]
+        return self._rounded(self._mb.add(x=parts[0], y=parts[1]), total)
 
-    def _steps(self, x: Any, site: str, scale: float = 1.0) -> Any:
+    def _steps(self, x: Any, site: Site, scale: float = 1.0) -> Any:
         """Read int8 values of a site in float16, in steps of `scale` from the grid's zero."""
-        zero_point = np.int8(self._grids[site].zero_point + _LOW)
+        zero_point = np.int8(site.grid.zero_point + _LOW)
         return self._mb.dequantize(input=x, scale=np.float16(scale), zero_point=zero_point)
 
-    def _rounded(self, x: Any, site: str, scale: float = 1.0) -> Any:
+    def _rounded(self, x: Any, site: Site, scale: float = 1.0) -> Any:
         """Quantise float16 values to the grid of a site, of which a step is `scale` of them."""
-        return self._quantize(x, scale, self._grids[site].zero_point)
+        return self._quantize(x, scale, site.grid.zero_point)
 
     def _quantize(self, x: Any, scale: float, zero_point: int) -> Any:
         return self._mb.quantize(

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from conaclip_edge.export.executorch.xnnpack_modules import Int8Weight, ProductUnit
-from conaclip_edge.export.towers.layers import Conv
+from conaclip_edge.export.towers.on_grids import ConvOnGrids, Site, on_grids
 from conaclip_edge.export.towers.towers import MobileTower
 from conaclip_edge.models.quantization.record import ActivationGrid
 
@@ -36,28 +36,27 @@ class StaticImageTower(nn.Module):
 
     def __init__(self, tower: MobileTower, grids: Mapping[str, ActivationGrid]):
         super().__init__()
-        self.register_buffer("mean", tower.mean)
-        self.pixels = _Grid(grids["pixels"])
-        self.stem = _StaticConv(tower.stem, self.pixels, _Grid(grids["stem"]))
-        last = self.stem.outputs
-        blocks: list[_StaticBlock] = []
-        for number, source in enumerate(tower.blocks):
-            layers: list[_StaticConv] = []
-            for part in ("expand", "depthwise", "project"):
-                layer = getattr(source, part)
-                if layer is not None:
-                    given = layers[-1].outputs if layers else last
-                    outputs = _Grid(grids[f"blocks.{number}.{part}"], in_steps=part != "project")
-                    layers.append(_StaticConv(layer, given, outputs))
-            total = _Grid(grids[f"blocks.{number}.sum"]) if source.residual else None
-            blocks.append(_StaticBlock(layers, total))
-            last = blocks[-1].outputs
-        self.blocks = nn.ModuleList(blocks)
-        self.head = None if tower.head is None else _StaticConv(tower.head, last, _Grid(grids["head"]))
-        self.last = last if self.head is None else self.head.outputs
-        self.pooled, self.projected = _Grid(grids["pooled"]), _Grid(grids["projection"])
-        self.projection = Int8Weight(tower.projection.weight)
-        self.unit = ProductUnit(tower.projection.out_features)
+        plan = on_grids(tower, grids)
+        inside = {layer.name for block in plan.blocks for layer in block.layers[:-1]}  # what convolutions alone read
+        made: dict[str, _Grid] = {}
+
+        def grid(site: Site) -> _Grid:
+            return made.setdefault(site.name, _Grid(site.grid, in_steps=site.name in inside))
+
+        def convolution(layer: ConvOnGrids) -> _StaticConv:
+            return _StaticConv(layer, grid(layer.inputs), grid(layer.outputs))
+
+        self.register_buffer("mean", plan.mean)
+        self.pixels = grid(plan.pixels)
+        self.stem = convolution(plan.stem)
+        self.blocks = nn.ModuleList(
+            _StaticBlock([convolution(layer) for layer in block.layers], grid(block.sum) if block.sum else None)
+            for block in plan.blocks
+        )
+        self.head = convolution(plan.head) if plan.head else None
+        self.last, self.pooled, self.projected = grid(plan.last), grid(plan.pooled), grid(plan.projection)
+        self.projection = Int8Weight(plan.weight)
+        self.unit = ProductUnit(len(plan.weight))
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         """Map pixels [B, 3, H, W] in [0, 1] to unit vectors [B, d]."""
@@ -99,13 +98,12 @@ class _Grid:
 class _StaticConv(nn.Module):
     """A convolution between two grids; ReLU6 is the end of the outputs' grid."""
 
-    def __init__(self, layer: Conv, inputs: _Grid, outputs: _Grid):
+    def __init__(self, source: ConvOnGrids, inputs: _Grid, outputs: _Grid):
         super().__init__()
-        conv = layer.conv
-        assert conv.bias is not None
-        self.weight = Int8Weight(conv.weight.detach() * (inputs.unit / outputs.unit))
-        self.bias = nn.Parameter(conv.bias.detach() / outputs.unit)
-        self.stride, self.padding, self.groups, self.pad = conv.stride, conv.padding, conv.groups, layer.pad
+        conv, self.pad = source.layer.conv, source.layer.pad
+        self.weight = Int8Weight(source.weight * (inputs.unit / outputs.unit))
+        self.bias = nn.Parameter(source.bias / outputs.unit)
+        self.stride, self.padding, self.groups = conv.stride, conv.padding, conv.groups
         self.inputs, self.outputs = inputs, outputs
 
     def forward(self, x: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from onnx import TensorProto
 from torch import Tensor
 
 from conaclip_edge.export.onnx.graph_builder import Graph, conv_attributes
-from conaclip_edge.export.towers.layers import Conv
+from conaclip_edge.export.towers.on_grids import ConvOnGrids, Site, TowerOnGrids, on_grids
 from conaclip_edge.export.towers.towers import MobileTower
 from conaclip_edge.models.quantization.int8_weights import int8_values
 from conaclip_edge.models.quantization.record import ActivationGrid
@@ -30,57 +30,51 @@ def static_image(graph: Graph, pixels: str, tower: MobileTower, grids: Mapping[s
         tower: its weights are int8 values times the scale of their channel.
         grids: activation site -> grid, see `conaclip_edge.models.quantization.sites`.
     """
-    writer = _OnGrids(graph, grids)
-    x = writer.convolution(writer.pixels(pixels, tower.mean), tower.stem, "stem")
-    for index, block in enumerate(tower.blocks):
-        name, y = f"blocks.{index}", x
-        for part in ("expand", "depthwise", "project"):
-            layer = getattr(block, part)
-            if layer is not None:
-                y = writer.convolution(y, layer, f"{name}.{part}")
-        x = writer.rounded(graph.add("Add", x, y), f"{name}.sum") if block.residual else y
-    if tower.head is not None:
-        x = writer.convolution(x, tower.head, "head")
-    x = writer.rounded(graph.add("GlobalAveragePool", x), "pooled")
+    plan, writer = on_grids(tower, grids), _Writer(graph)
+    x = writer.convolution(writer.pixels(pixels, plan), plan.stem)
+    for block in plan.blocks:
+        y = x
+        for layer in block.layers:
+            y = writer.convolution(y, layer)
+        x = writer.rounded(graph.add("Add", x, y), block.sum) if block.sum else y
+    if plan.head is not None:
+        x = writer.convolution(x, plan.head)
+    x = writer.rounded(graph.add("GlobalAveragePool", x), plan.pooled)
     # rounded again, which changes nothing: so the product below finds its input on a grid
-    x = writer.rounded(graph.add("Flatten", x), "pooled")
-    product = graph.add("MatMul", x, writer.weight(tower.projection.weight, "projection", transposed=True))
-    return writer.rounded(product, "projection")
+    x = writer.rounded(graph.add("Flatten", x), plan.pooled)
+    product = graph.add("MatMul", x, writer.weight(plan.weight, plan.projection.name, transposed=True))
+    return writer.rounded(product, plan.projection)
 
 
-class _OnGrids:
+class _Writer:
     """Writes layers whose inputs and outputs stand on grids."""
 
-    def __init__(self, graph: Graph, grids: Mapping[str, ActivationGrid]):
+    def __init__(self, graph: Graph):
         self._graph = graph
-        self._grids = grids
 
-    def pixels(self, pixels: str, mean: Tensor) -> str:
+    def pixels(self, pixels: str, plan: TowerOnGrids) -> str:
         """Quantise pixels less the mean; without a subtraction where the grid's values are the pixels' own."""
-        graph, grid = self._graph, self._grids["pixels"]
-        scale = np.float32(grid.scale)
-        if scale != np.float32(1 / 255) or not bool(((mean / grid.scale - grid.zero_point).abs() < 1e-3).all()):
-            return self.rounded(graph.add("Sub", pixels, graph.constant("mean", mean)), "pixels")
-        values = graph.add("QuantizeLinear", pixels, self._scale("pixels"), self._zero_point(0))
-        return str(graph.add("DequantizeLinear", values, *self._grid("pixels")))
+        graph, site = self._graph, plan.pixels
+        if not plan.reads_pixels:
+            return self.rounded(graph.add("Sub", pixels, graph.constant("mean", plan.mean)), site)
+        values = graph.add("QuantizeLinear", pixels, self._scale(site), self._zero_point(0))
+        return str(graph.add("DequantizeLinear", values, *self._grid(site)))
 
-    def rounded(self, x: str, site: str) -> str:
+    def rounded(self, x: str, site: Site) -> str:
         """Quantise a tensor to the grid of a site, and read it from there."""
         grid = self._grid(site)
         return str(self._graph.add("DequantizeLinear", self._graph.add("QuantizeLinear", x, *grid), *grid))
 
-    def convolution(self, x: str, layer: Conv, name: str) -> str:
+    def convolution(self, x: str, layer: ConvOnGrids) -> str:
         """Add a convolution; its bias is stored in two bytes where that loses nothing."""
-        graph, bias = self._graph, layer.conv.bias
-        assert bias is not None
-        values = bias.detach().numpy()
+        graph, name, values = self._graph, layer.name, layer.bias.numpy()
         half = values.astype(np.float16)
         if np.array_equal(half.astype(np.float32), values):
             b = graph.add("Cast", graph.stored(f"{name}.b", half), to=TensorProto.FLOAT)
         else:
-            b = graph.constant(f"{name}.b", bias)
-        y = graph.add("Conv", x, self.weight(layer.conv.weight, name), b, **conv_attributes(layer))
-        return self.rounded(y, name)
+            b = graph.constant(f"{name}.b", layer.bias)
+        y = graph.add("Conv", x, self.weight(layer.weight, name), b, **conv_attributes(layer.layer))
+        return self.rounded(y, layer.outputs)
 
     def weight(self, weight: Tensor, name: str, transposed: bool = False) -> str:
         """Add a weight [outputs, ...], or the transposed one, with a scale for each output."""
@@ -91,11 +85,11 @@ class _OnGrids:
         zeros = self._graph.stored(f"{name}.z", np.zeros(len(weight), np.int8))
         return str(self._graph.add("DequantizeLinear", stored, scales, zeros, axis=int(transposed)))
 
-    def _grid(self, site: str) -> tuple[str, str]:
-        return self._scale(site), self._zero_point(self._grids[site].zero_point)
+    def _grid(self, site: Site) -> tuple[str, str]:
+        return self._scale(site), self._zero_point(site.grid.zero_point)
 
-    def _scale(self, site: str) -> str:
-        return self._graph.constant(f"{site}.a", self._grids[site].scale)
+    def _scale(self, site: Site) -> str:
+        return self._graph.constant(f"{site.name}.a", site.grid.scale)
 
     def _zero_point(self, value: int) -> str:
         return self._graph.stored(f"z{value}", np.asarray(value, np.uint8))

@@ -63,7 +63,12 @@ def test_a_static_file_takes_any_number_of_pictures(file, towers):
 
 
 def test_a_block_that_costs_more_than_the_budget_is_not_static(towers, monkeypatch):
-    monkeypatch.setattr(static_blocks, "BUDGET", 0.0)
+    monkeypatch.setattr(static_blocks, "BUDGET", 1e-9)
+    assert static_ranges(replace(towers, image=centred(towers.image)), calibration()) == {}
+
+
+def test_a_block_that_spoils_pictures_unlike_the_data_is_not_static(towers, monkeypatch):
+    monkeypatch.setattr(static_blocks, "WORST", 1e-9)
     assert static_ranges(replace(towers, image=centred(towers.image)), calibration()) == {}
 
 
