@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterable
+from functools import partial
 
 import numpy as np
 
 from conaclip_edge.bundle.manifest import Cosines
 from conaclip_edge.errors import UserError
 from conaclip_edge.runtime.instruction_sets import instruction_sets
+from conaclip_edge.runtime.side_by_side import SideBySide
 from conaclip_edge.runtime.tower import Tower
 from conaclip_edge.system.progress import track
 
@@ -18,13 +21,21 @@ NORM_ERROR = 5e-3  # what float16 arithmetic may leave; a forgotten normalisatio
 
 def embed_pixels(tower: Tower, pixels: np.ndarray, label: str) -> np.ndarray:
     """Embed uint8 pictures [n, 3, H, W] to [n, d]."""
-    rows = [tower(picture[None].astype(np.float32) / 255) for picture in track(list(pixels), label)]
-    return np.concatenate(rows)
+    return _each(tower, (picture[None].astype(np.float32) / 255 for picture in track(list(pixels), label)))
 
 
 def embed_ids(tower: Tower, rows: tuple[np.ndarray, ...], pad_id: int, label: str) -> np.ndarray:
     """Embed rows of int32 ids to [n, d], each at the shortest length that the file takes."""
-    return np.concatenate([tower(padded(row, tower.lengths, pad_id)[None]) for row in track(rows, label)])
+    return _each(tower, (padded(row, tower.lengths, pad_id)[None] for row in track(rows, label)))
+
+
+def _each(tower: Tower, inputs: Iterable[np.ndarray]) -> np.ndarray:
+    """Run a tower on each input by itself, as an app does."""
+    if tower.executed != "executor":
+        return np.concatenate([tower(one) for one in inputs])
+    with SideBySide() as calls:
+        found = [calls.add(partial(tower, one)) for one in inputs]
+    return np.concatenate([one.result() for one in found])
 
 
 def padded(ids: np.ndarray, lengths: tuple[int, ...] | None, pad_id: int) -> np.ndarray:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from PIL.Image import Image
 
 from conaclip_edge.benchmarks.schema.report import Dataset
 from conaclip_edge.benchmarks.schema.row import DIRECTIONS, Direction
@@ -21,6 +21,7 @@ from conaclip_edge.errors import UserError
 from conaclip_edge.evaluation.encoder import Encoder
 from conaclip_edge.evaluation.recall import Ranks, ranks
 from conaclip_edge.evaluation.relative_recall import relative_recall as shares_of
+from conaclip_edge.runtime.side_by_side import SideBySide
 from conaclip_edge.system.progress import track
 
 _SEED = 5
@@ -71,49 +72,42 @@ def embed_split(
     captioned = [int(row) for row in pairs.rows(split) if len(pairs.captions[row])]
     if len(captioned) > count:
         captioned = sorted(np.random.default_rng(_SEED).permutation(captioned)[:count].tolist())
-    pictures: dict[str, list[np.ndarray]] = {name: [] for name, encoder in encoders.items() if encoder.image}
     kept: list[int] = []
     left_out: dict[str, str] = {}
-    rows = track(captioned, f"embedding {split} pictures by {len(pictures)} rows")
-    with _beside(encoders, "embed_images") as embed_images:
+    drawing = [name for name, encoder in encoders.items() if encoder.image]
+    rows = track(captioned, f"embedding {split} pictures by {len(drawing)} rows")
+
+    def decoded() -> Iterator[Image]:
         for row, _, picture in usable_pictures(pairs, rows, data.max_pixels, left_out, data.max_bad):
             kept.append(row)
-            for name, vectors in embed_images(list(pictures), [picture]).items():
-                pictures[name].append(vectors)
+            yield picture
+
+    pictures = _each({name: encoders[name] for name in drawing}, "embed_images", decoded())
     if not kept:
         raise UserError(f"split '{split}' of data set '{pairs.name}' has no captions to measure recall with.")
     captions = [text for row in kept for text in pairs.captions[row]]
     caption_to_image = np.repeat(np.arange(len(kept)), [len(pairs.captions[row]) for row in kept])
-    texts: dict[str, list[np.ndarray]] = {name: [] for name, encoder in encoders.items() if encoder.text}
-    with _beside(encoders, "embed_texts") as embed_texts:
-        for caption in track(captions, f"embedding {split} captions by {len(texts)} rows"):
-            for name, vectors in embed_texts(list(texts), [caption]).items():
-                texts[name].append(vectors)
-    found = {
-        name: Embedded(
-            np.concatenate(pictures[name]) if name in pictures else None,
-            np.concatenate(texts[name]) if name in texts else None,
-        )
-        for name in encoders
-    }
+    reading = {name: encoder for name, encoder in encoders.items() if encoder.text}
+    texts = _each(reading, "embed_texts", track(captions, f"embedding {split} captions by {len(reading)} rows"))
+    found = {name: Embedded(pictures.get(name), texts.get(name)) for name in encoders}
     return Split(tuple(kept), tuple(captions), caption_to_image, tuple(reasons(left_out))), found
 
 
-@contextmanager
-def _beside(encoders: Mapping[str, Encoder], method: str) -> Iterator[Callable[[list[str], list[Any]], dict[str, Any]]]:
-    """Yield a function (rows, inputs) -> vectors by row, which runs what takes long beside the other rows.
-
-    That is Apple's executor, which computes in threads of its own.
-    """
-    with ThreadPoolExecutor(1) as aside:
-
-        def embed(rows: list[str], inputs: list[Any]) -> dict[str, Any]:
-            calls = {row: partial(getattr(encoders[row], method), inputs) for row in rows}
-            slow = {row: aside.submit(calls.pop(row)) for row in rows if encoders[row].executed == "executor"}
-            found = {row: call() for row, call in calls.items()}
-            return found | {row: call.result() for row, call in slow.items()}
-
-        yield embed
+def _each(
+    encoders: Mapping[str, Encoder], method: Literal["embed_images", "embed_texts"], inputs: Iterable[Any]
+) -> dict[str, np.ndarray]:
+    """Embed each input by itself by each encoder; Apple's executor, which takes long, does so beside the others."""
+    found: dict[str, list[np.ndarray | Future[np.ndarray]]] = {name: [] for name in encoders}
+    with SideBySide() as aside:
+        for one in inputs:
+            for name, encoder in encoders.items():
+                call = partial(getattr(encoder, method), [one])
+                found[name].append(aside.add(call) if encoder.executed == "executor" else call())
+    return {
+        name: np.concatenate([part.result() if isinstance(part, Future) else part for part in parts])
+        for name, parts in found.items()
+        if parts
+    }
 
 
 def dataset_of(

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -178,3 +180,23 @@ def test_a_row_without_a_text_tower_has_no_recall():
     assert found["row"].texts is None
     assert rank(found["row"], split.caption_to_image) is None
     assert rank(Embedded(None, None), split.caption_to_image) is None
+
+
+def test_an_executor_s_embeddings_stand_in_the_order_of_the_inputs_beside_the_others():
+    pairs = pairs_of([png(10 * number) for number in range(9)])
+    slow = replace(Spy().encoder(), executed="executor")
+    waits = iter([0.05, *[0.0] * 100])
+
+    def image(angles):
+        time.sleep(next(waits))  # the first is done last
+        return Spy().unit(angles)
+
+    _, found = embed_split(
+        {"fast": Spy().encoder(), "slow": replace(slow, image=image)},
+        pairs,
+        "test",
+        99,
+        DataConfig(format="imagefolder"),
+    )
+    assert np.array_equal(found["slow"].pictures, found["fast"].pictures)
+    assert np.array_equal(found["slow"].texts, found["fast"].texts)
