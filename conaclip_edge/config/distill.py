@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -11,6 +11,8 @@ from conaclip_edge.config.base import Config, Growing, Name
 from conaclip_edge.config.data import DataConfig
 from conaclip_edge.config.graph import GraphConfig
 from conaclip_edge.config.model import StudentConfig
+
+TeacherPrecision = Literal["fp32", "bf16", "fp16"]
 
 DATA = "where pictures and captions are, e.g. data: {path: FOLDER}"
 
@@ -25,7 +27,7 @@ class QatConfig(Config):
 class TrainConfig(Growing):
     """Budget and optimiser."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"qat"})
+    later: ClassVar[frozenset[str]] = frozenset({"qat", "workers"})
 
     steps: int = Field(200, ge=0, description="0 only before qat: an earlier student is trained to be int8")
     batch_size: int = Field(128, gt=1, description="pictures (and texts) per step over all processes")
@@ -44,6 +46,12 @@ class TrainConfig(Growing):
     teacher_views: int = Field(1, gt=0, description="seeded augmentations per picture; 1 means the plain picture only")
     eval_every: int = Field(50, gt=0, description="steps between recall on val (and checkpoints)")
     threads: int = Field(0, ge=0, description="torch threads; 0 leaves torch's own choice")
+    workers: int | None = Field(
+        None,
+        ge=0,
+        description="processes that prepare pictures ahead of the steps, for each that trains; left out: none where "
+        "resized pictures are kept, else one per core but one, at most 8",
+    )
     qat: QatConfig | None = Field(None, description="after `steps`, train the mobile image tower to be int8 throughout")
 
     @property
@@ -71,7 +79,7 @@ class FurtherTeacher(Config):
 class DistillConfig(Growing):
     """A distillation recipe: it names data and teacher, all else has defaults."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"texts", "teachers"})
+    later: ClassVar[frozenset[str]] = frozenset({"texts", "teachers", "teacher_precision"})
 
     name: Name = Field("student", description="without --out the checkpoint is runs/<name>")
     seed: int = Field(0, ge=0, lt=2**63, description="of weights, batches and augmentations")
@@ -79,6 +87,9 @@ class DistillConfig(Growing):
     teacher: str = Field(description="folder of a teacher, or a hub name; conaclip-edge train-teacher makes the demo's")
     teachers: tuple[FurtherTeacher, ...] = Field(
         (), description="further teachers: kl takes the mean of all distributions, other losses the mean of the cosines"
+    )
+    teacher_precision: TeacherPrecision = Field(
+        "fp32", description="that the teacher computes in; bf16 and fp16 are for GPUs, and have a cache of their own"
     )
     student: StudentConfig = StudentConfig()
     graph: GraphConfig = GraphConfig()

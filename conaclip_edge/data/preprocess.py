@@ -10,7 +10,8 @@
 
 A JPEG of a megapixel or more may be decoded at an eighth, a quarter or a half of its size (scaled inverse DCT), at the
 smallest of these that divides both sides and leaves the shorter one at least `KEPT` * `size` pixels, before step 2.
-`pixel_values` does so; golden pixels come from whole decoding, which is always right.
+`pixel_values` does so; golden pixels come from whole decoding, which is always right. Plain train pictures that are
+decoded for every step may lose more (`decode_reduced` leaves `TRAINING_KEPT` * size): nothing is measured on them.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import io
 import itertools
 import math
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -39,6 +41,7 @@ MAX_ASPECT = 100  # the shorter side is scaled to the input's size, so a thinner
 REDUCTIONS = [8, 4, 2]  # of the sides of a JPEG
 REDUCED_FROM = 1_000_000  # pixels; a smaller picture is quick to decode as it is
 KEPT = 2.5  # pixels left of each target pixel: the least cosine measured between embeddings is 0.9991 (at 2: 0.998)
+TRAINING_KEPT = 1.25  # the same while a student trains: a pixel is 2 of 255 levels off on average, cosines are 0.995
 _BAND = 256  # rows that are scaled from 16 bits to 8 at a time
 _FILTERS: dict[Resample, Image.Resampling] = {
     "bicubic": Image.Resampling.BICUBIC,
@@ -91,13 +94,41 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS, size: int | None = None, *
         BadPicture: the bytes are no picture, are cut off, claim more than `max_pixels` pixels (found in the header,
             before any pixel is decoded), are too thin to be a picture, or their kind of number has no one meaning.
     """
+
+    def by(width: int, height: int) -> int:
+        return reduction(width, height, size, rounded or width * height > max_pixels) if size else 1
+
+    return _decoded(data, max_pixels, by)
+
+
+def decode_reduced(data: bytes, max_pixels: int, size: int) -> Image.Image:
+    """Decode a train picture to RGB as `decode` does; a JPEG, at a size a little above the input's.
+
+    For plain views alone: a crop of so few pixels would lie half a pixel beside the one that the teacher saw.
+
+    Args:
+        data: encoded bytes.
+        max_pixels: as in `decode`.
+        size: of the input.
+
+    Raises:
+        BadPicture: as `decode`.
+    """
+
+    def by(width: int, height: int) -> int:
+        return next((by for by in REDUCTIONS if min(width, height) >= by * TRAINING_KEPT * size), 1)
+
+    return _decoded(data, max_pixels, by)
+
+
+def _decoded(data: bytes, max_pixels: int, reduced_by: Callable[[int, int], int]) -> Image.Image:
     decoder = decoder_of(data)
     if decoder and not available(decoder):
         raise BadPicture(f"is {decoder.name}, which is not installed: pip install {decoder.install}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's, of odd metadata
-            return upright_rgb(_opened(data, max_pixels, size, rounded))  # no name here keeps the first form in memory
+            return upright_rgb(_opened(data, max_pixels, reduced_by))  # no name here keeps the first form in memory
     except BadPicture:
         raise
     except UnidentifiedImageError as error:  # its own message names a memory address
@@ -106,16 +137,14 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS, size: int | None = None, *
         raise BadPicture(f"cannot be decoded ({type(error).__name__}: {error})") from error
 
 
-def _opened(data: bytes, max_pixels: int, size: int | None, rounded: bool) -> Image.Image:
+def _opened(data: bytes, max_pixels: int, reduced_by: Callable[[int, int], int]) -> Image.Image:
     """Refuse a picture by its header if it is too large or too thin; let a large JPEG be decoded at a fraction."""
     picture: Image.Image = Image.open(io.BytesIO(data))
     width, height = picture.size
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise BadPicture(f"{width}x{height} pixels are a line, not a picture (sides above {MAX_ASPECT}:1)")
-    if size:
-        by = reduction(width, height, size, rounded or width * height > max_pixels)
-        if by > 1:
-            picture.draft(None, (width // by, height // by))  # nothing happens to other formats
+    if (by := reduced_by(width, height)) > 1:
+        picture.draft(None, (width // by, height // by))  # nothing happens to other formats
     transparent = picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info
     if math.prod(picture.size) * (4 if transparent else 1) > max_pixels:
         kind = " of a transparent picture (each counts four times)" if transparent else ""

@@ -20,7 +20,7 @@ class Examples:
     """What both models get by row number; behind the last row of the data set come synthetic pictures and other texts.
 
     Attributes:
-        pictures: (rows, views) -> the student's picture input.
+        pictures: (rows, views) -> the student's picture input; pixels as uint8.
         teacher_pictures: (rows, views) -> the teacher's unit vectors.
         ids: token ids of every text.
         text_numbers: [texts]; equal numbers are equal texts.

@@ -34,7 +34,7 @@ class Tower(Protocol):
 
 
 def picture_input(tower: Tower, pixels: Reader, rows: np.ndarray, count: int, views: int, path: Path) -> Pictures:
-    """Return a function (rows [n], views [n]) -> the model's picture input [n, ...] for training.
+    """Return a function (rows [n], views [n]) -> the model's picture input [n, ...] for training, pixels as uint8.
 
     Args:
         tower: the student's; if its first blocks are frozen, their output is the input, kept in a file of this run.
@@ -45,7 +45,7 @@ def picture_input(tower: Tower, pixels: Reader, rows: np.ndarray, count: int, vi
         path: of that file.
     """
     if not tower.frozen:
-        return lambda some, of: torch.from_numpy(pixels(some, of)).float() / 255
+        return lambda some, of: torch.from_numpy(pixels(some, of))
     position = np.full(count, -1)
     position[rows] = np.arange(len(rows))
     table = _table(tower, pixels, rows, views, path)

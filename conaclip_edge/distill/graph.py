@@ -8,7 +8,7 @@ with any other or with itself; a learning type names both mirrored edges of a ki
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -109,7 +109,7 @@ def _weight(term: Term, step: int, steps: int) -> float:
 
 
 def compute(terms: Sequence[Term], batch: Embeddings, logit_scale: Tensor) -> dict[str, Tensor]:
-    """Compute every term of an expanded graph, unweighted, by its name "edge/loss".
+    """Compute every term of an expanded graph, unweighted, by its name "edge/loss"; of several processes, its share.
 
     Args:
         terms: from `expand`.
@@ -132,15 +132,25 @@ def _scale(temperature: float | None, otherwise: Tensor, dtype: torch.dtype) -> 
     return otherwise if temperature is None else torch.tensor(1 / temperature, dtype=dtype)
 
 
-def gradient_norms(terms: Sequence[Term], values: dict[str, Tensor], batch: Embeddings) -> dict[str, float]:
-    """Return the norm of each weighted term's gradient at the student's embeddings: who pulls how hard."""
+def gradient_norms(
+    terms: Sequence[Term], values: dict[str, Tensor], batch: Embeddings, mean: Callable[[Tensor], Tensor]
+) -> dict[str, float]:
+    """Return the norm of each weighted term's gradient at the student's embeddings: who pulls how hard.
+
+    Args:
+        terms: of the graph.
+        values: of the terms, from `compute`.
+        batch: its embeddings.
+        mean: over the processes that share the batch.
+    """
     norms = {}
     for term in terms:
         name = f"{term.edge}/{term.loss}"
         gradients = torch.autograd.grad(
             term.weight * values[name], [batch.si, batch.st], retain_graph=True, allow_unused=True
         )
-        norms[name] = math.sqrt(sum(float(one.square().sum()) for one in gradients if one is not None))
+        whole = [mean(one) for one in gradients if one is not None]
+        norms[name] = math.sqrt(sum(float(one.square().sum()) for one in whole))
     return norms
 
 

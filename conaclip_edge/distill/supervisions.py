@@ -13,7 +13,7 @@ from torch import Tensor
 
 from conaclip_edge.distill.embeddings import LEARNING_TYPES, TYPE_OF, Edge
 from conaclip_edge.distill.losses.feature_distance import feature_distance
-from conaclip_edge.distill.losses.infonce import infonce
+from conaclip_edge.distill.losses.infonce import partners_found
 from conaclip_edge.distill.losses.kl import Logits, kl, symmetric_kl
 from conaclip_edge.distill.losses.sigmoid import sigmoid
 from conaclip_edge.distill.losses.similarity_distance import similarity_distance
@@ -64,18 +64,15 @@ class Supervision:
 
 def _student_and_teachers(edge: Edge) -> tuple[Logits, Logits]:
     """Return the logits of a divergence: the one that learns and its target; the other way round in reverse."""
-    student, teachers = [edge.scale * edge.similarities], edge.teacher_logits
+    student, teachers = [edge.logits], edge.teacher_logits
     return (teachers, student) if edge.reverse else (student, teachers)
 
 
 SUPERVISIONS: dict[str, Supervision] = {
     "infonce": Supervision(
         "InfoNCE",
-        lambda edge: infonce(
-            edge.scale * edge.rows @ edge.columns.T,
-            edge.positives,
-            edge.queue_logits(edge.scale * edge.rows),
-            edge.way,
+        lambda edge: edge.over_ways(
+            lambda one: partners_found(one.logits, one.positives, one.queue_logits, one.answered)
         ),
         TWO_ENCODERS,
         needs_pairs=ACROSS,
@@ -84,7 +81,7 @@ SUPERVISIONS: dict[str, Supervision] = {
     ),
     "sigmoid": Supervision(
         "Sigmoid",
-        lambda edge: sigmoid(edge.scale * edge.similarities + edge.bias, edge.positives),
+        lambda edge: sigmoid(edge.logits + edge.bias, edge.positives, edge.answered_columns, edge.answered),
         TWO_ENCODERS,
         needs_pairs=ACROSS,
         temperature=0.1,
@@ -102,7 +99,7 @@ SUPERVISIONS: dict[str, Supervision] = {
     ),
     "kl": Supervision(
         "KL-Div",
-        lambda edge: kl(*_student_and_teachers(edge), edge.way),
+        lambda edge: edge.over_ways(lambda one: kl(*_student_and_teachers(one))),
         EVERYWHERE,
         needs_teacher=True,
         needs_fixed_temperature=True,
@@ -119,7 +116,7 @@ SUPERVISIONS: dict[str, Supervision] = {
     ),
     "sym-kl": Supervision(
         "Sym-KL-Div",
-        lambda edge: symmetric_kl(*(edge.scale * cosines for cosines in edge.mirrored)),
+        lambda edge: edge.over_ways(lambda one: symmetric_kl(*(one.scale * cosines for cosines in one.mirrored))),
         MIRRORED,
         needs_pairs=("intra-ts", "intra-ss"),
         needs_fixed_temperature=True,

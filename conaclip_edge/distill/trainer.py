@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,20 +16,22 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from conaclip_edge.config.distill import DistillConfig, QatConfig
 from conaclip_edge.config.graph import Term
+from conaclip_edge.data.prefetch import default_workers, prefetched
 from conaclip_edge.distill import graph
 from conaclip_edge.distill.embeddings import Embeddings
 from conaclip_edge.distill.examples import Examples, examples_of, student_pictures
 from conaclip_edge.distill.int8_start import start_int8
 from conaclip_edge.distill.loss_curves import draw_curves
 from conaclip_edge.distill.run_folder import RunFolder
-from conaclip_edge.distill.sampler import BatchRows, Sampler
-from conaclip_edge.distill.steps.all_gather import gather
+from conaclip_edge.distill.sampler import Sampler
+from conaclip_edge.distill.steps.all_gather import mean_over
+from conaclip_edge.distill.steps.inputs import Inputs, encode, inputs_of
 from conaclip_edge.distill.steps.negative_queue import TeacherQueue
 from conaclip_edge.distill.steps.optimizer import lr_factor, make_optimizer, make_qat_optimizer
 from conaclip_edge.distill.steps.phase import Phase, StepValues
 from conaclip_edge.distill.teacher.split_ranks import teacher_ranks, teacher_record
 from conaclip_edge.distill.training_data import TrainingData, training_data
-from conaclip_edge.distill.validation import pad, student_ranks, val_recall
+from conaclip_edge.distill.validation import student_ranks, val_recall
 from conaclip_edge.errors import Interrupted
 from conaclip_edge.evaluation.recall import Ranks
 from conaclip_edge.models.quantization.record import write_quantization
@@ -169,13 +173,14 @@ class Trainer:
         first = phase.first
         if done_before > first:
             first = folder.load_state(phase.model, optimizer, queue, average)
+        batches = self._batches(range(first * settings.accumulate, phase.last * settings.accumulate))
         with Meter(phase.name, phase.last, first) as meter, held_interrupt() as interrupted:
             for step in range(first, phase.last):
                 for group in optimizer.param_groups:
                     factor = lr_factor(step - phase.first, phase.last - phase.first, settings.warmup)
                     group["lr"] = group["peak_lr"] * factor
                 model.train()
-                found = self._accumulate_gradients(step, model, queue)
+                found = self._accumulate_gradients(step, model, queue, batches)
                 norm = self.accelerator.clip_grad_norm_(model.parameters(), settings.clip)
                 optimizer.step()
                 optimizer.zero_grad()
@@ -205,48 +210,45 @@ class Trainer:
         if average is not None:
             phase.model.load_state_dict(phase.measured.state_dict())
 
-    def _accumulate_gradients(self, step: int, model: nn.Module, queue: TeacherQueue) -> StepValues:
+    def _batches(self, numbers: range) -> Iterator[Inputs]:
+        accelerator, workers = self.accelerator, self.config.train.workers
+        if workers is None:
+            workers = default_workers(accelerator.num_processes) if self.data.decodes else 0
+        return prefetched(self.inputs, numbers, workers, pin=accelerator.device.type == "cuda")
+
+    def inputs(self, number: int) -> Inputs:
+        """Return what a batch brings to this process; a function of its number alone."""
+        rows, of = self.sampler.rows(number), self.accelerator
+        return inputs_of(rows, self.examples, self.pad_id, of.process_index, of.num_processes)
+
+    def _accumulate_gradients(
+        self, step: int, model: nn.Module, queue: TeacherQueue, batches: Iterator[Inputs]
+    ) -> StepValues:
         """Add up a step's gradients over its batches."""
         settings = self.config.train
         terms = graph.at_step(self.terms, step, settings.steps)
         for number in range(settings.accumulate):
-            rows = self.sampler.rows(step * settings.accumulate + number)
-            batch, scale = self.embed(model, rows, queue)
+            batch, scale = self.embed(model, next(batches), queue)
             values = graph.compute(terms, batch, scale)
             loss = torch.stack([term.weight * values[f"{term.edge}/{term.loss}"] for term in terms]).sum()
-            losses = {name: float(value.detach()) for name, value in values.items()}
+            # one copy from the device for all figures, which are the whole batch's
+            mean = partial(mean_over, processes=batch.processes)
+            figures = mean(torch.stack([loss, *values.values()])).tolist()
+            losses = dict(zip(values, figures[1:], strict=True))
             graph.check_finite(losses, step)
             if step % settings.eval_every == 0 and number == 0:
-                self.folder.log({"step": step, "gradient_norms": graph.gradient_norms(terms, values, batch)})
+                norms = graph.gradient_norms(terms, values, batch, mean)
+                self.folder.log({"step": step, "gradient_norms": norms})
             self.accelerator.backward(loss / settings.accumulate)
             queue.push(batch)
-        return StepValues(float(loss.detach()), losses, float(scale.detach()), len(rows.pictures))
+        return StepValues(figures[0], losses, float(scale.detach()), len(batch.ti))
 
-    def embed(self, model: nn.Module, rows: BatchRows, queue: TeacherQueue) -> tuple[Embeddings, Tensor]:
-        """Encode this process's share of a batch and gather all of it, gradients included.
-
-        Returns:
-            The embeddings, and the student's logit scale.
-        """
-        device, processes = self.accelerator.device, self.accelerator.num_processes
-        mine = slice(self.accelerator.process_index, None, processes)
-        pictures = self.examples.pictures(rows.pictures[mine], rows.views[mine]).to(device)
-        ids = pad([self.examples.ids[text] for text in rows.texts[mine]], self.pad_id).to(device)
-        si, st, scale = model(pictures, ids)
-        batch = Embeddings(
-            si=gather(si.float(), processes),
-            ti=self.examples.teacher_pictures(rows.pictures, rows.views).to(device),
-            st=gather(st.float(), processes),
-            tt=self.examples.teacher_texts(rows.texts).to(device),
-            picture_ids=torch.from_numpy(rows.pictures).to(device),
-            text_ids=torch.from_numpy(self.examples.text_numbers[rows.texts]).to(device),
-            caption_to_image=torch.from_numpy(rows.caption_to_image).to(device),
-            pairs=rows.pairs,
-            teacher_temperature=self.data.teacher.temperature,
-            teachers=self.data.teacher_parts,
-            queue=queue.content(device),
-        )
-        return batch, scale
+    def embed(self, model: nn.Module, inputs: Inputs, queue: TeacherQueue) -> tuple[Embeddings, Tensor]:
+        """Encode this process's share of a batch; see `encode`."""
+        of = self.accelerator
+        batch, scale = encode(model, inputs.to(of.device), queue, of.process_index, of.num_processes)
+        temperature, teachers = self.data.teacher.temperature, self.data.teacher_parts
+        return replace(batch, teacher_temperature=temperature, teachers=teachers), scale
 
     def evaluate(self, split: str, student: DualEncoder | None = None) -> Ranks:
         """Rank all usable pictures and captions of a split by the student's embeddings; see `student_ranks`.

@@ -13,6 +13,7 @@ from conaclip_edge.config.graph import Term
 from conaclip_edge.data.load import read_pairs
 from conaclip_edge.data.pairs import Pairs
 from conaclip_edge.data.pixel_cache import Reader, pixel_reader
+from conaclip_edge.data.prefetch import default_workers
 from conaclip_edge.data.preprocess import Preprocess
 from conaclip_edge.data.split_sizes import SplitSizes, split_sizes
 from conaclip_edge.data.synthetic import synthetic_pictures, synthetic_texts
@@ -30,6 +31,7 @@ from conaclip_edge.models.vocabulary_words import whole_words, words_or_letters
 from conaclip_edge.system.files import sha256_text
 from conaclip_edge.system.progress import say
 from conaclip_edge.teacher_cache.several import cache_of
+from conaclip_edge.teacher_cache.share import own_share
 from conaclip_edge.teacher_cache.store import TeacherCache, text_embeddings
 
 MOST_CORPUS_TEXTS = 10_000  # enough to tell what a data set is about
@@ -102,6 +104,13 @@ class TrainingData:
         """Whether any picture has a caption; if not, recall cannot be measured."""
         return bool(self.cache.first_text[-1])
 
+    @property
+    def decodes(self) -> bool:
+        """Whether pictures are decoded for every step: no file keeps them, and no frozen blocks saw them before."""
+        made = self.synthetic_pictures
+        kept = self.pixels.kept and (made is None or made.pixels.kept)
+        return not (kept or self.student.image.frozen)
+
     def sources(self) -> dict[str, str]:
         """Return the fingerprints that a resumed run has to have in common."""
         found = {"data": self.pairs.fingerprint, "teacher weights": self.teacher.fingerprint}
@@ -113,7 +122,8 @@ def training_data(config: DistillConfig) -> TrainingData:
     """Read the data, let the teacher and the resizing run where their caches lack something, and build the student."""
     terms = expand(config.graph)  # a wrong graph, student or data set is an error before any work
     _check_steps(config)
-    teacher = load_teachers(config.all_teachers)
+    share = own_share()
+    teacher = load_teachers(config.all_teachers).compute_on(share.device, config.teacher_precision)
     pairs = read_pairs(config.data, captions_needed=False)
     sizes = split_sizes(pairs)
     say(f"data: {pairs.name}: {sizes}.")
@@ -123,7 +133,8 @@ def training_data(config: DistillConfig) -> TrainingData:
     learns_from_teacher = uses_teacher(terms)
     views, max_pixels = config.train.teacher_views, config.data.max_pixels
     # a graph without the teacher reads no embedding, but which pictures decode is known from the same pass
-    cache = cache_of(pairs, teacher, config.cache, views, config.data.max_bad, max_pixels)
+    workers = default_workers(share.parts) if config.train.workers is None else config.train.workers
+    cache = cache_of(pairs, teacher, config.cache, views, config.data.max_bad, max_pixels, workers)
     captioned, unpaired = divide(config, pairs, cache)
     usable_rows(pairs, cache, "val")
     own = np.zeros((0, teacher.embed_dim), np.float32)
@@ -149,6 +160,7 @@ def training_data(config: DistillConfig) -> TrainingData:
         phrases = synthetic_texts(corpus, words, count)
         made_up = text_embeddings(teacher, phrases, config.cache, "synthetic texts")
         texts = OtherTexts(own_texts + phrases, np.concatenate([own, made_up]), len(own_texts))
+    teacher.to("cpu")  # all that it says is known, and the student needs the room
     return TrainingData(
         *(teacher, pairs, cache, student, tokenizer_json, pretrained, pixels, captioned, unpaired, pictures, texts),
         terms=terms,

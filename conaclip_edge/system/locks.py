@@ -20,6 +20,18 @@ from conaclip_edge.system.files import clear, not_written
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_held: set[IO[bytes]] = set()
+
+
+def _let_go() -> None:
+    """Close in a forked child what its parent holds: the lock of a killed one would last as long as its children."""
+    for handle in _held:
+        handle.close()
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)
+
 
 def only_run(function: Callable[P, R]) -> Callable[P, R]:
     """Make a function hold the folder in its argument `out` while it runs.
@@ -47,11 +59,13 @@ def locked(path: Path) -> Iterator[None]:
     """
     file = path.with_name(f".{path.name}.lock")
     handle = _lock(file, path)
+    _held.add(handle)
     try:
         clear(path)  # a run that was killed may have put aside what is looked for here
         yield
     finally:
         file.unlink(missing_ok=True)
+        _held.discard(handle)
         handle.close()
 
 

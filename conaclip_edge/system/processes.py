@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from conaclip_edge.errors import UserError
 from conaclip_edge.system.progress import quiet_libraries
 
-START = "spawn"  # a forked child would inherit torch's thread pool in an unknown state
+START = "spawn"  # a forked child would inherit torch's thread pool in an unknown state (data/prefetch.py uses none)
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
 Runner = Callable[[Callable[..., Any], Mapping[K, tuple[Any, ...]]], Iterator[tuple[K, Any]]]
@@ -107,11 +107,15 @@ def _silent() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
-def _begin(begin: Callable[[], None] | None) -> None:
+def end_with_parent() -> None:
+    """Let this process end as soon as the one that started it does; killed, that one could not stop it."""
     parent = multiprocessing.parent_process()
     assert parent is not None
-    # a killed parent could not stop this process, which would go on to write beside the next run
     threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _begin(begin: Callable[[], None] | None) -> None:
+    end_with_parent()  # it would go on to write beside the next run
     if begin:
         begin()
 

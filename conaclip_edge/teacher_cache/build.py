@@ -8,12 +8,13 @@ from pathlib import Path
 from conaclip_edge.config.distill import DistillConfig
 from conaclip_edge.data.load import read_pairs
 from conaclip_edge.data.pairs import Pairs
+from conaclip_edge.data.prefetch import default_workers
 from conaclip_edge.errors import UserError
 from conaclip_edge.models.teacher.base import Teacher
 from conaclip_edge.models.teacher.load import load_teacher
-from conaclip_edge.system.arguments import worker_part
 from conaclip_edge.system.result import Result
 from conaclip_edge.teacher_cache.merge import check_cache, expected_shards, merge_parts
+from conaclip_edge.teacher_cache.share import Share, own_share, wait_for_all
 from conaclip_edge.teacher_cache.store import cache_key, cache_tables, fill
 
 
@@ -38,7 +39,8 @@ def build_cache(config: DistillConfig, worker: str | None = None, merge: Sequenc
 
     Args:
         config: the recipe.
-        worker: "I/N": only the shards of worker I of N; None builds all that is missing, unless there is `merge`.
+        worker: "I/N": only the shards of worker I of N; None builds all that is missing, unless there is `merge`. The
+            processes of an `accelerate launch` divide it among themselves.
         merge: caches that other machines built; nothing is embedded then.
 
     Raises:
@@ -49,7 +51,11 @@ def build_cache(config: DistillConfig, worker: str | None = None, merge: Sequenc
     if merge and config.teachers:
         raise UserError("--merge is for one teacher. Merge the caches of each: --set teachers=[] --set teacher=FOLDER.")
     pairs = read_pairs(config.data, captions_needed=False)
-    built = [_build(config, load_teacher(source), pairs, worker, merge) for source in config.all_teachers]
+    share = own_share(worker)
+    built = [
+        _build(config, load_teacher(source).compute_on(share.device, config.teacher_precision), pairs, share, merge)
+        for source in config.all_teachers
+    ]
     if len(built) == 1:
         return built[0]
     return CacheReport(
@@ -60,16 +66,16 @@ def build_cache(config: DistillConfig, worker: str | None = None, merge: Sequenc
     )
 
 
-def _build(
-    config: DistillConfig, teacher: Teacher, pairs: Pairs, worker: str | None, merge: Sequence[Path]
-) -> CacheReport:
+def _build(config: DistillConfig, teacher: Teacher, pairs: Pairs, share: Share, merge: Sequence[Path]) -> CacheReport:
     """Build the cache of one teacher; arguments and errors as of `build_cache`."""
-    part, parts = worker_part(worker)
+    part, parts = share.part, share.parts
     views, max_pixels = config.train.teacher_views, config.data.max_pixels
     home = config.cache / cache_key(pairs, teacher, views, max_pixels)
-    tables = cache_tables(pairs, teacher, views, max_pixels)
+    workers = default_workers(parts) if config.train.workers is None else config.train.workers
+    tables = cache_tables(pairs, teacher, views, max_pixels, workers)
     written = merge_parts(home, tables, teacher.embed_dim, merge) if merge else fill(home, tables, part, parts)
-    if parts == 1:
+    wait_for_all()
+    if share.together or parts == 1:
         check_cache(home, tables, teacher.embed_dim, "conaclip-edge cache with the same recipe")
     there = sum((home / name).exists() for name in expected_shards(tables))
     return CacheReport(cache=home, shards=len(expected_shards(tables)), there=there, written=written)

@@ -34,12 +34,18 @@ class SeveralCaches(TeacherCache):
 
 
 def cache_of(
-    pairs: Pairs, teacher: Teacher, folder: Path, views: int = 1, max_bad: float = 0.01, max_pixels: int = MAX_PIXELS
+    pairs: Pairs,
+    teacher: Teacher,
+    folder: Path,
+    views: int = 1,
+    max_bad: float = 0.01,
+    max_pixels: int = MAX_PIXELS,
+    workers: int = 0,
 ) -> TeacherCache:
     """Open the cache of a teacher, or those of an ensemble's members; arguments and errors as of `teacher_cache`."""
     if not isinstance(teacher, EnsembleTeacher):
-        return teacher_cache(pairs, teacher, folder, views, max_bad, max_pixels)
-    found = [teacher_cache(pairs, one, folder, views, max_bad, max_pixels) for one in teacher.members]
+        return teacher_cache(pairs, teacher, folder, views, max_bad, max_pixels, workers)
+    found = [teacher_cache(pairs, one, folder, views, max_bad, max_pixels, workers) for one in teacher.members]
     first = found[0]
     return SeveralCaches(
         folder, views, first.usable, first.first_text, first.bad, first._pictures, first._texts, tuple(found)

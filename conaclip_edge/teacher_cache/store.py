@@ -5,25 +5,25 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from conaclip_edge.data.pairs import Pairs
-from conaclip_edge.data.preprocess import AUGMENTATION, augment
-from conaclip_edge.data.usable import check_left_out, usable_pictures
+from conaclip_edge.data.preprocess import AUGMENTATION
+from conaclip_edge.data.usable import check_left_out
 from conaclip_edge.models.teacher.base import Teacher
 from conaclip_edge.system.files import atomic_file, sha256_text
 from conaclip_edge.system.progress import track
 from conaclip_edge.teacher_cache.safetensors_mmap import damaged, map_tensor, read_notes
+from conaclip_edge.teacher_cache.shards import Shard, picture_shards, text_shards
+from conaclip_edge.teacher_cache.share import own_share, wait_for_all
 
 SHARD_ROWS = 512
-BATCH_ROWS = 32
 MAX_PIXELS = 64_000_000
 SCHEMA = "conaclip-edge/embeddings/2"
-
-Shard = tuple[dict[str, np.ndarray], dict[str, str]]  # columns, and what the header says about them
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,13 @@ class Table:
     Attributes:
         name: of the shards.
         rows: how many.
-        compute: gives the columns of a range of rows.
+        compute: gives the columns of ranges of rows, one after the other.
         label: names the work on the progress line.
     """
 
     name: str
     rows: int
-    compute: Callable[[range], Shard]
+    compute: Callable[[Sequence[range]], Iterator[Shard]]
     label: str
 
     def starts(self) -> range:
@@ -83,14 +83,22 @@ class TeacherCache:
 
 def cache_key(pairs: Pairs, teacher: Teacher, views: int, max_pixels: int = MAX_PIXELS) -> str:
     """Name a cache by everything its content depends on."""
-    parts = (pairs.content, teacher.fingerprint, str(views), str(max_pixels), AUGMENTATION)
+    parts = (pairs.content, teacher.answers, str(views), str(max_pixels), AUGMENTATION)
     return sha256_text(SCHEMA, str(SHARD_ROWS), *parts)[:32]
 
 
 def teacher_cache(
-    pairs: Pairs, teacher: Teacher, folder: Path, views: int = 1, max_bad: float = 0.01, max_pixels: int = MAX_PIXELS
+    pairs: Pairs,
+    teacher: Teacher,
+    folder: Path,
+    views: int = 1,
+    max_bad: float = 0.01,
+    max_pixels: int = MAX_PIXELS,
+    workers: int = 0,
 ) -> TeacherCache:
     """Open the cache of a data set and teacher, computing what is missing; a killed run goes on at its last shard.
+
+    Of several processes that train together, each computes its share.
 
     Args:
         pairs: all splits.
@@ -99,10 +107,11 @@ def teacher_cache(
         views: augmentations per picture; 1 means the plain picture only.
         max_bad: share of undecodable pictures above which the data set is refused.
         max_pixels: a larger picture counts as undecodable and is never decoded.
+        workers: processes that prepare pictures ahead of the teacher, at most.
     """
     home = folder / cache_key(pairs, teacher, views, max_pixels)
     first_text = np.concatenate([[0], np.cumsum([len(texts) for texts in pairs.captions])])
-    fill(home, cache_tables(pairs, teacher, views, max_pixels))
+    fill_together(home, cache_tables(pairs, teacher, views, max_pixels, workers))
     usable = np.concatenate([part.astype(bool) for part in _columns(home, "pictures-0", "usable", len(pairs), 1)])
     bad = [*pairs.skipped, *_reasons(home, len(pairs))]
     check_left_out(bad, len(pairs) + len(pairs.skipped), max_bad, pairs.name)
@@ -112,18 +121,21 @@ def teacher_cache(
     )
 
 
-def cache_tables(pairs: Pairs, teacher: Teacher, views: int, max_pixels: int = MAX_PIXELS) -> list[Table]:
+def cache_tables(
+    pairs: Pairs, teacher: Teacher, views: int, max_pixels: int = MAX_PIXELS, workers: int = 0
+) -> list[Table]:
     """Return the tables of a cache: every view of the pictures, then the captions in order."""
     captions = [text for texts in pairs.captions for text in texts]
-
-    def embed_pictures(view: int) -> Callable[[range], Shard]:
-        return lambda rows: _picture_shard(pairs, teacher, rows, view, max_pixels)
-
     pictures = [
-        Table(f"pictures-{view}", len(pairs), embed_pictures(view), "teacher embeds pictures") for view in range(views)
+        Table(
+            f"pictures-{view}",
+            len(pairs),
+            partial(picture_shards, pairs, teacher, view, max_pixels, workers),
+            "teacher embeds pictures",
+        )
+        for view in range(views)
     ]
-    texts = Table("texts", len(captions), lambda rows: _text_shard(teacher, captions, rows), "teacher embeds texts")
-    return [*pictures, texts]
+    return [*pictures, Table("texts", len(captions), partial(text_shards, teacher, captions), "teacher embeds texts")]
 
 
 def write_cache(
@@ -148,16 +160,20 @@ def write_cache(
     """
     home = folder / cache_key(pairs, teacher, 1, max_pixels)
 
-    def picture_part(rows: range) -> Shard:
-        part = slice(rows.start, rows.stop)
-        columns = {"embedding": pictures[part], "usable": source.usable[part].astype(np.uint8)}
-        return columns, read_notes(shard_file(source.folder, "pictures-0", rows.start))
+    def picture_parts(shards: Sequence[range]) -> Iterator[Shard]:
+        for rows in shards:
+            part = slice(rows.start, rows.stop)
+            columns = {"embedding": pictures[part], "usable": source.usable[part].astype(np.uint8)}
+            yield columns, read_notes(shard_file(source.folder, "pictures-0", rows.start))
 
-    def text_part(rows: range) -> Shard:
-        return {"embedding": texts[rows.start : rows.stop]}, {}
+    def text_parts(shards: Sequence[range]) -> Iterator[Shard]:
+        yield from (({"embedding": texts[rows.start : rows.stop]}, {}) for rows in shards)
 
     label = "writing the teacher cache"
-    fill(home, [Table("pictures-0", len(pictures), picture_part, label), Table("texts", len(texts), text_part, label)])
+    fill(
+        home,
+        [Table("pictures-0", len(pictures), picture_parts, label), Table("texts", len(texts), text_parts, label)],
+    )
 
 
 def text_embeddings(teacher: Teacher, texts: list[str], folder: Path, what: str) -> np.ndarray:
@@ -169,35 +185,17 @@ def text_embeddings(teacher: Teacher, texts: list[str], folder: Path, what: str)
         folder: parent of all caches.
         what: names the texts on the progress line.
     """
-    home = folder / sha256_text(SCHEMA, str(SHARD_ROWS), teacher.fingerprint, "texts", *texts)[:32]
-    fill(home, [Table("texts", len(texts), lambda rows: _text_shard(teacher, texts, rows), f"teacher embeds {what}")])
+    home = folder / sha256_text(SCHEMA, str(SHARD_ROWS), teacher.answers, "texts", *texts)[:32]
+    table = Table("texts", len(texts), partial(text_shards, teacher, texts), f"teacher embeds {what}")
+    fill_together(home, [table])
     return np.concatenate(_columns(home, "texts", "embedding", len(texts)))
 
 
-def _picture_shard(pairs: Pairs, teacher: Teacher, rows: range, view: int, max_pixels: int) -> Shard:
-    """Embed one view of some pictures; the header keeps why some are not usable, so that a killed run still knows."""
-    left_out: dict[str, str] = {}
-    embedding = np.zeros((len(rows), teacher.embed_dim), dtype=np.float32)
-    usable = np.zeros(len(rows), dtype=np.uint8)
-    for batch in _batches(rows):
-        pictures = {
-            row - rows.start: augment(picture, (view, row)) if view else picture
-            for row, _, picture in usable_pictures(pairs, batch, max_pixels, left_out)
-        }
-        if pictures:
-            embedding[list(pictures)] = teacher.embed_pictures(list(pictures.values())).numpy()
-            usable[list(pictures)] = 1
-    return {"embedding": embedding, "usable": usable}, {"bad": json.dumps(left_out)}
-
-
-def _text_shard(teacher: Teacher, captions: list[str], rows: range) -> Shard:
-    parts = [teacher.embed_texts([captions[row] for row in batch]).numpy() for batch in _batches(rows)]
-    return {"embedding": np.concatenate(parts).astype(np.float32)}, {}
-
-
-def _batches(rows: range) -> Iterator[range]:
-    for start in range(rows.start, rows.stop, BATCH_ROWS):
-        yield range(start, min(start + BATCH_ROWS, rows.stop))
+def fill_together(home: Path, tables: Sequence[Table]) -> None:
+    """Write the shards that are not there yet; of several processes that train together, each its share of them."""
+    share = own_share()
+    fill(home, tables, share.part, share.parts)
+    wait_for_all()
 
 
 def fill(home: Path, tables: Sequence[Table], part: int = 1, parts: int = 1) -> int:
@@ -216,12 +214,16 @@ def fill(home: Path, tables: Sequence[Table], part: int = 1, parts: int = 1) -> 
         mine = [start for shard, start in enumerate(table.starts(), number) if shard % parts == part - 1]
         number += len(table.starts())
         missing = [start for start in mine if not shard_file(home, table.name, start).exists()]
-        for start in track(missing, table.label):
-            with torch.inference_mode():
-                columns, notes = table.compute(range(start, min(start + SHARD_ROWS, table.rows)))
-            with atomic_file(shard_file(home, table.name, start)) as temporary:
-                save_file(columns, temporary, notes)
-            written += 1
+        if not missing:
+            continue
+        ranges = [range(start, min(start + SHARD_ROWS, table.rows)) for start in missing]
+        with torch.inference_mode():
+            made = table.compute(ranges)
+            for start in track(missing, table.label):
+                columns, notes = next(made)
+                with atomic_file(shard_file(home, table.name, start)) as temporary:
+                    save_file(columns, temporary, notes)
+                written += 1
     return written
 
 

@@ -14,10 +14,12 @@ from PIL import Image, ImageFile
 from transformers import SiglipImageProcessorPil
 
 from conaclip_edge.data.preprocess import (
+    MAX_PIXELS,
     BadPicture,
     Preprocess,
     augment,
     decode,
+    decode_reduced,
     describe,
     pixel_values,
     read_preprocess,
@@ -268,6 +270,18 @@ def test_a_reduced_jpeg_gives_nearly_the_pixels_of_the_whole_one(orientation: in
     assert np.percentile(off, 99) <= 4
     # one pixel of shift is far more than that
     assert np.abs(whole[:, :, 1:] - whole[:, :, :-1]).mean() > 3 * off.mean()
+
+
+@pytest.mark.parametrize(("size", "by"), [(224, 2), (96, 4), (300, 1)])
+def test_a_train_picture_is_decoded_a_little_above_the_input_s_size(size: int, by: int) -> None:
+    data = encoded(scene(816, 612), "JPEG", quality=90)
+    small = decode_reduced(data, MAX_PIXELS, size)
+    assert small.size == (816 // by, 612 // by)
+    found, whole = (to_pixels(picture, size).astype(float) for picture in (small, decode(data)))
+    off = np.abs(found - whole).mean()
+    assert (off == 0) == (by == 1)
+    assert off <= 1.2  # of 255 levels
+    assert np.abs(whole[:, :, 1:] - whole[:, :, :-1]).mean() >= 5 * off  # as a shift by a pixel would change
 
 
 def test_what_is_no_jpeg_or_small_is_decoded_as_it_is() -> None:

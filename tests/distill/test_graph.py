@@ -295,7 +295,7 @@ def test_equal_texts_of_two_pictures_are_never_negatives(edge: str) -> None:
 
 @pytest.mark.parametrize("edge", ["SI-TT", "ST-TI", "SI-ST"])
 def test_unpaired_rows_are_no_positives_and_no_anchors(edge: str) -> None:
-    flags = BATCHES["pairs and unpaired"].positives(edge)
+    flags = BATCHES["pairs and unpaired"].belonging.positives(edge[1], edge[4], slice(None))
     assert flags[:3, :3].tolist() == torch.eye(3, dtype=torch.bool).tolist()
     assert flags.sum() == 3
     alone = batch(0, unpaired_pictures=3, unpaired_texts=3)
@@ -372,3 +372,35 @@ def test_learning_types_cover_every_pair_with_a_student_once() -> None:
     students = itertools.combinations_with_replacement(sorted(EVERY_ENCODER), 2)
     assert pairs == {frozenset(pair) for pair in students if set(pair) & {"SI", "ST"}}
     assert len(edges) == len(pairs)
+
+
+SHARED = {
+    "pairs": batch(4, seed=6),
+    "pairs and unpaired": batch(4, unpaired_pictures=2, unpaired_texts=6, seed=7),
+    "twice the same picture": batch(
+        4, seed=8, picture_ids=torch.tensor([7, 8, 7, 9]), caption_to_image=torch.tensor([7, 8, 7, 9])
+    ),
+    "equal texts": batch(4, unpaired_texts=2, seed=9, text_ids=torch.tensor([1, 2, 2, 3, 1, 5])),
+    "no pair": batch(0, unpaired_pictures=4, unpaired_texts=2, seed=10),
+}
+
+
+@pytest.mark.parametrize("kind", SHARED)
+@pytest.mark.parametrize(("edge", "loss"), SENSIBLE)
+def test_the_mean_of_two_processes_rows_is_the_whole_batch_s(edge: str, loss: str, kind: str) -> None:
+    """Value and gradients; each computes its rows against all columns."""
+    whole = replace(SHARED[kind], queue=queue())
+    terms = graph((edge, loss))
+
+    def computed(made: Embeddings) -> list[torch.Tensor]:
+        scale = torch.tensor(10.0, dtype=torch.float64, requires_grad=True)
+        values = torch.stack(list(compute(terms, made, scale).values()))
+        if not values.requires_grad:
+            return [values]
+        inputs = [made.si, made.st]
+        gradients = torch.autograd.grad(torch.nan_to_num(values).sum(), inputs, allow_unused=True)
+        return [values, *(torch.zeros(1) if one is None else one for one in gradients)]
+
+    parts = [computed(replace(whole, process=process, processes=2)) for process in range(2)]
+    for wanted, one, other in zip(computed(whole), *parts, strict=True):
+        assert torch.allclose((one + other) / 2, wanted, rtol=1e-9, atol=1e-12, equal_nan=True)

@@ -329,7 +329,7 @@ def test_a_caption_that_pictures_share_is_right_for_all_of_them(
     same = [[one == other for other in caption_to_image] for one in caption_to_image]
     assert sum(map(sum, same)) > len(same)
     for edge in ("SI-ST", "SI-TT", "ST-TI", "ST-TT"):
-        assert batch.positives(edge).tolist() == same
+        assert batch.belonging.positives(edge[1], edge[4], slice(None)).tolist() == same
 
 
 def test_equal_captions_get_equal_numbers() -> None:

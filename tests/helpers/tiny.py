@@ -103,14 +103,23 @@ class PixelTeacher:
 
     def __init__(self, fingerprint: str = "pixel/1", dim: int = 4):
         self.name, self.embed_dim, self.fingerprint = "pixel", dim, fingerprint
+        self.answers, self.device = fingerprint, torch.device("cpu")
         self.seen: list[np.ndarray] = []
         self.texts_seen = 0
 
-    def embed_pictures(self, pictures: list[Image.Image]) -> torch.Tensor:
-        """Return the normalised mean colour and brightness of pictures [n, 4]."""
+    def pixels(self, pictures: list[Image.Image]) -> torch.Tensor:
+        """Return the mean colour and brightness of pictures [n, 4]."""
         self.seen += [np.asarray(picture) for picture in pictures]
         means = [[*np.asarray(picture).mean(axis=(0, 1)), 128.0] for picture in pictures]
-        return torch.nn.functional.normalize(torch.tensor(means, dtype=torch.float32), dim=-1)
+        return torch.tensor(means, dtype=torch.float32)
+
+    def embed_pixels(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Normalise what `pixels` gives [n, 4]."""
+        return torch.nn.functional.normalize(pixels, dim=-1)
+
+    def embed_pictures(self, pictures: list[Image.Image]) -> torch.Tensor:
+        """Return unit vectors of pictures [n, 4]."""
+        return self.embed_pixels(self.pixels(pictures))
 
     def embed_texts(self, texts: list[str]) -> torch.Tensor:
         """Return unit vectors that tell texts of other lengths apart [n, 4]."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -57,6 +58,20 @@ def test_four_workers_in_processes_of_their_own_give_the_bytes_of_one(made):
     assert shards("four") == shards("one")
 
 
+def test_the_processes_of_a_launch_divide_the_work(made, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "1")
+    recipe = tiny.write_recipe(Path("recipe.yaml"), made("two").model_dump(mode="json", exclude_unset=True))
+    Path("worker.py").write_text(WORKER, "utf-8")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "worker.py"]
+    done = subprocess.run(
+        [*launch, str(ROWS), "cache", str(recipe)], env=os.environ, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert ": 8 of 15 shards written now, complete" in done.stdout
+    build_cache(made("one"))
+    assert shards("two") == shards("one")
+
+
 def parts(made, *numbers: int) -> list[Path]:
     """Build parts of three, each in a folder of its own."""
     for number in numbers:
@@ -69,8 +84,8 @@ def test_parts_of_other_machines_are_merged_to_a_cache_that_needs_no_teacher(mad
     assert report.written == report.shards == report.there == 15
     build_cache(made("one"))
     assert shards("merged") == shards("one")
-    for name in ("_picture_shard", "_text_shard"):  # a teacher that is loaded says a word to show that it can
-        monkeypatch.setattr(store, name, None)
+    for name in ("picture_shards", "text_shards"):  # a teacher that is loaded says a word to show that it can
+        monkeypatch.setattr(store, name, lambda *_: pytest.fail("embedded again"))
     distill(made("merged"), Path("out"))
 
 

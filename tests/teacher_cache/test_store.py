@@ -17,7 +17,7 @@ from conaclip_edge.data.pixel_cache import pixel_reader
 from conaclip_edge.data.preprocess import Preprocess, augment, decode, to_pixels
 from conaclip_edge.errors import UserError
 from conaclip_edge.models.teacher.load import load_teacher
-from conaclip_edge.teacher_cache import store
+from conaclip_edge.teacher_cache import shards, store
 from conaclip_edge.teacher_cache.store import cache_key, teacher_cache, write_cache
 from tests.helpers.tiny import COLOURS, SHAPES, PixelTeacher, drawing
 
@@ -43,7 +43,7 @@ def made(broken: Sequence[int] = (), stamp: str = "1") -> Pairs:
 @pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "SHARD_ROWS", 4)
-    monkeypatch.setattr(store, "BATCH_ROWS", 3)
+    monkeypatch.setattr(shards, "BATCH_ROWS", 3)
 
 
 @pytest.mark.usefixtures("small_shards")
@@ -86,10 +86,10 @@ class Killed(PixelTeacher):
         super().__init__()
         self.after = after
 
-    def embed_pictures(self, pictures: list[Image.Image]) -> torch.Tensor:
+    def pixels(self, pictures: list[Image.Image]) -> torch.Tensor:
         if len(self.seen) + len(pictures) > self.after:
             raise KeyboardInterrupt
-        return super().embed_pictures(pictures)
+        return super().pixels(pictures)
 
 
 @pytest.mark.usefixtures("small_shards")
@@ -224,3 +224,31 @@ def test_a_damaged_shard_is_named(tmp_path: Path, damage: Callable[[bytes], byte
     shard.write_bytes(damage(shard.read_bytes()))
     with pytest.raises(UserError, match=r"cache shard .*texts-00000\.safetensors is damaged\. Delete it"):
         teacher_cache(made(), PixelTeacher(), tmp_path)
+
+
+def test_only_plain_train_pictures_are_decoded_smaller(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    random = np.random.default_rng(0).integers(0, 255, (15, 20, 3), dtype=np.uint8)
+    Image.fromarray(random).resize((400, 300)).save(buffer, "JPEG")
+    data, rows = [buffer.getvalue()] * 3, np.arange(3)
+    pairs = Pairs("drawn", list("abc"), [["x"]] * 3, ["train", "val", "test"], data.__getitem__, "")
+    read, whole = pixel_reader(pairs, rows, Preprocess(48), 2, tmp_path, limit_bytes=0), decode(data[0])
+    found = read(rows, rows * 0)
+    assert not np.array_equal(found[0], to_pixels(whole, 48))
+    assert np.array_equal(found[1], to_pixels(whole, 48))
+    assert np.array_equal(found[2], to_pixels(whole, 48))
+    assert np.array_equal(read(rows, rows * 0 + 1)[0], to_pixels(augment(whole, (1, 0)), 48))
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_workers_and_the_teacher_itself_prepare_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "ROWS_PER_WORKER", 4)
+    pairs = made(broken=[BROKEN])
+    alone = teacher_cache(pairs, PixelTeacher(), tmp_path / "alone", views=2, max_bad=0.1)
+    teacher = PixelTeacher()
+    helped = teacher_cache(pairs, teacher, tmp_path / "helped", views=2, max_bad=0.1, workers=2)
+    assert not teacher.seen  # others saw them
+    assert {file.name: file.read_bytes() for file in alone.folder.iterdir()} == {
+        file.name: file.read_bytes() for file in helped.folder.iterdir()
+    }
+    assert helped.bad == alone.bad

@@ -153,7 +153,7 @@ def train(trainer: Trainer, int8: Int8Student, qat: QatConfig) -> None:
     for step in range(qat.steps):
         for group in optimizer.param_groups:
             group["lr"] = group["peak_lr"] * lr_factor(step, qat.steps, settings.warmup)
-        batch, scale = trainer.embed(int8, trainer.sampler.rows(first + step), queue)
+        batch, scale = trainer.embed(int8, trainer.inputs(first + step), queue)
         values = graph.compute(trainer.terms, batch, scale)
         torch.stack([term.weight * values[f"{term.edge}/{term.loss}"] for term in trainer.terms]).sum().backward()
         torch.nn.utils.clip_grad_norm_(int8.parameters(), settings.clip)

@@ -25,15 +25,27 @@ def infonce(logits: Tensor, positives: Tensor, negatives: Tensor | None = None, 
     Returns:
         A scalar; zero if no entry has a positive.
     """
-    wide = logits if negatives is None else torch.cat([logits, negatives], dim=1)
+    return ways(
+        rows, lambda: partners_found(logits, positives, negatives), lambda: partners_found(logits.T, positives.T)
+    )
+
+
+def partners_found(
+    logits: Tensor, positives: Tensor, negatives: Tensor | None = None, answered: Tensor | None = None
+) -> Tensor:
+    """Mean cross entropy of rows alone; see `infonce`.
+
+    Args:
+        logits: [n, m].
+        positives: bool [n, m].
+        negatives: [n, q].
+        answered: number of rows to take the mean over; None: those that have a positive.
+    """
     targets = positives.to(logits.dtype)
-    padded = targets if negatives is None else F.pad(targets, (0, negatives.shape[1]))
-    return ways(rows, lambda: _cross_entropy(wide, padded), lambda: _cross_entropy(logits.T, targets.T))
-
-
-def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    if negatives is not None:
+        logits, targets = torch.cat([logits, negatives], dim=1), F.pad(targets, (0, negatives.shape[1]))
     count = targets.sum(dim=1)
     # where() keeps 0 * -inf of masked negatives from becoming NaN
     log_p = torch.where(targets > 0, F.log_softmax(logits, dim=1), 0.0)
     each = -(log_p * targets).sum(dim=1) / count.clamp(min=1)
-    return each.sum() / (count > 0).sum().clamp(min=1)
+    return each.sum() / ((count > 0).sum() if answered is None else answered).clamp(min=1)

@@ -9,31 +9,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from conaclip_edge.distill.losses.one_way import Rows, ways
-
 Logits = Sequence[Tensor]
 """Of one distribution, or of several whose mean counts, as MobileCLIP's ensembles have it (arXiv 2311.17049)."""
 
 
-def kl(logits: Logits, target_logits: Logits, rows: Rows = "both") -> Tensor:
-    """KL(target || student) over rows, over columns, or half of each; all matrices [n, m].
+def kl(logits: Logits, target_logits: Logits) -> Tensor:
+    """Mean over rows of KL(target || student); all matrices [n, m].
 
-    Rows and columns are two distributions of one matrix (find the text of a picture, the picture of a text).
+    Rows and columns are two distributions of one matrix (find the text of a picture, the picture of a text): the
+    transposed matrices give the other one.
     """
-    return ways(
-        rows,
-        lambda: _rows(logits, target_logits),
-        lambda: _rows([one.T for one in logits], [one.T for one in target_logits]),
-    )
+    return F.kl_div(_log_mean(logits), _log_mean(target_logits), reduction="batchmean", log_target=True)
 
 
 def symmetric_kl(one: Tensor, other: Tensor) -> Tensor:
     """KL in both directions between two mirrored edges [n, m], gradient through both; zero where they are equal."""
     return kl([one], [other]) + kl([other], [one])
-
-
-def _rows(logits: Logits, target_logits: Logits) -> Tensor:
-    return F.kl_div(_log_mean(logits), _log_mean(target_logits), reduction="batchmean", log_target=True)
 
 
 def _log_mean(logits: Logits) -> Tensor:

@@ -19,7 +19,7 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        # every rank computes the whole loss, so the sum over ranks is n times the gradient, which DDP's mean undoes
+        # the mean of the ranks' losses is the whole one, so the sum is n times its gradient, which DDP's mean undoes
         whole = gradients[0].clone(memory_format=torch.contiguous_format)  # the incoming one belongs to autograd
         dist.all_reduce(whole)
         return whole[dist.get_rank() :: dist.get_world_size()]
@@ -31,3 +31,12 @@ def gather(local: Tensor, processes: int) -> Tensor:
         return local
     whole: Tensor = _Gather.apply(local)  # type: ignore[no-untyped-call]  # torch leaves apply untyped
     return whole
+
+
+def mean_over(values: Tensor, processes: int) -> Tensor:
+    """Return the mean of a tensor over all processes, without a gradient."""
+    if processes == 1:
+        return values.detach()
+    mean = values.detach().clone()
+    dist.all_reduce(mean)
+    return mean / processes

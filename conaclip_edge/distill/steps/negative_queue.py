@@ -9,7 +9,7 @@ from conaclip_edge.distill.embeddings import Embeddings
 
 
 class TeacherQueue:
-    """Keeps the last `size` teacher pictures and texts that went by.
+    """Keeps the last `size` teacher pictures and texts that went by, on the device that their batches were on.
 
     Args:
         size: rows kept a role; 0 keeps none.
@@ -33,17 +33,23 @@ class TeacherQueue:
         }
         self.rows = {
             role: tuple(
-                torch.cat([old, part.detach().cpu()])[-self.size :]
+                torch.cat([old.to(part.device), part.detach()])[-self.size :]
                 for old, part in zip(self.rows[role], new[role], strict=True)
             )  # type: ignore[misc]  # zip loses the length of three
             for role in self.rows
         }
 
     def content(self, device: torch.device) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
-        """Return (embeddings, own ids, picture ids) by role; empty while nothing was pushed."""
+        """Return (embeddings, own ids, picture ids) by role; empty while nothing was pushed.
+
+        Args:
+            device: of the batch; only what was loaded from a file is not there yet, and it moves once.
+        """
         if not len(self.rows["TI"][0]):
             return {}
-        return {role: (a.to(device), b.to(device), c.to(device)) for role, (a, b, c) in self.rows.items()}
+        if self.rows["TI"][0].device != device:
+            self.rows = {role: (a.to(device), b.to(device), c.to(device)) for role, (a, b, c) in self.rows.items()}
+        return self.rows
 
     def state(self) -> dict[str, Tensor]:
         """Return the queue as named tensors."""

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from PIL.Image import Image
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from conaclip_edge.config.distill import TeacherPrecision
 from conaclip_edge.errors import UserError
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Teacher(nn.Module, ABC):
@@ -24,6 +29,7 @@ class Teacher(nn.Module, ABC):
         context: largest number of ids of a text.
         tokenizer_file: its `tokenizer.json`, from which students inherit theirs.
         fingerprint: hash of weights, preprocessing and tokenizer.
+        precision: that the towers compute in; the weights are float32 whatever it is.
     """
 
     name: str
@@ -32,6 +38,29 @@ class Teacher(nn.Module, ABC):
     context: int
     tokenizer_file: Path
     fingerprint: str
+    precision: TeacherPrecision = "fp32"
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are, and the embeddings it gives."""
+        return next(self.parameters()).device
+
+    @property
+    def answers(self) -> str:
+        """Hash of all that its embeddings depend on: the fingerprint, with the precision where that is not float32."""
+        return self.fingerprint if self.precision == "fp32" else f"{self.fingerprint} {self.precision}"
+
+    def compute_on(self, device: torch.device, precision: TeacherPrecision = "fp32") -> Self:
+        """Move the weights to a device and compute there in a precision.
+
+        Args:
+            device: of any kind that torch knows.
+            precision: of the towers, by autocast; layers that need float32 (norms, softmax) keep it.
+        """
+        for part in self.modules():  # an ensemble's members, too
+            if isinstance(part, Teacher):
+                part.precision = precision
+        return self.to(device)
 
     def freeze(self) -> None:
         """Turn gradients off; called once the modules are in place."""
@@ -64,15 +93,27 @@ class Teacher(nn.Module, ABC):
     def encode_tokens(self, tokens: Any) -> Tensor:
         """Map what `tokens` gives to unit vectors [n, embed_dim]."""
 
-    @torch.no_grad()
     def embed_pictures(self, pictures: list[Image]) -> Tensor:
-        """Map upright RGB pictures to unit vectors [n, embed_dim]."""
-        return self.encode_pixels(self.pixels(pictures))
+        """Map upright RGB pictures to float32 unit vectors [n, embed_dim] on its device."""
+        return self.embed_pixels(self.pixels(pictures))
+
+    @torch.no_grad()
+    def embed_pixels(self, pixels: Any) -> Tensor:
+        """Map what `pixels` gives, on any device, to float32 unit vectors [n, embed_dim] on its own."""
+        with self._computing():
+            return self._float32(self.encode_pixels(moved(pixels, self.device)))
 
     @torch.no_grad()
     def embed_texts(self, texts: list[str]) -> Tensor:
-        """Map texts to unit vectors [n, embed_dim]; longer ones are cut to the context."""
-        return self.encode_tokens(self.tokens(texts))
+        """Map texts to float32 unit vectors [n, embed_dim] on its device; longer ones are cut to the context."""
+        with self._computing():
+            return self._float32(self.encode_tokens(moved(self.tokens(texts), self.device)))
+
+    def _computing(self) -> torch.autocast:
+        return torch.autocast(self.device.type, _DTYPES[self.precision], enabled=self.precision != "fp32")
+
+    def _float32(self, embedding: Tensor) -> Tensor:
+        return embedding if self.precision == "fp32" else F.normalize(embedding.float(), dim=-1)
 
     @abstractmethod
     def token_table(self) -> Tensor:
@@ -85,6 +126,17 @@ class Teacher(nn.Module, ABC):
     def mobile_blocks(self) -> nn.Module | None:
         """Return the image tower if it is a mobile one whose first blocks a student can take, else None."""
         return None
+
+
+def moved(inputs: Any, device: torch.device) -> Any:
+    """Move a tower's input to a device: a tensor, or a tuple or mapping of them."""
+    if isinstance(inputs, Tensor):
+        return inputs.to(device, non_blocking=True)
+    if isinstance(inputs, Mapping):
+        return {name: moved(part, device) for name, part in inputs.items()}
+    if isinstance(inputs, tuple):
+        return tuple(moved(part, device) for part in inputs)
+    return inputs
 
 
 def check_finite(text: Tensor, picture: Tensor, source: str) -> None:

@@ -50,13 +50,13 @@ class TransformersTeacher(Teacher):
 
     def pixels(self, pictures: list[Image.Image]) -> Any:
         """Turn upright RGB pictures into the image tower's keywords."""
-        return self.image_processor(images=pictures, return_tensors="pt").to(self.model.device)
+        return dict(self.image_processor(images=pictures, return_tensors="pt"))
 
     def tokens(self, texts: list[str], full: bool = False) -> Any:
         """Turn texts into the text tower's keywords, padded to the longest or the context."""
         padding = self.padding | ({"padding": "max_length"} if full else {})
         words = [whole_text(text) for text in texts]
-        return self.tokenizer(words, return_tensors="pt", **padding).to(self.model.device)
+        return dict(self.tokenizer(words, return_tensors="pt", **padding))
 
     def encode_pixels(self, pixels: Any) -> Tensor:
         """Map the image tower's keywords to unit vectors [n, embed_dim]."""

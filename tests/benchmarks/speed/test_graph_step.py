@@ -25,9 +25,9 @@ def test_each_graph_is_timed_on_the_same_rows(settings, monkeypatch, tmp_path) -
     asked: list[tuple[int, ...]] = []
     embed = Trainer.embed
 
-    def seen(self, model, rows, queue):
-        asked.append(tuple(rows.pictures.tolist()))
-        return embed(self, model, rows, queue)
+    def seen(self, model, inputs, queue):
+        asked.append(tuple(inputs.picture_ids.tolist()))
+        return embed(self, model, inputs, queue)
 
     monkeypatch.setattr(Trainer, "embed", seen)
     times = graph.run_graphs(settings(batch_size=8), 3, 0)

@@ -67,10 +67,16 @@ def test_an_epoch_is_a_permutation_and_the_next_one_another(config):
     assert again.rows(5).pictures.tolist() == orders[1][BATCH : 2 * BATCH]
 
 
-@pytest.mark.parametrize("kept", [True, False], ids=["resized pictures kept", "decoded on the fly"])
-def test_a_run_that_is_killed_in_the_middle_of_an_epoch_ends_with_the_same_weights(config, monkeypatch, kept):
+@pytest.mark.parametrize(
+    ("kept", "workers"),
+    [(True, None), (False, 0), (False, 2)],
+    ids=["resized pictures kept", "decoded in the step", "decoded by workers"],
+)
+def test_a_run_that_is_killed_in_the_middle_of_an_epoch_ends_with_the_same_weights(config, monkeypatch, kept, workers):
     if not kept:
         monkeypatch.setattr("conaclip_edge.data.pixel_cache.LIMIT_BYTES", 0)
+    settings = config.train.model_copy(update={"workers": workers, "teacher_views": 2})
+    config = config.model_copy(update={"train": settings})
     distill(config, Path("whole"))
     log = RunFolder.log
 
@@ -87,6 +93,16 @@ def test_a_run_that_is_killed_in_the_middle_of_an_epoch_ends_with_the_same_weigh
     assert Path("torn/model.safetensors").read_bytes() == Path("whole/model.safetensors").read_bytes()
     steps = [json.loads(line)["step"] for line in Path("torn/training.jsonl").read_text("utf-8").splitlines()]
     assert steps == sorted(steps)
+
+
+def test_who_decodes_pictures_changes_no_weight(config, monkeypatch):
+    def weights(name, limit, workers):
+        monkeypatch.setattr("conaclip_edge.data.pixel_cache.LIMIT_BYTES", limit)
+        settings = config.train.model_copy(update={"steps": 4, "workers": workers, "teacher_views": 2})
+        distill(config.model_copy(update={"train": settings}), Path(name))
+        return Path(name, "model.safetensors").read_bytes()
+
+    assert weights("kept", 10**9, None) == weights("step", 0, 0) == weights("workers", 0, 2)
 
 
 @pytest.mark.parametrize("change", ["added", "removed", "changed"])

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from conaclip_edge.benchmarks.speed.axes.graph_step import every_term
 from conaclip_edge.distill.steps.all_gather import gather
 from tests.helpers.gradients import distil_and_keep
 
@@ -20,9 +21,11 @@ STEPS = 3
 
 @pytest.fixture(scope="module")
 def both(world: Path, settings: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with one/, two/ and the gradients of each: a graph with every learning type, a queue, unpaired rows."""
+    """A folder with one/, two/ and the gradients of each: every loss on every learning type, a queue, unpaired rows."""
     home = tmp_path_factory.mktemp("parallel")
-    config = settings(steps=STEPS, eval_every=2, clip=1e9, data={"labelled": 0.5}, graph={"queue": 9}, batch_size=12)
+    terms = [term.model_dump(mode="json") for term in every_term()]
+    budget = {"steps": STEPS, "eval_every": 2, "clip": 1e9, "batch_size": 12}
+    config = settings(**budget, data={"labelled": 0.5}, graph={"queue": 9, "terms": terms})
     (home / "recipe.json").write_text(config.model_dump_json(), "utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_DATASETS_CACHE", str(world / "datasets"))
@@ -46,7 +49,7 @@ def test_gradients_are_those_of_the_joint_batch(both: Path, step: int, rank: int
     assert largest > 1
     for name, gradient in one.items():
         # float32 sums in another order; keys' biases have no true gradient, only such noise
-        scale = max(float(gradient.abs().max()), 1e-3 * largest)
+        scale = max(float(gradient.abs().max()), 3e-3 * largest)
         # later steps start from weights that differ by the noise already
         assert torch.allclose(two[name], gradient, rtol=0, atol=scale * 1e-5 * 10**step), name
 
@@ -59,8 +62,8 @@ def test_all_processes_write_one_log_and_one_checkpoint(both: Path) -> None:
     assert [sorted(line) for line in logs[0]] == [sorted(line) for line in logs[1]]
     for ours, theirs in zip(*logs, strict=True):
         assert theirs["step"] == ours["step"]
-        for key in {"loss", "gradient_norm"} & set(ours):
-            assert theirs[key] == pytest.approx(ours[key], rel=1e-3)
+        for key in {"loss", "gradient_norm", "terms", "gradient_norms"} & set(ours):
+            assert theirs[key] == pytest.approx(ours[key], rel=1e-3, abs=1e-5)
     assert {path.name for path in (both / "two").iterdir()} == {path.name for path in (both / "one").iterdir()}
     assert not list(both.glob("*.run"))
 

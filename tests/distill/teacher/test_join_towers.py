@@ -70,7 +70,7 @@ def test_the_cache_it_leaves_is_what_it_says_itself(
     pairs, teacher = read_pairs(config.data), load_teacher(str(folder))
     pictures = teacher.embed_pictures([decode(pairs.read(row)) for row in range(len(pairs))]).numpy()
     texts = teacher.embed_texts([text for captions in pairs.captions for text in captions]).numpy()
-    monkeypatch.setattr(JoinedTeacher, "embed_pictures", lambda *_: pytest.fail("embedded again"))
+    monkeypatch.setattr(JoinedTeacher, "embed_pixels", lambda *_: pytest.fail("embedded again"))
     monkeypatch.setattr(JoinedTeacher, "embed_texts", lambda *_: pytest.fail("embedded again"))
     cache = teacher_cache(pairs, teacher, config.cache, 1, config.data.max_bad, config.data.max_pixels)
     assert np.allclose(cache.pictures(np.arange(len(pairs))), pictures, atol=1e-5)

@@ -68,7 +68,7 @@ def run_graphs(recipe: DistillConfig, count: int, seed: int) -> dict[str, Times]
         optimizer, queue = make_optimizer(student, recipe), TeacherQueue(0, student.config.embed_dim)
 
         def step(terms: tuple[Term, ...], number: int) -> None:
-            batch, scale = trainer.embed(student, trainer.sampler.rows(number), queue)
+            batch, scale = trainer.embed(student, trainer.inputs(number), queue)
             values = graph.compute(terms, batch, scale)
             torch.stack([term.weight * values[f"{term.edge}/{term.loss}"] for term in terms]).sum().backward()
             torch.nn.utils.clip_grad_norm_(student.parameters(), recipe.train.clip)

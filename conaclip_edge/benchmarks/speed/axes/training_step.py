@@ -154,6 +154,7 @@ def run_steps(
             "eval_every": len(online),
             "teacher_views": 1,
             "accumulate": 1,
+            "workers": 0,
             "qat": None,
         }
     )

@@ -1,0 +1,184 @@
+"""How fast pictures reach the teacher and the student: by worker processes, and decoded inside the step.
+
+    python -m tests.tools.at_size.loading runs/demo/teacher --out distill/results/loading.json
+
+JPEGs of 816 x 612 pixels (half a megapixel) with the spectrum and the entropy of photographs are made first. Rounds of
+both ways alternate, so that a busy minute of the machine meets both. Pictures are too many to be kept, as at size.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate.state import AcceleratorState
+from PIL import Image
+
+from conaclip_edge.benchmarks.measure.machine import environment
+from conaclip_edge.config.distill import DistillConfig
+from conaclip_edge.data import pixel_cache
+from conaclip_edge.distill import trainer as training
+from conaclip_edge.distill.trainer import Trainer
+from conaclip_edge.system.files import write_json
+from conaclip_edge.teacher_cache.build import build_cache
+
+SIZE = (816, 612)
+QUALITY = 90
+WARMUP = 2
+
+
+def photograph(seed: int) -> bytes:
+    """Encode a picture whose spectrum falls as that of photographs, one over frequency, in correlated colours."""
+    random = np.random.default_rng(seed)
+    width, height = SIZE
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :])
+    frequency[0, 0] = 1
+    planes = []
+    for _ in range(3):
+        phases = np.exp(2j * np.pi * random.random(frequency.shape))
+        planes.append(np.fft.irfft2(phases / frequency**1.1, (height, width)))
+    bright, red, blue = ((plane - plane.mean()) / plane.std() for plane in planes)
+    colours = 128 + 50 * np.stack([bright + 0.3 * red, bright, bright + 0.3 * blue], axis=-1)
+    buffer = io.BytesIO()
+    Image.fromarray(colours.clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=QUALITY)
+    return buffer.getvalue()
+
+
+def picture_folder(folder: Path, count: int) -> int:
+    """Write an imagefolder of photographs; returns the mean size of a file in bytes."""
+    folder.mkdir(parents=True)
+    lines, sizes = [], []
+    for number in range(count):
+        data = photograph(number)
+        (folder / f"{number:05d}.jpg").write_bytes(data)
+        sizes.append(len(data))
+        split = "val" if number % 16 == 15 else "train"
+        lines.append(json.dumps({"file_name": f"{number:05d}.jpg", "text": f"picture {number}", "split": split}))
+    (folder / "metadata.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
+    return round(statistics.mean(sizes))
+
+
+def teacher_rate(config: DistillConfig, workers: int, cache: Path) -> float:
+    """Return how many pictures per second the teacher embeds."""
+    shutil.rmtree(cache, ignore_errors=True)
+    train = config.train.model_copy(update={"workers": workers})
+    began = time.perf_counter()
+    build_cache(config.model_copy(update={"train": train, "cache": cache}))
+    seconds = time.perf_counter() - began
+    return len(list(Path(str(config.data.path)).glob("*.jpg"))) / seconds
+
+
+def steps(config: DistillConfig, workers: int, out: Path) -> tuple[float, float]:
+    """Train; return pictures per second, and the share of a step's time in forward (losses included) and backward."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    settings = config.train.model_copy(update={"workers": workers})
+    trainer = Trainer.prepare(config.model_copy(update={"train": settings}), out)
+    begun: list[float] = []
+    computing: list[float] = []
+
+    def timed(function: Callable[..., Any], into: Callable[[float], None]) -> Callable[..., Any]:
+        def wrapped(*given: Any) -> Any:
+            before = time.perf_counter()
+            result = function(*given)
+            into(time.perf_counter() - before)
+            return result
+
+        return wrapped
+
+    def add(seconds: float) -> None:
+        computing[-1] += seconds
+
+    embed, batches = trainer.embed, trainer._batches
+
+    def counted(numbers: range) -> Iterator[Any]:
+        made = batches(numbers)
+        while True:  # a step begins when it asks for its batch
+            begun.append(time.perf_counter())
+            computing.append(0.0)
+            yield next(made)
+
+    trainer._batches = counted  # type: ignore[method-assign]
+    trainer.embed = timed(embed, add)  # type: ignore[method-assign]
+    trainer.accelerator.backward = timed(trainer.accelerator.backward, add)
+    compute = training.graph.compute
+    training.graph.compute = timed(compute, add)
+    try:
+        trainer.train()
+    finally:
+        training.graph.compute = compute
+    whole = begun[-1] - begun[WARMUP]
+    return config.train.batch_size * (len(begun) - 1 - WARMUP) / whole, sum(computing[WARMUP:-1]) / whole
+
+
+def main() -> None:
+    """Measure and write a table as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("teacher", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--pictures", type=int, default=1024)
+    parser.add_argument("--steps", type=int, default=14)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--preset", default="mobile")
+    parser.add_argument("--workers", type=int, default=1)
+    given = parser.parse_args()
+    pixel_cache.LIMIT_BYTES = 0
+    with tempfile.TemporaryDirectory(prefix="conaclip-edge-") as scratch:
+        home = Path(scratch)
+        size = picture_folder(home / "data", given.pictures)
+        config = DistillConfig.model_validate(
+            {
+                "data": {"format": "imagefolder", "path": str(home / "data")},
+                "teacher": str(given.teacher),
+                "student": {"preset": given.preset},
+                "train": {
+                    "steps": given.steps,
+                    "batch_size": given.batch,
+                    "eval_every": 10**6,
+                    "teacher_views": 2,
+                    "unpaired": 0,
+                },
+                "cache": str(home / "cache"),
+            }
+        )
+        ways = {"inside the step": 0, "by the loader": given.workers}
+        found: dict[str, dict[str, list[float]]] = {name: {} for name in ways}
+        one_view = config.model_copy(update={"train": config.train.model_copy(update={"teacher_views": 1})})
+        for number in range(given.rounds):
+            for name, workers in list(ways.items())[:: 1 if number % 2 else -1]:
+                rate = teacher_rate(one_view, workers, home / "teacher-cache")
+                found[name].setdefault("teacher pictures/s", []).append(round(rate, 2))
+                rate, share = steps(config, workers, home / "out")
+                found[name].setdefault("student pictures/s", []).append(round(rate, 2))
+                found[name].setdefault("share of forward and backward", []).append(round(share, 4))
+    write_json(
+        given.out,
+        {
+            "command": "python -m tests.tools.at_size.loading TEACHER",
+            "environment": environment().model_dump(mode="json"),
+            "threads": torch.get_num_threads(),
+            "pictures": {"count": given.pictures, "size": SIZE, "jpeg_quality": QUALITY, "bytes": size},
+            "student": given.preset,
+            "batch": given.batch,
+            "steps": given.steps,
+            "workers": given.workers,
+            "rounds": found,
+            "median": {
+                name: {what: statistics.median(each) for what, each in of.items()} for name, of in found.items()
+            },
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
