@@ -30,6 +30,8 @@ SMALL = {
     "export": BARS,
     "benchmark": ["--suite", "suite.yaml"],
     "compare": ["--set", "train.steps=1"],
+    # its towers are random, and of 32 numbers: int8 of the default opset misses the golden bar by a hair
+    "export my-clip": [*BARS, "--set", "opset=20"],
 }
 STUDENT = {
     "preset": "mobile",
