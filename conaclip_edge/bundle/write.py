@@ -15,7 +15,7 @@ import torch
 
 from conaclip_edge.bundle.card.licence import LICENCE, licence_text
 from conaclip_edge.bundle.card.model_card import model_card
-from conaclip_edge.bundle.card.platforms import EXAMPLES, example_files
+from conaclip_edge.bundle.card.platforms import KITS, kit_files
 from conaclip_edge.bundle.golden import FOLDER, Golden, write_golden
 from conaclip_edge.bundle.held_out_pairs import HeldOutPairs, write_pairs
 from conaclip_edge.bundle.manifest import SCHEMA, ExportedFile, Manifest, digest_of, manifest_text, read_manifest
@@ -29,6 +29,7 @@ from conaclip_edge.system.progress import say
 from conaclip_edge.system.version import __version__
 
 CARD = "README.md"
+_BEFORE_KITS = "examples"  # folder of the code in bundles of older versions
 
 
 @dataclass(frozen=True)
@@ -183,12 +184,13 @@ def write_bundle(
 
 
 def _write_texts(folder: Path, manifest: Manifest, card: Callable[[Manifest, Mapping[str, Any]], str]) -> None:
-    """Write what a person reads: model card, licence, and example code for the targets that are there."""
+    """Write what a person reads: model card, licence, and the app kit for the targets that are there."""
     preprocess = read_json(folder / "preprocess.json", "preprocessing")
     (folder / CARD).write_text(card(manifest, preprocess), encoding="utf-8")
     (folder / LICENCE).write_text(licence_text(manifest), encoding="utf-8")
-    shutil.rmtree(folder / EXAMPLES, ignore_errors=True)
-    for name, text in example_files(manifest).items():
+    for kit in (*KITS, _BEFORE_KITS):
+        shutil.rmtree(folder / kit, ignore_errors=True)
+    for name, text in kit_files(manifest).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
 

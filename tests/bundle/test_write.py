@@ -166,23 +166,26 @@ def test_another_precision_of_a_target_stands_beside_the_first(bundle, tmp_path)
 
 def test_a_bundle_from_before_the_licence_file_is_whole_and_gets_one_when_it_grows(bundle):
     (bundle / "LICENSE.md").unlink()
-    shutil.rmtree(bundle / "examples")
+    for kit in ("kotlin", "swift"):
+        shutil.rmtree(bundle / kit)
     start = read_manifest(bundle)
     members = {name: one for name, one in start.members.items() if (bundle / name).exists()}
     assert len(members) < len(start.members) - 1
     assert member_problems(bundle, members) == []
     manifest = write_bundle(bundle, start.model_copy(update={"members": members}), bundle, [])
-    assert {"LICENSE.md", "examples/kotlin/Pixels.kt", "examples/swift/Pixels.swift"} <= set(manifest.members)
+    assert {"LICENSE.md", "kotlin/Pixels.kt", "swift/Pixels.swift"} <= set(manifest.members)
     assert member_problems(bundle, manifest.members) == []
 
 
-def test_examples_go_with_their_target(bundle):
-    (bundle / "examples/kotlin/Old.kt").write_text("of a version before")
+def test_the_kit_goes_with_its_target(bundle):
+    for old in ("kotlin", "examples/kotlin"):
+        (bundle / old).mkdir(parents=True, exist_ok=True)
+        (bundle / old / "Old.kt").write_text("of a version before")
     start = read_manifest(bundle)
     files = tuple(file for file in start.files if file.target == "coreml")
     manifest = write_bundle(bundle, start.model_copy(update={"files": files}), bundle, [])
-    assert not any(name.startswith("examples/kotlin/") for name in manifest.members)
-    assert "examples/swift/Encoder.swift" in manifest.members
+    assert not any(name.endswith(".kt") for name in manifest.members)
+    assert "swift/Encoder.swift" in manifest.members
 
 
 def test_a_failure_while_writing_leaves_the_old_bundle_alone(bundle):

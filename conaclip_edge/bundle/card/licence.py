@@ -30,11 +30,11 @@ The golden pictures named `held-out-*` are of this data set, under the same term
 
 ## Code and the other files
 
-The code in README.md and in `examples/`, and the golden pictures that are not named `held-out-*`, are of conaclip-edge:
-Apache-2.0, https://www.apache.org/licenses/LICENSE-2.0
+The code in README.md, `kotlin/` and `swift/`, and the golden pictures that are not named `held-out-*`, are of
+conaclip-edge: Apache-2.0, https://www.apache.org/licenses/LICENSE-2.0
 
 Runtimes are not part of this folder and have their own: ONNX Runtime MIT, ExecuTorch BSD-3-Clause,
-swift-transformers and DJL Apache-2.0.
+swift-transformers, DJL and USearch Apache-2.0.
 """
 
 

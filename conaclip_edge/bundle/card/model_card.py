@@ -62,7 +62,7 @@ _CHECK = """\
 `--trusted KEY.pub` also asks for the signature of that key, where the bundle is signed. An app checks its own
 tokenizing, picture scaling and inference the same way: `golden/golden.json` gives texts with their exact ids, picture
 files and the least cosine of each precision; `golden/golden.safetensors` gives, in the same order, `text.embedding`,
-`picture.pixels` (uint8, value x 255, within one level) and `picture.embedding`. The examples have a function for it."""
+`picture.pixels` (uint8, value x 255, within one level) and `picture.embedding`. The app kit has a function for it."""
 
 
 def _summary(manifest: Manifest) -> str:

@@ -1,4 +1,4 @@
-"""The model card's sections for those who write an app, and the example files that go into the bundle with them.
+"""The model card's sections for those who write an app, and the app kit that goes into the bundle with them.
 
 Versions and sizes were taken from: the Package.swift of swift-transformers 1.3.3 (iOS 16, macOS 13); the AAR of ONNX
 Runtime 1.29.0 of 2026-08-12, as the npm package com.github.asus4.onnxruntime 0.4.9 carries it (minSdk 24, four ABIs,
@@ -15,20 +15,21 @@ from typing import Any
 from conaclip_edge.bundle.card.python_code import files_of, python_code
 from conaclip_edge.bundle.manifest import ExportedFile, Manifest
 
-EXAMPLES = "examples"
-_HERE = Path(__file__).parent / EXAMPLES
-_SWIFT = ("Encoder.swift", "Pixels.swift", "GoldenCheck.swift")
-_KOTLIN = ("Encoder.kt", "Pixels.kt", "GoldenCheck.kt")
+KITS = ("kotlin", "swift")  # folders of a bundle
+_HERE = Path(__file__).parent / "kit"
+_SWIFT = ("Encoder.swift", "Pixels.swift", "Search.swift", "GoldenCheck.swift")
+_PARTS = ("Encoder", "Tokenizer", "Words", "Pieces", "Json", "Pixels", "AndroidPictures", "Search", "GoldenCheck")
+_KOTLIN = tuple(f"{part}.kt" for part in _PARTS)
 # deployment target -> specification version of the package, and the systems that read it
 SYSTEMS = {"iOS17": (8, "iOS 17, macOS 14"), "iOS18": (9, "iOS 18, macOS 15")}
 _OPSET_23 = 23  # which ONNX Runtime reads since 1.23
 
 
-def example_files(manifest: Manifest) -> dict[str, str]:
-    """Return the example code for the bundle's targets: path in the bundle -> content."""
+def kit_files(manifest: Manifest) -> dict[str, str]:
+    """Return the app kit for the bundle's targets: path in the bundle -> content."""
     kotlin = [
         name
-        for name, files in (("OnnxEncoder.kt", _onnx(manifest)), ("ExecutorchEncoder.kt", _executorch(manifest)))
+        for name, files in (("OnnxTowers.kt", _onnx(manifest)), ("ExecutorchTowers.kt", _executorch(manifest)))
         if files
     ]
     swift = [
@@ -38,7 +39,7 @@ def example_files(manifest: Manifest) -> dict[str, str]:
     ]
     names = [f"swift/{name}" for name in (*_SWIFT, *swift)] if swift else []
     names += [f"kotlin/{name}" for name in (*_KOTLIN, *kotlin)] if kotlin else []
-    return {f"{EXAMPLES}/{name}": (_HERE / name).read_text("utf-8") for name in names}
+    return {name: (_HERE / name).read_text("utf-8") for name in names}
 
 
 def platform_sections(manifest: Manifest, preprocess: Mapping[str, Any]) -> list[str]:
@@ -126,12 +127,13 @@ def _swift_notes(manifest: Manifest, files: dict[str, ExportedFile]) -> str:
   and antialiasing. vImage's high-quality scaling is Lanczos; docs/bundle.md of conaclip-edge measures what other
   filters cost. Decoding and colours are ImageIO's and Core Graphics'.
 - **Texts:** {texts}, at most {manifest.context}.
-- **Nearest neighbours:** `nearest` is one call of Accelerate (`vDSP_mmul`) over vectors, one after the other."""
+- **Nearest neighbours:** `Index` keeps vectors as int8 with a scale each and looks at all of them. From some hundred
+  thousand on, USearch's Swift package is faster (`https://github.com/unum-cloud/usearch`, cosine metric)."""
 
 
 def _swift_use(open_it: str, precision: str) -> str:
     return f"""\
-`examples/swift/` has all of it; parsed, not compiled, where this bundle was made. Use, in an asynchronous function:
+`swift/` has all of it; parsed, not compiled, where this bundle was made. Use, in an asynchronous function:
 
 ```swift
 import Foundation
@@ -141,18 +143,18 @@ let encoder = {open_it}
 let differences = try await goldenDifferences(encoder, folder: folder, precision: "{precision}")
 assert(differences.isEmpty)
 
-// once for each picture; keep the vectors one after the other
+// once for each picture
 let pictures: [URL] = []
-var index: [Float] = []
-for picture in pictures {{ index += try await encoder.embed(picture: Data(contentsOf: picture)) }}
+var index = Index(dim: encoder.facts.embedDim)
+for picture in pictures {{ index.add(try await encoder.embed(picture: Data(contentsOf: picture))) }}
 // for each query
-let hits = nearest(try await encoder.embed(text: "a red bicycle"), in: index, count: 10)
+let hits = index.nearest(try await encoder.embed(text: "a red bicycle"), count: 10)
 ```"""
 
 
 def _android(manifest: Manifest, onnx: dict[str, ExportedFile], executorch: dict[str, ExportedFile]) -> str:
     first = onnx or executorch
-    encoder = "OnnxEncoder" if onnx else "ExecutorchEncoder"
+    towers = "OnnxTowers" if onnx else "ExecutorchTowers"
     gradle = [*_ONNX_GRADLE] if onnx else []
     if executorch:
         made = executorch["image"].notes.get("versions", {}).get("executorch", "1.0.0")
@@ -169,37 +171,40 @@ android {{
         minSdk = 28
         ndk {{ abiFilters += listOf("arm64-v8a", "x86_64") }}
     }}
-    packaging {{ resources.excludes += "native/lib/**" }} // DJL's libraries for desktops
 }}
 dependencies {{
 {chr(10).join(gradle)}
-    implementation("ai.djl.huggingface:tokenizers:0.33.0")
-    implementation("ai.djl.android:tokenizer-native:0.33.0")
 }}
 ```
 
 {chr(10).join(runtimes)}
-- **minSdk:** the example needs 28 (`ImageDecoder` turns pictures upright and brings them to sRGB); the tokenizer
-  needs 26 (`java.nio.file`).
-- **Tokenizer:** DJL's Android build of the library that made `tokenizer.json`, so the ids are its own. Texts are
-  cut to {manifest.context} ids and the last one stays {manifest.eos_id}.
-- **Files:** put this folder into `src/main/assets/bundle`. Runtimes and tokenizer open paths, so `bundleFolder`
-  copies it to files once for each version of its manifest.
+- **minSdk:** `AndroidPictures.kt` needs 28 (`ImageDecoder` turns pictures upright and brings them to sRGB); the rest
+  of the kit is plain Kotlin, compiled and run on a JVM against the golden texts and pictures.
+- **Tokenizer:** the kit's reads `tokenizer.json` of WordPiece and BPE and needs no library. It refuses other kinds:
+  `ai.djl.huggingface:tokenizers:0.33.0` with `ai.djl.android:tokenizer-native:0.33.0` reads all of them; give
+  `Encoder` a function of it as `tokenize`.
+- **Files:** put this folder into `src/main/assets/bundle`. Runtimes open paths, so `bundleFolder` copies it to files
+  once for each version of its manifest.
 - **Picture to input:** `Pixels.kt`. `Bitmap.createScaledBitmap` is no substitute: bilinear without antialiasing.
   docs/results/apps.md of conaclip-edge measures what it costs.
-- **Threads:** the encoder's `threads`; measure on the device. Keep one encoder, and call it from one thread.
+- **Nearest neighbours:** `Index` keeps vectors as int8 with a scale each and looks at all of them. From some hundred
+  thousand on, USearch is faster (`cloud.unum:usearch`, cosine metric).
+- **Threads:** the towers' `threads`; measure on the device. Keep one encoder, and call it from one thread.
 
-`examples/kotlin/` has all of it. Use:
+`kotlin/` has all of it, in the package `conaclip`. Use:
 
 ```kotlin
-val encoder = {encoder}(bundleFolder(context), "{first["image"].precision}", threads = 2)
-check(goldenDifferences(encoder).isEmpty())
+val bundle = bundleFolder(context)
+val precision = "{first["image"].precision}"
+val encoder = Encoder(bundle, precision, {towers}(bundle, precision, threads = 2))
+check(goldenDifferences(encoder, ::decoded).isEmpty())
 
-// once for each picture; keep the vectors one after the other
+// once for each picture
 val pictures = listOf<java.io.File>()
-val index = pictures.flatMap {{ encoder.embed(it.readBytes()).toList() }}.toFloatArray()
+val index = Index(encoder.dim)
+for (picture in pictures) index.add(encoder.embed(decoded(picture)))
 // for each query
-val hits = nearest(encoder.embed("a red bicycle"), index, count = 10)
+val hits = index.nearest(encoder.embed("a red bicycle"), count = 10)
 ```"""
 
 

@@ -16,7 +16,7 @@ import tree_sitter_swift
 from conaclip_edge.bundle.card.fields import FILE, GOLDEN, MANIFEST, PREPROCESS, flat
 from conaclip_edge.bundle.card.licence import licence_text
 from conaclip_edge.bundle.card.model_card import model_card
-from conaclip_edge.bundle.card.platforms import example_files
+from conaclip_edge.bundle.card.platforms import kit_files
 from conaclip_edge.bundle.manifest import Manifest, read_manifest
 from conaclip_edge.data.preprocess import Preprocess, describe
 from tests.helpers.benchmarks.sample import accelerators
@@ -103,14 +103,15 @@ def test_nothing_is_left_to_fill_in(manifest, targets):
 
 def test_each_target_has_its_own_code_with_this_bundles_files(manifest):
     card = card_of(only(manifest, "onnx", "coreml", "executorch"))
-    assert 'OnnxEncoder(bundleFolder(context), "fp16"' in snippet(card, "kotlin")
+    assert 'precision = "fp16"' in snippet(card, "kotlin")
+    assert "OnnxTowers(bundle, precision" in snippet(card, "kotlin")
     assert "onnxruntime-android:" in snippet(card, "kotlin")
     assert "executorch-android:" in snippet(card, "kotlin")
     assert 'textName: "text.fp16"' in snippet(card, "swift")
     assert "onnx/image.fp16.onnx" in snippet(card, "python")
     alone = card_of(only(manifest, "executorch"))
     assert "onnxruntime-android:" not in alone
-    assert "ExecutorchEncoder(" in snippet(alone, "kotlin")
+    assert "ExecutorchTowers(" in snippet(alone, "kotlin")
     assert not snippet(alone, "swift")
     assert 'load_program("executorch/image.fp16.pte")' in snippet(alone, "python")
     assert 'open_bundle(".", "coreml", "fp16")' in snippet(card_of(only(manifest, "coreml")), "python")
@@ -129,22 +130,23 @@ def test_core_ai_has_its_systems_and_the_functions_of_its_asset(manifest):
 
 
 def test_android_loads_the_onnx_file_and_the_card_says_what_the_ort_file_is_for(manifest):
-    android = example_files(only(manifest, "onnx"))["examples/kotlin/OnnxEncoder.kt"]
+    android = kit_files(only(manifest, "onnx"))["kotlin/OnnxTowers.kt"]
     assert ".onnx" in android
     assert ".ort" not in android
     assert "take `.onnx`" in card_of(only(manifest, "onnx"))
 
 
-def test_examples_are_those_of_the_targets(manifest):
-    names = {target: {Path(name).name for name in example_files(only(manifest, target))} for target in TARGETS}
-    assert {"Encoder.swift", "Pixels.swift", "GoldenCheck.swift", "CoremlEncoder.swift"} == names["coreml"]
-    assert {"Encoder.swift", "Pixels.swift", "GoldenCheck.swift", "CoreaiEncoder.swift"} == names["coreai"]
-    assert {"Encoder.kt", "Pixels.kt", "GoldenCheck.kt", "OnnxEncoder.kt"} == names["onnx"]
-    assert {"Encoder.kt", "Pixels.kt", "GoldenCheck.kt", "ExecutorchEncoder.kt"} == names["executorch"]
+def test_the_kit_has_the_parts_of_the_targets(manifest):
+    names = {target: {Path(name).name for name in kit_files(only(manifest, target))} for target in TARGETS}
+    assert names["coreml"] ^ names["coreai"] == {"CoremlEncoder.swift", "CoreaiEncoder.swift"}
+    assert names["onnx"] ^ names["executorch"] == {"OnnxTowers.kt", "ExecutorchTowers.kt"}
+    parts = {"Encoder", "Pixels", "Search", "GoldenCheck"}
+    assert {f"{part}.swift" for part in parts} < names["coreml"]
+    assert {f"{part}.kt" for part in (*parts, "Tokenizer")} < names["onnx"]
 
 
-def test_examples_and_licence_are_members_of_the_bundle(exported, manifest):
-    files = {**example_files(manifest), "LICENSE.md": licence_text(manifest)}
+def test_kit_and_licence_are_members_of_the_bundle(exported, manifest):
+    files = {**kit_files(manifest), "LICENSE.md": licence_text(manifest)}
     for name, text in files.items():
         assert (exported[0] / name).read_text("utf-8") == text
         assert name in manifest.members
@@ -193,7 +195,7 @@ def faults(code: str, language: object) -> list[str]:
 def test_swift_kotlin_and_python_parse(manifest):
     everything = only(manifest, *TARGETS)
     card = card_of(everything)
-    code = {"use.swift": snippet(card, "swift"), "use.kt": snippet(card, "kotlin")} | example_files(everything)
+    code = {"use.swift": snippet(card, "swift"), "use.kt": snippet(card, "kotlin")} | kit_files(everything)
     for name, text in code.items():
         language = tree_sitter_swift if name.endswith(".swift") else tree_sitter_kotlin
         assert faults(text, language.language()) == [], name

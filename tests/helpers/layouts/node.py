@@ -1,4 +1,4 @@
-"""transformers.js as npm has it, pinned, and scripts that use it."""
+"""Packages of npm, pinned, and scripts that use transformers.js."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ _HERE = Path(__file__).parent
 _PINS = ("package.json", "package-lock.json")
 
 
-def packages(home: Path) -> Path:
-    """Return a folder with node_modules of the lock file; npm fills it where it is not there yet.
+def packages(home: Path, pins: Path = _HERE / "npm") -> Path:
+    """Return a folder with node_modules of a lock file; npm fills it where it is not there yet.
 
     Args:
         home: that the tests of one run share.
+        pins: folder of package.json and package-lock.json.
     """
-    folder = home / f"npm-{sha256_text(*((_HERE / 'npm' / name).read_text('utf-8') for name in _PINS))[:16]}"
+    folder = home / f"npm-{sha256_text(*((pins / name).read_text('utf-8') for name in _PINS))[:16]}"
     if not folder.is_dir():
         with atomic_folder(folder) as staging:
             for name in _PINS:
-                shutil.copy(_HERE / "npm" / name, staging)
+                shutil.copy(pins / name, staging)
             quiet = ("--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
             done = subprocess.run(["npm", "ci", *quiet], cwd=staging, capture_output=True, text=True, check=False)
             assert done.returncode == 0, done.stderr

@@ -1,5 +1,7 @@
 // The towers on ONNX Runtime: com.microsoft.onnxruntime:onnxruntime-android
 
+package conaclip
+
 import ai.onnxruntime.OnnxTensor
 import ai.onnxruntime.OrtEnvironment
 import ai.onnxruntime.OrtSession
@@ -11,12 +13,14 @@ import java.nio.IntBuffer
  * [threads]: of one call; more than the large cores of a phone makes it slower.
  * [accelerator]: chooses one, as `{ addNnapi() }` does; then the files that are made for accelerators are opened.
  */
-class OnnxEncoder(
-    bundle: File,
-    precision: String,
+class OnnxTowers(
+    private val bundle: File,
+    private val precision: String,
     threads: Int = 2,
     private val accelerator: (OrtSession.SessionOptions.() -> Unit)? = null,
-) : Encoder(bundle, precision), AutoCloseable {
+) : Towers {
+    private val facts = Facts(bundle)
+    private val size = Preprocess(JsonReader.read(File(bundle, "preprocess.json").readText())).size.toLong()
     private val env = OrtEnvironment.getEnvironment()
     private val options = OrtSession.SessionOptions().apply {
         setIntraOpNumThreads(threads)
@@ -30,13 +34,13 @@ class OnnxEncoder(
         return if (accelerator != null && made.exists()) made else File(bundle, "onnx/$tower.$precision.onnx")
     }
 
-    override fun embed(pixels: FloatArray): FloatArray {
-        val shape = longArrayOf(1, 3, preprocess.size.toLong(), preprocess.size.toLong())
+    override fun image(pixels: FloatArray): FloatArray {
+        val shape = longArrayOf(1, 3, size, size)
         return run(image, "pixel_values", OnnxTensor.createTensor(env, FloatBuffer.wrap(pixels), shape))
     }
 
-    override fun embed(ids: IntArray): FloatArray {
-        val given = if (accelerator == null) ids else IntArray(context) { ids.getOrElse(it) { pad } }
+    override fun text(ids: IntArray): FloatArray {
+        val given = if (accelerator == null) ids else IntArray(facts.context) { ids.getOrElse(it) { facts.pad } }
         val shape = longArrayOf(1, given.size.toLong())
         return run(text, "input_ids", OnnxTensor.createTensor(env, IntBuffer.wrap(given), shape))
     }

@@ -1,10 +1,10 @@
-// A picture or a text in, a vector of length 1 out; and the nearest vectors of an index.
+// A picture or a text in, a vector of length 1 out.
+// Not compiled where this bundle was made: run the golden check first.
 // CoremlEncoder.swift and CoreaiEncoder.swift run the towers: take the one whose files the app has.
 //
 // Add this bundle's folder as a folder reference.
 // Package: https://github.com/huggingface/swift-transformers, exact version 1.3.3, product "Tokenizers".
 
-import Accelerate
 import Foundation
 import Hub
 import Tokenizers
@@ -74,14 +74,4 @@ extension Encoder {
     func embed(picture data: Data) async throws -> [Float] { try await embed(pixels: pixels(data, preprocess)) }
 
     func embed(text words: String) async throws -> [Float] { try await embed(ids: ids(words)) }
-}
-
-/// The rows of an index that are nearest to a query, best first; all vectors have length 1.
-///
-/// - Parameter index: vectors one after the other, query.count numbers each
-func nearest(_ query: [Float], in index: [Float], count: Int) -> [(row: Int, cosine: Float)] {
-    let rows = index.count / query.count
-    var cosines = [Float](repeating: 0, count: rows)
-    vDSP_mmul(index, 1, query, 1, &cosines, 1, vDSP_Length(rows), 1, vDSP_Length(query.count))
-    return cosines.enumerated().sorted { $0.element > $1.element }.prefix(count).map { ($0.offset, $0.element) }
 }

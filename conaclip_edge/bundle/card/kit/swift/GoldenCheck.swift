@@ -1,4 +1,5 @@
 // Does this app do what the export did? Runs the golden texts and pictures of the bundle; call it from a unit test.
+// Not compiled where this bundle was made.
 
 import Accelerate
 import Foundation

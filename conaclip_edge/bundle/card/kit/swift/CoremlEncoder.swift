@@ -1,4 +1,5 @@
 // Both towers on Core ML. Add the two packages of coreml/ to the app's target: Xcode compiles them.
+// Not compiled where this bundle was made.
 
 import CoreML
 import CoreVideo

@@ -1,4 +1,5 @@
 // Both towers on Core AI, on system 27 or newer. The assets of coreai/ are opened where they lie in this folder.
+// Not compiled where this bundle was made.
 
 import CoreAI
 import Foundation

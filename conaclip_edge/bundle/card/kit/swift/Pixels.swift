@@ -1,4 +1,5 @@
 // From an encoded picture to what the image tower takes, step by step as preprocess.json says.
+// Not compiled where this bundle was made; the same steps in Kotlin were compiled and run.
 
 import CoreGraphics
 import Foundation
@@ -47,6 +48,7 @@ func decoded(_ data: Data) throws -> (rgbx: [UInt8], width: Int, height: Int) {
 struct Tap {
     let start: Int
     let weights: [Float]
+    var end: Int { start + weights.count }
 }
 
 /// Weights that scale `length` pixels to `scaled`, for the output pixels of `wanted`.
@@ -92,38 +94,70 @@ func pixels(rgbx: [UInt8], width: Int, height: Int, _ preprocess: Preprocess) ->
     let columns = taps(length: width, scaled: wide, wanted: left..<left + size, filter: preprocess.resize.filter)
     let rows = taps(length: height, scaled: high, wanted: top..<top + size, filter: preprocess.resize.filter)
 
-    // along the rows first, rounded to whole levels as the training did, then down the columns
-    var narrow = [Float](repeating: 0, count: 3 * size * height)  // [3, height, size]
+    // both steps round to whole levels, so their order shows where a level is cut off at 0 or 255; this is how
+    // Pillow 13 chooses it, older versions went along the rows first
+    let down = height > high && height - high > 2 * (width - wide)
+    return down
+        ? downThenAlong(rgbx, width, rows: rows, columns: columns)
+        : alongThenDown(rgbx, width, height, rows: rows, columns: columns)
+}
+
+private func alongThenDown(_ rgbx: [UInt8], _ width: Int, _ height: Int, rows: [Tap], columns: [Tap]) -> [Float] {
+    let wide = columns.count
+    var narrow = [Float](repeating: 0, count: 3 * height * wide)  // [3, height, wide]
     rgbx.withUnsafeBufferPointer { input in
-        for y in rows[0].start..<rows[size - 1].start + rows[size - 1].weights.count {
+        for y in rows[0].start..<rows[rows.count - 1].end {
             for (x, tap) in columns.enumerated() {
-                var (red, green, blue): (Float, Float, Float) = (0, 0, 0)
-                var at = 4 * (y * width + tap.start)
-                for weight in tap.weights {
-                    red += weight * Float(input[at])
-                    green += weight * Float(input[at + 1])
-                    blue += weight * Float(input[at + 2])
-                    at += 4
-                }
-                for (channel, value) in [red, green, blue].enumerated() {
-                    narrow[(channel * height + y) * size + x] = level(value)
-                }
+                var sum = SIMD3<Float>(repeating: 0)
+                for (k, weight) in tap.weights.enumerated() { sum += weight * color(input, y * width + tap.start + k) }
+                for channel in 0..<3 { narrow[(channel * height + y) * wide + x] = level(sum[channel]) }
             }
         }
     }
-    var planes = [Float](repeating: 0, count: 3 * size * size)
-    for channel in 0..<3 {
+    return planes(rows.count, wide) { channel, y, x in
+        var value: Float = 0
+        for (k, weight) in rows[y].weights.enumerated() {
+            value += weight * narrow[(channel * height + rows[y].start + k) * wide + x]
+        }
+        return value
+    }
+}
+
+private func downThenAlong(_ rgbx: [UInt8], _ width: Int, rows: [Tap], columns: [Tap]) -> [Float] {
+    let high = rows.count
+    var short = [Float](repeating: 0, count: 3 * high * width)  // [3, high, width]
+    rgbx.withUnsafeBufferPointer { input in
         for (y, tap) in rows.enumerated() {
-            for x in 0..<size {
-                var value: Float = 0
+            for x in columns[0].start..<columns[columns.count - 1].end {
+                var sum = SIMD3<Float>(repeating: 0)
                 for (k, weight) in tap.weights.enumerated() {
-                    value += weight * narrow[(channel * height + tap.start + k) * size + x]
+                    sum += weight * color(input, (tap.start + k) * width + x)
                 }
-                planes[(channel * size + y) * size + x] = level(value) / 255
+                for channel in 0..<3 { short[(channel * high + y) * width + x] = level(sum[channel]) }
             }
         }
     }
-    return planes
+    return planes(high, columns.count) { channel, y, x in
+        var value: Float = 0
+        for (k, weight) in columns[x].weights.enumerated() {
+            value += weight * short[(channel * high + y) * width + columns[x].start + k]
+        }
+        return value
+    }
+}
+
+private func color(_ input: UnsafeBufferPointer<UInt8>, _ at: Int) -> SIMD3<Float> {
+    SIMD3(Float(input[4 * at]), Float(input[4 * at + 1]), Float(input[4 * at + 2]))
+}
+
+private func planes(_ high: Int, _ wide: Int, _ value: (_ channel: Int, _ y: Int, _ x: Int) -> Float) -> [Float] {
+    var made = [Float](repeating: 0, count: 3 * high * wide)
+    for channel in 0..<3 {
+        for y in 0..<high {
+            for x in 0..<wide { made[(channel * high + y) * wide + x] = level(value(channel, y, x)) / 255 }
+        }
+    }
+    return made
 }
 
 private func level(_ value: Float) -> Float { min(255, max(0, (value + 0.5).rounded(.down))) }
