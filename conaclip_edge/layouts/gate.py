@@ -59,7 +59,7 @@ def check_pixels(source: Source, client: Client) -> float:
     Raises:
         GateFailed: they are not the same.
     """
-    golden, bundle = read_golden(source.bundle / FOLDER), open_bundle(source.bundle, precision="int8")
+    golden, bundle = read_golden(source.bundle / FOLDER), open_bundle(source.bundle, source.target, "int8")
     right = bundle.embed_pixels(golden.pixels.astype(np.float32) / 255)
     found = _stacked(client.image(pixels) for pixels in golden.pixels)
     least = float(cosines(found[:, : right.shape[1]], right).min())
@@ -80,7 +80,7 @@ def check_pictures(source: Source, client: Client, data: Path | None) -> Picture
     if held is None:
         return None
     config, pairs = held
-    bundle = open_bundle(source.bundle, precision="int8")
+    bundle = open_bundle(source.bundle, source.target, "int8")
     kept: list[int] = []
     own, theirs = [], []
     for row, _, picture in _pictures(pairs, config):

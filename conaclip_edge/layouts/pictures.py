@@ -50,10 +50,17 @@ def planes(picture: Image.Image) -> np.ndarray:
 def centre_then_nearest(picture: Image.Image, size: int) -> np.ndarray:
     """Cut out the centre square, then take the nearest pixels, as Android's `createScaledBitmap` unfiltered does."""
     width, height = picture.size
-    side = min(width, height)
     left, top = (width // 2 - height // 2, 0) if width >= height else (0, height // 2 - width // 2)
-    square = picture.crop((left, top, left + side, top + side))
-    return planes(square.resize((size, size), Image.Resampling.NEAREST))
+    return planes(_square(picture, left, top).resize((size, size), Image.Resampling.NEAREST))
+
+
+def centre_then_bilinear(picture: Image.Image, size: int) -> np.ndarray:
+    """Cut out the centre square, then look at four neighbours, as Core Image's affine transform does."""
+    width, height = picture.size
+    side = min(width, height)
+    # Swift rounds halves up, away from zero
+    left, top = ((rest + 1) // 2 for rest in (width - side, height - side))
+    return squashed_plainly(_square(picture, left, top), size)
 
 
 def squashed_plainly(picture: Image.Image, size: int) -> np.ndarray:
@@ -63,3 +70,8 @@ def squashed_plainly(picture: Image.Image, size: int) -> np.ndarray:
     framed = Image.fromarray(np.pad(np.asarray(picture), ((1, 1), (1, 1), (0, 0)), mode="edge"))
     where = (width / size, 0, 1, 0, height / size, 1)
     return planes(framed.transform((size, size), Image.Transform.AFFINE, where, Image.Resampling.BILINEAR))
+
+
+def _square(picture: Image.Image, left: int, top: int) -> Image.Image:
+    side = min(picture.size)
+    return picture.crop((left, top, left + side, top + side))

@@ -24,6 +24,7 @@ class Layout:
         function: `write(source, folder)`, which fills an empty folder and returns how the client feeds it; of a
             student, `write(student, folder)`, which compares the two itself.
         made_of: "bundle" for its int8 files, "student" for the float weights of a checkpoint.
+        target: of a bundle, whose int8 files.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Layout:
     module: str
     function: str = "write"
     made_of: Literal["bundle", "student"] = "bundle"
+    target: str = "onnx"
 
     @extras_needed()
     def writer(self) -> Callable[..., Any]:
@@ -44,6 +46,7 @@ class Layout:
 
 
 _GALLERIES = f"{_HERE}.gallery_apps"
+_PHONES = f"{_HERE}.iphone_apps"
 _LAYOUTS = (
     Layout("transformers-js", "transformers.js 4.3.2", f"{_HERE}.transformers_js"),
     Layout("huggingface", "transformers 5, sentence-transformers 6.2", f"{_HERE}.huggingface", made_of="student"),
@@ -53,6 +56,14 @@ _LAYOUTS = (
     Layout("tidy", "TIDY, eb4aed4", _GALLERIES, "write_tidy"),
     Layout("smartscan", "SmartScan's SDK, 14c1388", _GALLERIES, "write_smartscan"),
     Layout("picquery", "PicQuery, 6737558", _GALLERIES, "write_picquery"),
+    Layout(
+        "react-native-executorch",
+        "react-native-executorch 0.10, 81c22d5",
+        f"{_HERE}.react_native_executorch",
+        target="executorch",
+    ),
+    Layout("mobileclip-ios", "ml-mobileclip's iOS app, 4144bb1", _PHONES, "write_mobileclip", target="coreml"),
+    Layout("queryable", "Queryable, b95a05a", _PHONES, "write_queryable", target="coreml"),
 )
 LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in _LAYOUTS}
 

@@ -44,7 +44,7 @@ def write_layout(source: Path, name: str, out: Path | None = None, data: Path | 
     check_out(folder, LAYOUT)
     if layout.made_of == "student":
         return _of_student(layout, source, folder)
-    bundle = open_source(source)
+    bundle = open_source(source, layout.target)
     write = layout.writer()
     with atomic_folder(folder, LAYOUT) as staging:
         client: Client = write(bundle, staging)

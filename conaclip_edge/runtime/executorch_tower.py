@@ -36,7 +36,7 @@ class ExecutorchTower:
         if b"CoreMLBackend" in path.read_bytes():
             self.executed, self._run = "reference", _coreml(path, threads)
         else:
-            self.executed, self._run = "native", _native(path, threads)
+            self.executed, self._run = "native", load_program(path, threads)
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
         """Map pixel_values float32 [B, 3, H, W] or input_ids int32 [B, L] to unit vectors float32 [B, d].
@@ -53,7 +53,19 @@ class ExecutorchTower:
             raise UserError(f"{self._path.name} does not take {shape}: {_first_line(error)}") from error
 
 
-def _native(path: Path, threads: int) -> Callable[[np.ndarray], np.ndarray]:
+def load_program(path: Path, threads: int = 1) -> Callable[..., np.ndarray]:
+    """Load a program that this machine runs.
+
+    Args:
+        path: the .pte file.
+        threads: of the process's pool.
+
+    Returns:
+        A function of one array per input, contiguous and of the types that the program takes, to its first output.
+
+    Raises:
+        UserError: executorch refuses the file, or other programs are loaded with another number of threads.
+    """
     with quiet(), extras_needed():
         import torch  # whose libraries the next one needs
 
@@ -70,9 +82,9 @@ def _native(path: Path, threads: int) -> Callable[[np.ndarray], np.ndarray]:
 
     _loaded.add(program)
 
-    def run(sample: np.ndarray) -> np.ndarray:
+    def run(*inputs: np.ndarray) -> np.ndarray:
         # the runtime reuses its output memory in the next call
-        embedding: np.ndarray = program.forward((torch.from_numpy(sample),))[0].numpy().copy()
+        embedding: np.ndarray = program.forward(tuple(torch.from_numpy(one) for one in inputs))[0].numpy().copy()
         return embedding
 
     return run

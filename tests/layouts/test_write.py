@@ -54,8 +54,11 @@ def test_a_changed_file_is_not_laid_out(run: Run, searched: SearchWorld) -> None
     assert not Path("changed-transformers-js").exists()
 
 
-def test_a_bundle_without_int8_files_says_what_to_export(run: Run, searched: SearchWorld) -> None:
+@pytest.mark.parametrize(("name", "target"), [("transformers-js", "onnx"), ("react-native-executorch", "executorch")])
+def test_a_bundle_without_int8_files_says_what_to_export(
+    run: Run, searched: SearchWorld, name: str, target: str
+) -> None:
     shutil.copytree(searched.bundle, "without", ignore=shutil.ignore_patterns("image.int8.onnx"))
-    code, _, err = run("layout", "without", "--as", "transformers-js", "--out", "made")
+    code, _, err = run("layout", "without", "--as", name, "--out", "made")
     assert code == 2
-    assert "has no int8 files for onnx, of which layouts are made" in err
+    assert f"has no int8 files for {target}, of which this layout is made" in err

@@ -30,7 +30,7 @@ from conaclip_edge.layouts.report import LayoutReport
 from conaclip_edge.layouts.table import LAYOUTS, Layout
 from conaclip_edge.layouts.write import write_layout
 from conaclip_edge.system.files import read_json, write_json
-from tests.helpers.layouts import node
+from tests.helpers.layouts import node, words_on_arm64
 from tests.helpers.layouts.clip_shaped import write_student
 from tests.helpers.layouts.vit import write_vit
 
@@ -44,8 +44,15 @@ RUN = {
     "huggingface": "transformers and sentence-transformers themselves",
     "immich": "its preprocessing written again (pixels equal to its own code's), onnxruntime",
 }
-AGAIN = "its preprocessing written again, onnxruntime"
-RUN["tidy"] = f"{AGAIN}; the app opens the files once its onnxruntime 1.14 is 1.23"
+AGAIN = "its preprocessing written again, {runtime}"
+RUN["tidy"] = "its preprocessing written again, onnxruntime; the app opens the files once its onnxruntime 1.14 is 1.23"
+# target -> what opened the files
+RUNTIMES = {
+    "onnx": "onnxruntime",
+    "executorch": "ExecuTorch's runtime in Python",
+    "coreml": "the reference interpreter of Core ML programs",
+}
+ITSELF = ("transformers-js", "huggingface")  # layouts that their client itself loaded
 
 
 def clients(bundle: Path) -> dict[str, Any]:
@@ -60,7 +67,8 @@ def clients(bundle: Path) -> dict[str, Any]:
 def table(found: dict[str, Any]) -> str:
     """Write the rows as a table of Markdown."""
     heads = (
-        *("client", "student", "ids equal", "text cosine where they are, least", "picture cosine, mean (least)"),
+        *("client", "student", "loads", "ids equal", "text cosine where they are, least"),
+        "picture cosine, mean (least)",
         *("recall kept, text to picture", "and back", "how it was run"),
     )
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
@@ -69,10 +77,12 @@ def table(found: dict[str, Any]) -> str:
         texts, pictures = report.texts, report.pictures
         cosine = f"{pictures.cosine.mean:.4f} ({pictures.cosine.min:.4f})" if pictures else "-"
         kept = [_share(report, way) if row["student"] == DEMO else "-" for way in ("t2i", "i2t")]
-        run = RUN.get(report.layout, AGAIN).format(node=found["node"]["version"])
+        runtime = RUNTIMES[LAYOUTS[report.layout].target]
+        run = RUN.get(report.layout, AGAIN).format(node=found["node"]["version"], runtime=runtime)
         cells = (
             report.client,
             row["student"],
+            "in the client" if report.layout in ITSELF else f"in {runtime}",
             f"{texts.ids_equal} of {texts.texts}",
             f"{texts.cosine.min:.4f}",
             cosine,
@@ -98,7 +108,9 @@ def with_table(page: str, found: dict[str, Any]) -> str:
     _, end, after = rest.partition(END)
     assert begin, f"{PAGE} has no line {BEGIN}"
     assert end, f"{PAGE} has no line {END}"
-    return f"{before}{begin}\n{table(found)}\n\n{sentence(found)}\n\n{end}{after}"
+    said = [sentence(found), *([words_on_arm64.sentence(found["arm64"])] if "arm64" in found else [])]
+    parts = "\n\n".join([table(found), *said])
+    return f"{before}{begin}\n{parts}\n\n{end}{after}"
 
 
 def _row(layout: Layout, bundle: Path, home: Path) -> dict[str, Any]:
@@ -109,16 +121,18 @@ def _row(layout: Layout, bundle: Path, home: Path) -> dict[str, Any]:
         try:
             report, student = write_layout(bundle, layout.name, out), DEMO
         except UserError:
-            report, student = write_layout(_clip_shaped(home / "clip"), layout.name, out), RANDOM
+            report, student = write_layout(_clip_shaped(home, layout.target), layout.name, out), RANDOM
     return {"student": student, "report": report.model_dump(mode="json")}
 
 
-def _clip_shaped(home: Path) -> Path:
+def _clip_shaped(scratch: Path, target: str) -> Path:
+    home = scratch / f"clip-{target}"
     bundle = home / "bundle"
     if not bundle.is_dir():
         home.mkdir()
-        asked = ["--target", "onnx", "--set", "min_cosine=0.9", "--set", "min_relative_recall=0"]
-        command = [sys.executable, "-m", "conaclip_edge.cli.main", "export", str(write_student(home))]
+        size = 256 if target == "coreml" else 224  # of the apps' pictures
+        asked = ["--target", target, "--set", "min_cosine=0.9", "--set", "min_relative_recall=0"]
+        command = [sys.executable, "-m", "conaclip_edge.cli.main", "export", str(write_student(home, size))]
         subprocess.run([*command, "--out", str(bundle), *asked], check=True, capture_output=True)
     return bundle
 
@@ -176,5 +190,9 @@ def _share(report: LayoutReport, way: str) -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bundle", type=Path)
-    write_json(KEPT, clients(parser.parse_args().bundle))
+    only = "words-and-files on arm64 alone, in the system of `conaclip-edge doctor --prepare arm64`"
+    parser.add_argument("--arm64", action="store_true", help=only)
+    given, kept = parser.parse_args(), read_json(KEPT, "table of clients")
+    found = {"arm64": words_on_arm64.both(given.bundle)} if given.arm64 else clients(given.bundle)
+    write_json(KEPT, kept | found)
     PAGE.write_text(with_table(PAGE.read_text("utf-8"), read_json(KEPT, "table of clients")), "utf-8")

@@ -34,11 +34,11 @@ def tokenizer_json() -> str:
     return json.dumps(content)
 
 
-def write_student(home: Path) -> Path:
-    """Write such a checkpoint and its data into a folder; returns the checkpoint."""
+def write_student(home: Path, size: int = 224) -> Path:
+    """Write such a checkpoint of pictures of a size, and its data, into a folder; returns the checkpoint."""
     torch.manual_seed(0)
     stages = ((1, 8, 1, 3, 4), (1, 16, 1, 3, 4))
-    image = ImageTowerConfig(kind="mobile", size=224, width=4, stages=stages, head_width=24)
+    image = ImageTowerConfig(kind="mobile", size=size, width=4, stages=stages, head_width=24)
     text = TextTowerConfig(width=16, layers=1, heads=2, mlp=32)  # int8 spoils the texts of narrower ones
     model = DualEncoder(ModelConfig(image=image, text=text, embed_dim=16)).eval()
     for module in model.image.modules():
