@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
-import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image
 from tokenizers import Tokenizer
 
 from conaclip_edge.bundle.golden import TEXTS, read_golden
@@ -18,6 +18,7 @@ from conaclip_edge.config.model import Resample, Resize
 from conaclip_edge.data.preprocess import Preprocess, decode, describe, to_pixels
 from conaclip_edge.models.tokenizer import TextTokenizer, for_context
 from conaclip_edge.web.site.int8_vectors import best, quantise
+from tests.helpers.kotlin.golden import golden_check, write_argb
 from tests.helpers.kotlin.kit import Kit
 from tests.helpers.models.tiny_tokenizers import CAPTIONS, clip_json, minilm_json
 from tests.helpers.search.search_world import SearchWorld
@@ -28,20 +29,13 @@ MORE = (
     "\u03a3\u0391\u03a3 \u01c5 \u1e9e",
     "a\u0300\u0301b \u2028 c\u3000d",
     "x [MASK] y<|endoftext|>",
+    "to\u000bget\u000cher\u0085 again\r\n\u00adsoft",
 )
 
 
 @pytest.fixture(scope="module")
 def kit(tmp_path_factory: pytest.TempPathFactory) -> Kit:
     return Kit(tmp_path_factory.getbasetemp().parent, tmp_path_factory.mktemp("classes"))
-
-
-def written(folder: Path, name: str, picture: Image.Image) -> None:
-    """Write a picture as the driver reads it: upright, each pixel with its alpha."""
-    pixels = np.asarray(ImageOps.exif_transpose(picture).convert("RGBA")).astype(">u4")
-    red, green, blue, alpha = np.moveaxis(pixels, 2, 0)
-    argb = alpha << 24 | red << 16 | green << 8 | blue
-    (folder / name).write_bytes(struct.pack(">ii", argb.shape[1], argb.shape[0]) + argb.astype(">u4").tobytes())
 
 
 @pytest.mark.parametrize("kind", ["WordPiece", "BPE"])
@@ -71,7 +65,7 @@ def test_pixels_are_within_one_level_of_pillow_s(kit: Kit, tmp_path: Path, resiz
     pictures = [Image.fromarray(random.integers(0, 256, (high, wide, 3), np.uint8)) for wide, high in sizes]
     names = [str(number) for number in range(len(sizes))]
     for name, picture in zip(names, pictures, strict=True):
-        written(tmp_path, name, picture)
+        write_argb(tmp_path, name, picture)
     (tmp_path / "preprocess.json").write_text(json.dumps(describe(how)), "utf-8")
     kit.run("pixels", tmp_path / "preprocess.json", tmp_path, *names)
     for name, picture in zip(names, pictures, strict=True):
@@ -82,8 +76,7 @@ def test_pixels_are_within_one_level_of_pillow_s(kit: Kit, tmp_path: Path, resiz
 def test_transparent_and_turned_pictures_get_their_golden_pixels(kit: Kit, tmp_path: Path) -> None:
     how, made = Preprocess(48), dict(made_pictures())
     for name, data in made.items():
-        (tmp_path / "encoded").write_bytes(data)
-        written(tmp_path, name, Image.open(tmp_path / "encoded"))
+        write_argb(tmp_path, name, Image.open(io.BytesIO(data)))
     (tmp_path / "preprocess.json").write_text(json.dumps(describe(how)), "utf-8")
     kit.run("pixels", tmp_path / "preprocess.json", tmp_path, *made)
     for name, data in made.items():
@@ -96,24 +89,17 @@ def test_the_golden_check_is_empty_where_all_is_right_and_names_what_is_wrong(
     kit: Kit, searched: SearchWorld, tmp_path: Path, length: float, wrong: int
 ) -> None:
     golden = read_golden(searched.bundle / "golden")
-    for name, data in zip(golden.names, golden.pictures, strict=True):
-        (tmp_path / "encoded").write_bytes(data)
-        written(tmp_path, name, Image.open(tmp_path / "encoded"))
-    differences = kit.run("golden", searched.bundle, tmp_path, str(length))
+    differences = golden_check(kit, searched.bundle, tmp_path, length)
     assert len(differences) == wrong * (len(golden.texts) + len(golden.names))
     assert all("cosine" in line for line in differences)
 
 
 def test_the_golden_check_names_a_text_with_other_ids(kit: Kit, searched: SearchWorld, tmp_path: Path) -> None:
     shutil.copytree(searched.bundle, tmp_path / "bundle")
-    golden = read_golden(searched.bundle / "golden")
-    for name, data in zip(golden.names, golden.pictures, strict=True):
-        (tmp_path / "encoded").write_bytes(data)
-        written(tmp_path, name, Image.open(tmp_path / "encoded"))
     document = json.loads((tmp_path / "bundle/golden/golden.json").read_text("utf-8"))
     document["texts"][0]["ids"][1] += 1
     (tmp_path / "bundle/golden/golden.json").write_text(json.dumps(document), "utf-8")
-    assert kit.run("golden", tmp_path / "bundle", tmp_path, "1") == ["ids of 'a photo of a cat' differ"]
+    assert golden_check(kit, tmp_path / "bundle", tmp_path) == ["ids of 'a photo of a cat' differ"]
 
 
 def test_search_finds_the_rows_that_the_web_page_finds(kit: Kit, tmp_path: Path) -> None:

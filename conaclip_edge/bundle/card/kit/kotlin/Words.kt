@@ -48,11 +48,12 @@ private fun bert(json: Any?): (String) -> String {
 }
 
 private fun clean(code: Int, made: StringBuilder) {
-    val other = when (Character.getType(code).toByte()) {
-        Character.CONTROL, Character.FORMAT, Character.PRIVATE_USE, Character.SURROGATE -> true
-        else -> false
+    val dropped = when (Character.getType(code).toByte()) {
+        Character.CONTROL -> code != 9 && code != 10 && code != 13 // tab and ends of lines are spaces
+        Character.FORMAT, Character.PRIVATE_USE, Character.SURROGATE -> true
+        else -> code == 0xfffd
     }
-    if (isSpace(code)) made.append(' ') else if (!other && code != 0 && code != 0xfffd) made.appendCodePoint(code)
+    if (!dropped) made.appendCodePoint(if (isSpace(code)) 32 else code)
 }
 
 private fun isChinese(code: Int) = code in 0x4e00..0x9fff || code in 0x3400..0x4dbf || code in 0x20000..0x2a6df ||
