@@ -13,6 +13,7 @@ from conaclip_edge.errors import UserError
 from conaclip_edge.layouts.client import Client
 from conaclip_edge.layouts.clients import react_native_executorch
 from conaclip_edge.layouts.clients.iphone_apps import write_mobileclip, write_queryable
+from conaclip_edge.layouts.mil_shell import MilShell
 from conaclip_edge.layouts.source import Source
 from conaclip_edge.runtime.executorch_tower import load_program
 from conaclip_edge.runtime.mil.program import MilProgram
@@ -56,6 +57,15 @@ def test_a_package_takes_a_picture_and_gives_512_numbers(written: Written, made:
     right = open_tower(made["coreml"].image)(pixels.astype(np.float32) / 255)[0]
     np.testing.assert_allclose(found[:16], right, atol=2e-3)
     assert (len(found), found[16:].any()) == (512, False)
+
+
+def test_a_package_that_takes_pictures_already_is_renamed_alone(written: Written, tmp_path: Path) -> None:
+    first = MilShell(written["mobileclip"][0] / "mobileclip_s0_image.mlpackage", tmp_path / "again.mlpackage")
+    first.takes_picture("photo")
+    first.gives("vector", width=512)
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 3, 256, 256), dtype=np.uint8)
+    (found,) = MilProgram(tmp_path / "again.mlpackage")({"photo": pixels})["vector"]
+    np.testing.assert_array_equal(found, package(written, "mobileclip", 0)({"image": pixels})["final_emb_1"][0])
 
 
 @pytest.mark.parametrize(("name", "dtype"), [("mobileclip", "int32"), ("queryable", "float32")])

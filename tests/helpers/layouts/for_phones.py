@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from conaclip_edge.bundle.manifest import SCHEMA, Manifest
 from conaclip_edge.config.export import ExportConfig
 from conaclip_edge.data.preprocess import Preprocess
@@ -40,13 +42,15 @@ def sources(home: Path) -> dict[str, Source]:
         training={},
         versions={},
     )
-    made = {}
-    for target, exporter, precision in (("coreml", coreml, "fp16"), ("executorch", executorch, "fp32")):
+    for target in ("coreml", "executorch"):
         (home / target).mkdir()
-        config = ExportConfig(target=target, precision=precision)
-        exporter.export(towers, calibration(), config, home / target)
-        for file in (home / target).iterdir():
-            file.rename(file.with_name(file.name.replace(precision, "int8")))
-        tokenizer = TextTokenizer(home / "student" / "tokenizer.json", shape.text.context)
-        made[target] = Source(home, target, manifest, Preprocess(SIZE), tokenizer)
-    return made
+    coreml.export(towers, calibration(), ExportConfig(target="coreml", precision="fp16"), home / "coreml")
+    for file in (home / "coreml").iterdir():
+        file.rename(file.with_name(file.name.replace("fp16", "int8")))
+    texts = ({1: torch.export.Dim("length", min=2, max=shape.text.context)},)
+    examples = {"image": (torch.zeros(1, 3, SIZE, SIZE), None), "text": (torch.ones(1, 4, dtype=torch.int32), texts)}
+    for tower, (example, lengths) in examples.items():
+        program, _ = executorch.lower(towers[tower], example, lengths, executorch.xnnpack_partitioner())
+        (home / "executorch" / f"{tower}.int8.pte").write_bytes(program)
+    tokenizer = TextTokenizer(home / "student" / "tokenizer.json", shape.text.context)
+    return {name: Source(home, name, manifest, Preprocess(SIZE), tokenizer) for name in ("coreml", "executorch")}
