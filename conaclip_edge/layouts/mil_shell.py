@@ -16,7 +16,6 @@ from conaclip_edge.runtime.mil.package import read_package
 
 _FLOAT, _INT, _BOOL = (getattr(MIL_pb2.DataType, name) for name in ("FLOAT32", "INT32", "BOOL"))
 _CASTS = {_FLOAT: "fp32", _INT: "int32"}
-_ARRAYS = {_FLOAT: FeatureTypes_pb2.ArrayFeatureType.FLOAT32, _INT: FeatureTypes_pb2.ArrayFeatureType.INT32}
 _OPEN = "length"  # any text stands for a size that is not fixed
 
 
@@ -64,7 +63,7 @@ class MilShell:
         shape, ids = (1, _OPEN), name
         if as_float:
             self._given.type.tensorType.dataType = _FLOAT
-            self._input.type.multiArrayType.dataType = _ARRAYS[_FLOAT]
+            self._input.type.multiArrayType.dataType = FeatureTypes_pb2.ArrayFeatureType.FLOAT32
             ids = self._cast(name, _INT, shape)
         eos, row = self._constant(np.int32(eos_id)), self._constant(np.asarray([[eos_id]], np.int32))
         found = self._cast(self._add("equal", _BOOL, shape, x=ids, y=eos), _INT, shape)
