@@ -15,14 +15,15 @@ Resample = Literal["bicubic", "bilinear"]
 class ImageTowerConfig(Growing):
     """A student's (or the joined teacher's) image tower.
 
-    `vit` is transformers' CLIP vision tower, `siglip` its SigLIP vision tower. `mobile` is a chain of inverted residual
+    `vit` is transformers' CLIP vision tower, `siglip` its SigLIP vision tower, `transformers` any vision model of it.
+    `mobile` is a chain of inverted residual
     blocks with batch norm and ReLU6 (no squeeze-excite), whose stages are (expand, channels, repeats, kernel, stride).
     `models/image_towers/kinds.py` lists all kinds.
     """
 
-    later: ClassVar[frozenset[str]] = frozenset({"resize", "resample"})
+    later: ClassVar[frozenset[str]] = frozenset({"resize", "resample", "backbone", "backbone_config"})
 
-    kind: str = Field("vit", description="vit, siglip or mobile")
+    kind: str = Field("vit", description="vit, siglip, mobile or transformers")
     size: int = Field(224, description="side of the picture in pixels")
     resize: Resize = Field(
         "crop", description="crop: shorter side to size, then the centre; squash: both sides to size"
@@ -43,6 +44,10 @@ class ImageTowerConfig(Growing):
         (), description="mobile: expand, channels, repeats, kernel and stride of each stage"
     )
     head_width: int = Field(0, description="mobile: channels of the last 1x1 convolution; 0 leaves it out")
+    backbone: str = Field(
+        "", description="in a recipe: folder of a vision model of transformers, which the tower becomes and starts from"
+    )
+    backbone_config: dict[str, Any] = Field({}, description="transformers: config.json of its model, filled in")
 
 
 class TextTowerConfig(Growing):

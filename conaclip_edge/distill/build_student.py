@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from conaclip_edge.config.model import ImageTowerConfig, ModelConfig, StudentConfig
 from conaclip_edge.errors import UserError
+from conaclip_edge.models.image_towers.vision_model import VisionModelBackbone
 from conaclip_edge.models.student.checkpoint import load_student
 from conaclip_edge.models.student.dual_encoder import DualEncoder
 from conaclip_edge.models.student.presets import student_shape
@@ -67,7 +68,10 @@ def build_student(
     elif config.init_text == "auto":
         pieces = surface(tokenizer)
         taken += start_text(student, teacher, torch.from_numpy(kept), pieces, tokenizer.special_ids, cache, known)
-    if config.init_image != "none":
+    backbone = student.image.backbone
+    if config.init_image == "auto" and isinstance(backbone, VisionModelBackbone) and "backbone" in config.image:
+        taken += backbone.start_from(Path(config.image["backbone"]))
+    elif config.init_image != "none":
         taken += start_image(student, shape.image, config.init_image)
     if config.freeze_blocks:
         if config.init_image == "none":

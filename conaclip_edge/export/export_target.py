@@ -13,6 +13,7 @@ from conaclip_edge.bundle.golden import Golden
 from conaclip_edge.bundle.manifest import CalibrationSet, ExportedFile, Form, Gate, form_of
 from conaclip_edge.bundle.write import TargetFiles
 from conaclip_edge.config.export import ExportConfig
+from conaclip_edge.errors import ConaclipError
 from conaclip_edge.export.gate.affordable import affordable
 from conaclip_edge.export.gate.gate import (
     FileEmbeddings,
@@ -29,7 +30,8 @@ from conaclip_edge.export.quantize.sensitivity import sensitivity
 from conaclip_edge.export.quantize.smoothquant import smooth
 from conaclip_edge.export.report import TargetCosts
 from conaclip_edge.export.targets import Target
-from conaclip_edge.export.towers.towers import build_towers
+from conaclip_edge.export.towers.refused_layer import refusal
+from conaclip_edge.export.towers.towers import OtherImageTower, build_towers
 from conaclip_edge.models.student.checkpoint import load_student, parameter_counts
 from conaclip_edge.runtime.open_tower import open_tower, suffixes_of
 from conaclip_edge.system.peak_memory import forget_peak_memory, peak_memory
@@ -102,7 +104,14 @@ def export_target(export: TargetExport) -> TargetResult:
 
     say(f"{export.title}: exporting")
     started = time.monotonic()
-    notes = target.exporter()(towers, export.calibration, config, export.folder)
+    try:
+        notes = target.exporter()(towers, export.calibration, config, export.folder)
+    except ConaclipError:
+        raise
+    except Exception as error:  # of a tower that no exporter was written for, converters make almost anything
+        if not isinstance(towers.image, OtherImageTower):
+            raise
+        raise refusal(towers.image, towers.image_size, export.title, error) from error
     exported = time.monotonic()
 
     written = written_files(export)

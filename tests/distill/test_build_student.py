@@ -36,7 +36,8 @@ CORPUS = ["green tree", "three sheep"]
 class SpellingTeacher:
     """Stands in for a teacher with MiniLM's vocabulary: all texts that hold "ee" mean nearly the same."""
 
-    name, embed_dim, fingerprint = "spelling", DIM, "spelling/1"
+    name, embed_dim, fingerprint, answers = "spelling", DIM, "spelling/1", "spelling/1"
+    device = torch.device("cpu")
 
     def __init__(self, folder: Path):
         self.tokenizer_file = folder / "tokenizer.json"

@@ -1,4 +1,4 @@
-"""immich and UForm: resizes bit by bit, texts, files that give what the bundle gives; and the resize of OpenCV."""
+"""immich and UForm: their resizes bit by bit, their texts, and files that give what the bundle gives."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image
 
 from conaclip_edge.bundle.golden_pictures import made_pictures
 from conaclip_edge.data.preprocess import decode
-from conaclip_edge.layouts.pictures import cropped, squashed, squashed_plainly
+from conaclip_edge.layouts.pictures import cropped, squashed
 from conaclip_edge.layouts.report import LayoutReport
 from conaclip_edge.layouts.write import write_layout
 from tests.helpers.search.search_world import SearchWorld
@@ -21,9 +21,6 @@ MADE = {name: decode(data) for name, data in made_pictures()}
 # what `_resize` of immich's machine-learning/immich_ml/models/clip/visual.py (0538dd7) gave with Pillow 12 for the
 # pictures that `made_pictures` makes, bicubic, 32 pixels: by its own functions, in both of its modes
 THEIRS = np.load(Path(__file__).parents[1] / "helpers" / "layouts" / "immich_pixels.npz")
-
-# `cv2.resize` of OpenCV 5.0.0 of the same pictures, as react-native-executorch calls it
-OPENCV = np.load(Path(__file__).parents[1] / "helpers" / "layouts" / "opencv_pixels.npz")
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +34,6 @@ def test_immich_s_resizes_are_repeated_bit_by_bit(name: str) -> None:
     shortest = cropped(MADE[name], 32, Image.Resampling.BICUBIC, int, int)
     np.testing.assert_array_equal(shortest, THEIRS[f"shortest/{name}"])
     np.testing.assert_array_equal(squashed(MADE[name], 32, Image.Resampling.BICUBIC), THEIRS[f"squash/{name}"])
-
-
-@pytest.mark.parametrize("name", OPENCV.files)
-def test_opencv_s_resize_is_repeated_within_one_level(name: str) -> None:
-    assert np.abs(squashed_plainly(MADE[name], 32).astype(int) - OPENCV[name]).max() <= 1
 
 
 @pytest.mark.parametrize("name", ["immich", "uform"])

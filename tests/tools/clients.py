@@ -46,9 +46,6 @@ RUN = {
 }
 AGAIN = "its preprocessing written again, {runtime}"
 RUN["tidy"] = "its preprocessing written again, onnxruntime; the app opens the files once its onnxruntime 1.14 is 1.23"
-RUN["react-native-executorch"] = (
-    "its preprocessing written again (pixels within one level of OpenCV's own), ExecuTorch's runtime in Python"
-)
 # target -> what opened the files
 RUNTIMES = {
     "onnx": "onnxruntime",

@@ -31,6 +31,11 @@ class Int8Weight(nn.Module):
         self.register_buffer("values", values)
         self.register_buffer("scale", scale.to(dtype))
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the floats that it gives, which some towers turn their input to."""
+        return self.scale.dtype
+
     def forward(self) -> Tensor:
         """Return the weight as floats."""
         weight: Tensor = torch.ops.coreai.constexpr_blockwise_shift_scale(self.values, self.scale)
@@ -111,12 +116,8 @@ class _Int8Conv(nn.Module):
     def __init__(self, layer: nn.Conv2d):
         super().__init__()
         self.weight, self.bias = Int8Weight(layer.weight), _half(layer.bias)
-        self.stride, self.padding, self.dilation, self.groups = (
-            layer.stride,
-            layer.padding,
-            layer.dilation,
-            layer.groups,
-        )
+        self.kernel_size, self.stride, self.padding = layer.kernel_size, layer.stride, layer.padding
+        self.dilation, self.groups = layer.dilation, layer.groups
 
     def forward(self, x: Tensor) -> Tensor:
         """Map float16 [B, inputs, H, W] to [B, outputs, H', W']."""

@@ -41,7 +41,8 @@ def fit_xnnpack(tower: nn.Module, int8: dict[str, Activation]) -> nn.Module:
 
 def _replacement(module: nn.Module, name: str, int8: dict[str, Activation]) -> nn.Module | None:
     if isinstance(module, nn.LayerNorm | nn.RMSNorm):
-        return ProductNorm(module)
+        over_maps = getattr(module, "data_format", "") == "channels_first"
+        return ProductNormOverMaps(module) if over_maps else ProductNorm(module)
     if isinstance(module, Conv) and f"{name}.conv" in int8:
         return _conv(module.conv, module.pad, module.active, int8[f"{name}.conv"])
     if name not in int8:
@@ -49,7 +50,7 @@ def _replacement(module: nn.Module, name: str, int8: dict[str, Activation]) -> n
     if isinstance(module, TokenTable):
         return Int8Table(module.weight)
     if isinstance(module, nn.Conv2d):
-        return _conv(module, (), False, int8[name])
+        return _conv(module, (), False, int8[name]) if set(module.dilation) == {1} else None
     assert isinstance(module, nn.Linear)
     return Int8Linear(module.weight, module.bias, int8[name])
 
@@ -83,6 +84,14 @@ class ProductNorm(nn.Module):
         return x - F.linear(x, self.column) if self.centred else x
 
 
+class ProductNormOverMaps(ProductNorm):
+    """The same over the channels of maps, as the ConvNeXts have it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [B, width, H, W] to itself."""
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
 class ProductUnit(nn.Module):
     """Scales rows to length 1; the sum of squares is a product with a column of ones."""
 
@@ -109,6 +118,11 @@ class Int8Weight(nn.Module):
         self.values = nn.Parameter(values, requires_grad=False)
         self.scale = nn.Parameter(scale.flatten(), requires_grad=False)
         self.zero = nn.Parameter(torch.zeros(len(values), dtype=torch.int64), requires_grad=False)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the floats that it gives, which some towers turn their input to."""
+        return self.scale.dtype
 
     def forward(self) -> Tensor:
         """Return the weight as floats."""
@@ -145,6 +159,7 @@ class Int8Pointwise(nn.Module):
         super().__init__()
         self.register_buffer("same", torch.ones(conv.out_channels, 1, 1, 1))
         self.linear = Int8Linear(conv.weight.flatten(1), conv.bias, Activation("float"))
+        self.kernel_size, self.stride, self.dilation = conv.kernel_size, conv.stride, conv.dilation
         self.active = active
 
     def forward(self, x: Tensor) -> Tensor:
@@ -162,9 +177,10 @@ class Int8Conv(nn.Module):
     def __init__(self, conv: nn.Conv2d, pad: tuple[int, ...], active: bool, activation: Activation):
         super().__init__()
         self.weight = Int8Weight(conv.weight)
-        assert conv.bias is not None
-        self.bias = nn.Parameter(conv.bias.detach().clone())
+        bias = torch.zeros(conv.out_channels) if conv.bias is None else conv.bias
+        self.bias = nn.Parameter(bias.detach().clone())
         self.stride, self.padding, self.groups = conv.stride, conv.padding, conv.groups
+        self.kernel_size, self.dilation = conv.kernel_size, conv.dilation  # which some towers pad by
         self.pad, self.active, self.activation = pad, active, activation
 
     def forward(self, x: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from conaclip_edge.export.quantize.calibration import Calibration
 from conaclip_edge.export.quantize.int8_grid import round_activation, round_input
 from conaclip_edge.export.quantize.sensitivity import int8_layers
 from conaclip_edge.export.towers.layers import TokenTable
-from conaclip_edge.export.towers.towers import Towers
+from conaclip_edge.export.towers.towers import OtherImageTower, Towers
 
 # total of 1 - cosine that rounding activations may cost a tower; Core ML's float16 has cost something already
 XNNPACK_BUDGET = 3e-4
@@ -65,6 +65,9 @@ def choose_activations(
     tower = towers[name]
     layers = {layer_name: tower.get_submodule(layer_name) for layer_name in int8_layers(towers, name)}
     options = {layer_name: option for layer_name, layer in layers.items() if (option := _option(layer)) is not None}
+    if isinstance(tower, OtherImageTower):
+        # XNNPACK of ExecuTorch 1.4 does not run such a convolution behind what normalises the pixels there
+        options = {key: option for key, option in options.items() if not _is_patches(layers[key])}
     depthwise = [layer_name for layer_name, option in options.items() if option.kind == "static"]
     options |= _calibrated(tower, depthwise, calibration.batches(name))
     harmless = _harmless(tower, options, list(calibration.batches(name, SAMPLES)), budget)
@@ -121,12 +124,20 @@ def _option(layer: nn.Module) -> Activation | None:
         return Activation("dynamic")
     if isinstance(layer, nn.Conv2d) and layer.groups > 1:
         return Activation("static")
-    # an embedding of patches; a stem, whose windows overlap, has too few weights to matter
-    return Activation("dynamic") if isinstance(layer, nn.Conv2d) and layer.kernel_size == layer.stride else None
+    # a stem, whose windows overlap, has too few weights to matter
+    return Activation("dynamic") if _is_patches(layer) else None
+
+
+def _is_patches(layer: nn.Module) -> bool:
+    """Say whether a layer embeds patches that lie side by side."""
+    return isinstance(layer, nn.Conv2d) and layer.kernel_size == layer.stride and layer.kernel_size != (1, 1)
 
 
 def _is_linear(layer: nn.Module) -> bool:
-    return isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1))
+    """Say whether a layer is a product of each row, or of the channels of each pixel, with a matrix."""
+    if isinstance(layer, nn.Conv2d):
+        return layer.kernel_size == layer.stride == (1, 1) and layer.groups == 1 and layer.padding == (0, 0)
+    return isinstance(layer, nn.Linear)
 
 
 def _calibrated(tower: nn.Module, names: list[str], batches: Iterable[Tensor]) -> dict[str, Activation]:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from conaclip_edge.errors import UserError
+from conaclip_edge.export.towers.batch_norms import fold_batch_norms
 from conaclip_edge.export.towers.layers import MASKED, InvertedResidual, TokenTable, Unit
 from conaclip_edge.export.towers.siglip import SiglipTextTower, SiglipTower
 from conaclip_edge.export.towers.trained_layers import convolution, copied, copied_block, folded, frozen
@@ -247,6 +248,8 @@ class OtherImageTower(nn.Module):
             if isinstance(module, ConvNorm):
                 parent, _, own = name.rpartition(".")
                 setattr(self.backbone.get_submodule(parent), own, folded(module))
+        size = model.config.image.size
+        fold_batch_norms(self.backbone.eval(), torch.zeros(1, 3, size, size, device=model.image.mean.device))
         self.projection = copied(model.image.projection)
         self.unit = Unit()
 

@@ -17,6 +17,7 @@ IMAGE_TOWERS = {
     "vit": "conaclip_edge.models.image_towers.vit",
     "mobile": "conaclip_edge.models.image_towers.mobile",
     "siglip": "conaclip_edge.models.image_towers.siglip",
+    "transformers": "conaclip_edge.models.image_towers.vision_model",
 }
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from conaclip_edge.config.model import ImageTowerConfig, ModelConfig, StudentConfig, TextTowerConfig
 from conaclip_edge.config.parse import parse
 from conaclip_edge.errors import UserError, unknown
 from conaclip_edge.models.image_towers.kinds import check_kind
 from conaclip_edge.models.image_towers.lite0 import LITE0_STAGES
+from conaclip_edge.models.image_towers.vision_folder import with_backbone
 
 _HALF = {"mean": (127 / 255,) * 3, "std": (128 / 255,) * 3}
 _VIT_S16 = ImageTowerConfig(kind="vit", size=224, width=384, layers=12, heads=6, mlp=1536, patch=16)
@@ -53,7 +56,10 @@ def student_shape(student: StudentConfig) -> ModelConfig:
     if student.preset not in PRESETS:
         raise unknown("student preset", student.preset, PRESETS)
     preset = PRESETS[student.preset]
-    image = parse(ImageTowerConfig, preset.image.model_dump() | student.image, "student.image")
+    if folder := student.image.get("backbone"):
+        image = with_backbone(student.image, Path(str(folder)))
+    else:
+        image = parse(ImageTowerConfig, preset.image.model_dump() | student.image, "student.image")
     check_kind(image.kind)
     text = parse(TextTowerConfig, preset.text.model_dump() | student.text, "student.text")
     if text.kind != "clip":

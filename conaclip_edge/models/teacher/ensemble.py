@@ -10,6 +10,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 
+from conaclip_edge.config.distill import TeacherPrecision
 from conaclip_edge.models.teacher.base import Teacher
 from conaclip_edge.system.files import sha256_text
 
@@ -36,6 +37,12 @@ class EnsembleTeacher(Teacher):
         self.context, self.tokenizer_file = first.context, first.tokenizer_file
         self.fingerprint = sha256_text("ensemble/1", *(one.fingerprint for one in members))
         self.freeze()
+
+    def compute_on(self, device: torch.device, precision: TeacherPrecision = "fp32") -> EnsembleTeacher:
+        """Move all members to a device and compute there in a precision, which their caches are named by too."""
+        for one in self.members:
+            one.compute_on(device, precision)
+        return super().compute_on(device, precision)
 
     @property
     def temperature(self) -> float:

@@ -34,10 +34,8 @@ MORE = (
 
 
 @pytest.fixture(scope="module")
-def kit(searched: SearchWorld, tmp_path_factory: pytest.TempPathFactory) -> Kit:
-    """The compiled kit, with what the model card shows of its use."""
-    home = tmp_path_factory.getbasetemp().parent
-    return Kit(home, tmp_path_factory.mktemp("classes"), searched.bundle / "README.md")
+def kit(tmp_path_factory: pytest.TempPathFactory) -> Kit:
+    return Kit(tmp_path_factory.getbasetemp().parent, tmp_path_factory.mktemp("classes"))
 
 
 @pytest.mark.parametrize("kind", ["WordPiece", "BPE"])

@@ -45,6 +45,6 @@ if __name__ == "__main__":
     given = Path(sys.argv[1])
     with tempfile.TemporaryDirectory() as home:
         (Path(home) / "classes").mkdir()
-        lines = golden_check(Kit(Path(home), Path(home) / "classes", given / "README.md"), given, Path(home))
+        lines = golden_check(Kit(Path(home), Path(home) / "classes"), given, Path(home))
     counts = read_golden(given / FOLDER)
     print(*lines, f"{len(lines)} differences in {len(counts.texts)} texts and {len(counts.names)} pictures", sep="\n")

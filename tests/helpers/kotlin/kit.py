@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 from pathlib import Path
 
@@ -21,16 +20,12 @@ class Kit:
     Args:
         home: folder that the tests of one run share.
         folder: where the classes go.
-        card: a model card, whose Kotlin for an app is compiled with the kit.
     """
 
-    def __init__(self, home: Path, folder: Path, card: Path):
+    def __init__(self, home: Path, folder: Path):
         library = packages(home, _HERE / "npm") / "node_modules" / "kotlin-compiler" / "lib"
         self._classes = f"{folder}:{library / 'kotlin-stdlib.jar'}"
-        use = re.findall(r"```kotlin\n(.*?)```", card.read_text("utf-8"), re.S)[-1]
-        shown = f"import conaclip.*\n\nfun use(context: android.content.Context) {{\n{use}println(hits)\n}}\n"
-        (folder / "Use.kt").write_text(shown, "utf-8")
-        sources = [*KIT.glob("*.kt"), *_HERE.glob("stubs/*.kt"), _HERE / "Driver.kt", folder / "Use.kt"]
+        sources = [*KIT.glob("*.kt"), *_HERE.glob("stubs/*.kt"), _HERE / "Driver.kt"]
         compiler = ["org.jetbrains.kotlin.cli.jvm.K2JVMCompiler", "-no-reflect", "-Werror", "-d", str(folder)]
         _java(str(library / "kotlin-compiler.jar"), *compiler, "-kotlin-home", str(library.parent), *map(str, sources))
 
