@@ -54,7 +54,7 @@ audit:
 lock:
 	$(PYTHON) -m venv --clear build/lock
 	build/lock/bin/python -m pip install --quiet --upgrade pip
-	build/lock/bin/python -m pip install --quiet torch==2.13.0 '.[test,fuzz,open-clip]'
+	build/lock/bin/python -m pip install --quiet torch==2.13.0 '.[test,fuzz,open-clip,remote]'
 	head -1 constraints.txt > build/constraints.txt
 	build/lock/bin/python -m pip freeze --all | grep -v '^conaclip-edge' | sed 's/+[a-z0-9.]*$$//' | sort -f >> build/constraints.txt
 	mv build/constraints.txt constraints.txt

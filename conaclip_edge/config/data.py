@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from conaclip_edge.config.base import Config
+from conaclip_edge.config.base import Growing
 
 
-class DataConfig(Config):
+class DataConfig(Growing):
     """Where the pictures and captions are."""
+
+    later: ClassVar[frozenset[str]] = frozenset({"url", "local_copy"})
 
     # all formats, and the keys that each reads: the table in config/data_formats.py
     format: str | None = Field(
@@ -20,6 +22,14 @@ class DataConfig(Config):
         "found by what lies at the path",
     )
     path: Path | None = Field(None, description="folder or file of the data")
+    url: str | None = Field(
+        None,
+        description="in place of path: shards elsewhere, of format webdataset or parquet, e.g. s3://bucket/folder, "
+        "hf://datasets/owner/name, https://host/{00000..00099}.tar",
+    )
+    local_copy: bool = Field(
+        False, description="keep the shards at url here; left off, webdataset's pictures are read by ranges"
+    )
     images: Path | None = Field(None, description="picture folder, for formats that keep it apart (karpathy, coco)")
     split: Literal["family", "random"] = Field("family", description="openmoji only: keep near-twins together, or not")
     fold: int = Field(0, ge=0, description="openmoji only: which share is test; folds share no test picture")

@@ -49,8 +49,15 @@ FORMATS = {
         "file beside each picture, or without captions",
         (".jsonl", ".csv", ".tsv", ".parquet"),
     ),
-    "parquet": Format(f"{_HERE}.parquet", "Parquet files with columns image and text", (".parquet",)),
-    "webdataset": Format(f"{_HERE}.webdataset", "tar shards with key.jpg and key.txt (or key.json)", (".tar",)),
+    "parquet": Format(
+        f"{_HERE}.parquet", "Parquet files with columns image and text", (".parquet",), ("path", "url", "local_copy")
+    ),
+    "webdataset": Format(
+        f"{_HERE}.webdataset",
+        "tar shards with key.jpg and key.txt (or key.json)",
+        (".tar",),
+        ("path", "url", "local_copy"),
+    ),
     "karpathy": Format(
         f"{_HERE}.karpathy",
         "dataset_coco.json or dataset_flickr30k.json, with the pictures in data.images",
@@ -86,7 +93,7 @@ def check_keys(config: DataConfig, where: str = "data") -> None:
     """
     if config.format is not None and config.format not in FORMATS:
         raise unknown("data format", config.format, FORMATS, where="data.format")
-    read = (*(FORMATS[config.format].keys if config.format else ("path", "images")), *_ALL_READ)
+    read = (*(FORMATS[config.format].keys if config.format else ("path", "images", "url", "local_copy")), *_ALL_READ)
     for name, value in config:
         if name == "format" or name in read or value in (None, DataConfig.model_fields[name].default):
             continue
@@ -108,6 +115,10 @@ def check_source(config: DataConfig) -> None:
     if config.format is None or "path" not in FORMATS[config.format].keys:
         return
     kind = FORMATS[config.format]
+    if config.url is not None and config.path is not None:
+        raise UserError(f"data.path and data.url are both set ({config.path}, {config.url}). Remove one of them.")
+    if config.url is not None:
+        return
     if config.path is None:
         raise UserError(f"data.path is not set: format '{config.format}' reads a file or folder.")
     path = check_path(config.path)

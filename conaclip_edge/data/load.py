@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from pathlib import Path
 
 from conaclip_edge.config.data import DataConfig
 from conaclip_edge.config.data_formats import FORMATS, check_source
@@ -13,6 +12,7 @@ from conaclip_edge.data.formats.source_files import reading
 from conaclip_edge.data.pairs import Pairs
 from conaclip_edge.data.usable import allowed_bad
 from conaclip_edge.errors import UserError
+from conaclip_edge.system.progress import say
 
 
 def read_pairs(config: DataConfig, captions_needed: bool = True) -> Pairs:
@@ -26,11 +26,11 @@ def read_pairs(config: DataConfig, captions_needed: bool = True) -> Pairs:
         UserError: an unknown format, nothing at the path, a key that the format does not read, another shape than the
             format's, no picture, no caption, or a larger share of pictures skipped than `max_bad`.
     """
-    config = with_format(config)
+    config = with_format(_with_remote_format(config))
     check_source(config)
     kind = FORMATS[str(config.format)]
     read: Callable[[DataConfig], Pairs] = import_module(kind.module).read
-    source = config.path or Path(str(config.format))
+    source = config.url or config.path or str(config.format)
     with reading(source):
         pairs = read(config)
     expected = f"Format '{config.format}' is {kind.what}."
@@ -46,3 +46,14 @@ def read_pairs(config: DataConfig, captions_needed: bool = True) -> Pairs:
     if captions_needed and not any(pairs.captions):
         raise UserError(f"none of the {len(pairs)} pictures in {source} has a caption.{first} {expected}")
     return pairs
+
+
+def _with_remote_format(config: DataConfig) -> DataConfig:
+    """Return a data section whose format is known, where it names a URL."""
+    if config.url is None or config.format is not None:
+        return config
+    from conaclip_edge.data.formats.remote_files import remote_format
+
+    kind = remote_format(config.url)
+    say(f"data: {config.url} is read as format {kind}.")
+    return config.model_copy(update={"format": kind})

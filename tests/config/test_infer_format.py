@@ -125,7 +125,7 @@ def test_nothing_at_the_path_is_an_error_of_a_line(tmp_path: Path) -> None:
         ({"format": "imagefolder", "fold": 2}, r"recipe\.yaml.*data\.fold is not read by format 'imagefolder'"),
         (
             {"format": "parquet", "fold": 1},
-            r"data\.fold is not read by format 'parquet', which has the keys path, val_fr",
+            r"data\.fold is not read by format 'parquet', which has the keys path, url,",
         ),
         ({"format": "webdataset", "unnamed": False}, r"data\.unnamed is not read"),
         (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -62,7 +62,7 @@ class ArrowRows:
         return np.asarray(pc.greater(pc.list_value_length(self.table["captions"]), 0))
 
 
-def open_table(path: Path, source: Path, rows: Callable[[], Iterable[Row]]) -> pa.Table:
+def open_table(path: Path, source: PurePath, rows: Callable[[], Iterable[Row]]) -> pa.Table:
     """Memory-map the table at `path`; where there is none yet, write it first.
 
     Args:

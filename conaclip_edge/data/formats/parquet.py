@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from conaclip_edge.config.data import DataConfig
 from conaclip_edge.data.formats.arrow_tables import ROWS_A_BATCH, load_tables, table_pairs
+from conaclip_edge.data.formats.remote_files import local_copy
 from conaclip_edge.data.formats.source_files import cache_folder, data_files, data_path, reading
 from conaclip_edge.data.pairs import Pairs
 from conaclip_edge.data.rows.caption_columns import CAPTION_COLUMNS, caption_columns, say_columns
@@ -22,8 +23,8 @@ PICTURE_COLUMNS = ("image", "bytes")
 
 
 def read(config: DataConfig) -> Pairs:
-    """Read one Parquet file or a folder of them; see `table_pairs` for keys and stamp."""
-    path = data_path(config)
+    """Read one Parquet file or a folder of them, of a URL a copy; see `table_pairs` for keys and stamp."""
+    path = data_path(config) if config.url is None else local_copy(config)
     folder, files = data_files(path, "*.parquet")
     files = [file for file in files if _rows(file)]
     if not files:

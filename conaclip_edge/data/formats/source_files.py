@@ -41,21 +41,25 @@ def data_files(path: Path, *patterns: str) -> tuple[Path, list[Path]]:
     return path, sorted(files, key=lambda file: file.relative_to(path).as_posix())
 
 
+def cache_root() -> Path:
+    """Return where all that is derived from sources lies: HF_DATASETS_CACHE, or runs/cache/datasets."""
+    return Path(os.environ.get("HF_DATASETS_CACHE") or "runs/cache/datasets")
+
+
 def cache_folder(config: DataConfig, folder: Path, files: Sequence[Path], *more: str) -> Path:
     """Return the folder for what is derived from `files` in `folder`; it is another one for other sizes or times.
 
-    What else it depends on is in `more`. It lies in the environment's HF_DATASETS_CACHE, or in runs/cache/datasets.
+    What else it depends on is in `more`.
     """
-    root = Path(os.environ.get("HF_DATASETS_CACHE") or "runs/cache/datasets")
     parts = [READERS, str(config.format), str(folder), *more]
     for file in files:
         status = file.stat()
         parts += [str(file.relative_to(folder)), str(status.st_size), str(status.st_mtime_ns)]
-    return root / f"{config.format}-{sha256_text(*parts)[:16]}"
+    return cache_root() / f"{config.format}-{sha256_text(*parts)[:16]}"
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
+def reading(path: Path | str) -> Iterator[None]:
     """Tell in one line what the parser of a malformed file raised."""
     try:
         yield

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Protocol, TypeVar, overload
 
 import numpy as np
@@ -176,7 +176,7 @@ def open_index(path: Path, source: Path, rows: Callable[[], Iterable[Row]]) -> I
 def to_pairs(
     index: Index,
     config: DataConfig,
-    source: Path,
+    source: PurePath,
     read: Callable[[Place], bytes],
     stamp: str,
     missing: Sequence[str] = (),

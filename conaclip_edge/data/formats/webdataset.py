@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from pathlib import Path, PurePath, PurePosixPath
+from typing import BinaryIO, TypeVar
 
 import pyarrow as pa
 
 from conaclip_edge.config.data import DataConfig
 from conaclip_edge.data.formats.arrow_file import ArrowRows, open_table
 from conaclip_edge.data.formats.picture_files import read_bytes
-from conaclip_edge.data.formats.source_files import cache_folder, data_files, data_path, reading
-from conaclip_edge.data.formats.source_table import grouped, to_pairs
+from conaclip_edge.data.formats.remote_files import RemoteFile, RemoteFolder, local_copy
+from conaclip_edge.data.formats.source_files import READERS, cache_folder, cache_root, data_files, data_path, reading
+from conaclip_edge.data.formats.source_table import Place, grouped, to_pairs
 from conaclip_edge.data.formats.splits import split_of_table
 from conaclip_edge.data.pairs import Pairs
 from conaclip_edge.data.rows.caption_columns import captions_in
@@ -30,6 +31,8 @@ from conaclip_edge.errors import UserError
 from conaclip_edge.system.files import sha256_text
 from conaclip_edge.system.processes import available_cores
 from conaclip_edge.system.progress import track
+
+T = TypeVar("T")
 
 PICTURE_MEMBERS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "heic", "heif", "avif", "jxl")
 PICKLE_MEMBERS = {"pkl", "pickle", "pyd", "pth", "pt"}
@@ -47,21 +50,58 @@ def read(config: DataConfig) -> Pairs:
     name and the start of the hash of its bytes; equal bytes are one picture. The stamp covers the bytes of all
     pictures. A shard with pickled members, links or sparse members is a UserError before any member of it is read.
     """
-    path = data_path(config)
+    if config.url is not None and not config.local_copy:
+        return _read_remote(config, config.url)
+    path = data_path(config) if config.url is None else local_copy(config)
     folder, files = data_files(path, "*.tar")
 
     def table(file: Path) -> pa.Table:
         return open_table(cache_folder(config, folder, [file]) / "index.arrow", file, lambda: _rows(folder, file))
 
+    return _pairs(_tables(files, table), config, path, partial(read_bytes, folder))
+
+
+def _read_remote(config: DataConfig, url: str) -> Pairs:
+    """Read shards at a URL: each is fetched once, indexed and removed; pictures are read by ranges ever after."""
+    remote = RemoteFolder(url)
+
+    def table(file: RemoteFile) -> pa.Table:
+        parts = (READERS, "webdataset", url, file.name, str(file.size), file.stamp)
+        home = cache_root() / f"webdataset-{sha256_text(*parts)[:16]}"
+        shard = home / file.name
+
+        def rows() -> Iterator[Row]:
+            remote.fetch(file, shard)
+            yield from _rows(home, shard)
+
+        made = open_table(home / "index.arrow", PurePosixPath(url), rows)
+        shard.unlink(missing_ok=True)
+        return made
+
+    files = [file for file in remote.files() if file.name.lower().endswith(".tar")]
+    return _pairs(
+        _tables(files, table),
+        config,
+        PurePosixPath(url),
+        lambda place: remote.read(place.file, place.start, place.length),
+    )
+
+
+def _tables(files: Sequence[T], table: Callable[[T], pa.Table]) -> list[pa.Table]:
+    """Open the index of every shard, several at once."""
     with ThreadPoolExecutor(available_cores()) as pool:
-        tables = [made for _, made in zip(track(files, "reading shards"), pool.map(table, files), strict=True)]
+        return [made for _, made in zip(track(files, "reading shards"), pool.map(table, files), strict=True)]
+
+
+def _pairs(tables: list[pa.Table], config: DataConfig, path: PurePath, read: Callable[[Place], bytes]) -> Pairs:
+    """Make a data set of the shards' indices."""
     index = grouped(ArrowRows(pa.concat_tables(tables)))
     skipped = index.skipped()
     if not len(index.starts) and all(NO_PICTURE in each for each in skipped):
         found = skipped[0] if skipped else "They are empty"
         kinds = ", ".join(PICTURE_MEMBERS)
         raise UserError(f"no member of {path} is named like a picture (key.jpg; {kinds}). {found}.")
-    return to_pairs(index, config, path, partial(read_bytes, folder), sha256_text(*index.column("picture")))
+    return to_pairs(index, config, path, read, sha256_text(*index.column("picture")))
 
 
 def _rows(folder: Path, file: Path) -> Iterator[Row]:
