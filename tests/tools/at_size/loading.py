@@ -4,6 +4,8 @@
 
 JPEGs of 816 x 612 pixels (half a megapixel) with the spectrum and the entropy of photographs are made first. Rounds of
 both ways alternate, so that a busy minute of the machine meets both. Pictures are too many to be kept, as at size.
+Torch computes in one thread. Seconds are of the wall and of the processor, which knows nothing of what else runs; those
+of the process that trains and of its workers are apart.
 """
 
 from __future__ import annotations
@@ -11,13 +13,14 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import resource
 import shutil
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -68,56 +71,82 @@ def picture_folder(folder: Path, count: int) -> int:
     return round(statistics.mean(sizes))
 
 
-def teacher_rate(config: DistillConfig, workers: int, cache: Path) -> float:
-    """Return how many pictures per second the teacher embeds."""
+class Spent(NamedTuple):
+    """Seconds so far: of the wall, of this process's processor time, and of its finished children's."""
+
+    wall: float
+    own: float
+    children: float
+
+    def since(self, before: Spent) -> Spent:
+        return Spent(*(now - then for now, then in zip(self, before, strict=True)))
+
+
+def spent() -> Spent:
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return Spent(time.perf_counter(), time.process_time(), children.ru_utime + children.ru_stime)
+
+
+def embedded(config: DistillConfig, workers: int, cache: Path) -> dict[str, float]:
+    """Let the teacher embed all pictures; return what a picture took."""
     shutil.rmtree(cache, ignore_errors=True)
     train = config.train.model_copy(update={"workers": workers})
-    began = time.perf_counter()
+    before = spent()
     build_cache(config.model_copy(update={"train": train, "cache": cache}))
-    seconds = time.perf_counter() - began
-    return len(list(Path(str(config.data.path)).glob("*.jpg"))) / seconds
+    took = spent().since(before)
+    count = len(list(Path(str(config.data.path)).glob("*.jpg")))
+    return {
+        "teacher pictures/s": count / took.wall,
+        "teacher ms/picture": 1000 * took.own / count,
+        "teacher's workers ms/picture": 1000 * took.children / count,
+    }
 
 
-def steps(config: DistillConfig, workers: int, out: Path) -> tuple[float, float]:
-    """Train; return pictures per second, and the share of a step's time in forward (losses included) and backward."""
+def trained(config: DistillConfig, workers: int, out: Path) -> dict[str, float]:
+    """Train; return what a picture took, and the share of a step in forward (losses included) and backward."""
     AcceleratorState._reset_state(reset_partial_state=True)
     settings = config.train.model_copy(update={"workers": workers})
     trainer = Trainer.prepare(config.model_copy(update={"train": settings}), out)
-    begun: list[float] = []
-    computing: list[float] = []
+    begun: list[Spent] = []
+    computing: list[Spent] = []
 
-    def timed(function: Callable[..., Any], into: Callable[[float], None]) -> Callable[..., Any]:
+    def timed(function: Callable[..., Any]) -> Callable[..., Any]:
         def wrapped(*given: Any) -> Any:
-            before = time.perf_counter()
+            before = spent()
             result = function(*given)
-            into(time.perf_counter() - before)
+            took = spent().since(before)
+            computing[-1] = Spent(*(one + other for one, other in zip(computing[-1], took, strict=True)))
             return result
 
         return wrapped
 
-    def add(seconds: float) -> None:
-        computing[-1] += seconds
-
-    embed, batches = trainer.embed, trainer._batches
+    batches = trainer._batches
 
     def counted(numbers: range) -> Iterator[Any]:
         made = batches(numbers)
-        while True:  # a step begins when it asks for its batch
-            begun.append(time.perf_counter())
-            computing.append(0.0)
+        for _ in numbers:  # a step begins when it asks for its batch
+            begun.append(spent())
+            computing.append(Spent(0.0, 0.0, 0.0))
             yield next(made)
 
     trainer._batches = counted  # type: ignore[method-assign]
-    trainer.embed = timed(embed, add)  # type: ignore[method-assign]
-    trainer.accelerator.backward = timed(trainer.accelerator.backward, add)
-    compute = training.graph.compute
-    training.graph.compute = timed(compute, add)
+    trainer.embed = timed(trainer.embed)  # type: ignore[method-assign]
+    trainer.accelerator.backward = timed(trainer.accelerator.backward)
+    compute, before = training.graph.compute, spent()
+    training.graph.compute = timed(compute)
     try:
         trainer.train()
     finally:
         training.graph.compute = compute
-    whole = begun[-1] - begun[WARMUP]
-    return config.train.batch_size * (len(begun) - 1 - WARMUP) / whole, sum(computing[WARMUP:-1]) / whole
+    whole, batch = begun[-1].since(begun[WARMUP]), config.train.batch_size
+    count, parts = batch * (len(begun) - 1 - WARMUP), computing[WARMUP:-1]
+    return {
+        "student pictures/s": count / whole.wall,
+        "student ms/picture": 1000 * whole.own / count,
+        "student's workers ms/picture": 1000 * spent().since(before).children / (batch * len(begun)),
+        "share of forward and backward, wall": sum(part.wall for part in parts) / whole.wall,
+        "share of forward and backward, processor": sum(part.own for part in parts) / whole.own,
+    }
 
 
 def main() -> None:
@@ -133,6 +162,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     given = parser.parse_args()
     pixel_cache.LIMIT_BYTES = 0
+    torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="conaclip-edge-") as scratch:
         home = Path(scratch)
         size = picture_folder(home / "data", given.pictures)
@@ -140,12 +170,12 @@ def main() -> None:
             {
                 "data": {"format": "imagefolder", "path": str(home / "data")},
                 "teacher": str(given.teacher),
-                "student": {"preset": given.preset},
+                "student": {"preset": given.preset, "init_text": "none"},
                 "train": {
                     "steps": given.steps,
                     "batch_size": given.batch,
                     "eval_every": 10**6,
-                    "teacher_views": 2,
+                    "threads": 1,
                     "unpaired": 0,
                 },
                 "cache": str(home / "cache"),
@@ -153,14 +183,11 @@ def main() -> None:
         )
         ways = {"inside the step": 0, "by the loader": given.workers}
         found: dict[str, dict[str, list[float]]] = {name: {} for name in ways}
-        one_view = config.model_copy(update={"train": config.train.model_copy(update={"teacher_views": 1})})
         for number in range(given.rounds):
             for name, workers in list(ways.items())[:: 1 if number % 2 else -1]:
-                rate = teacher_rate(one_view, workers, home / "teacher-cache")
-                found[name].setdefault("teacher pictures/s", []).append(round(rate, 2))
-                rate, share = steps(config, workers, home / "out")
-                found[name].setdefault("student pictures/s", []).append(round(rate, 2))
-                found[name].setdefault("share of forward and backward", []).append(round(share, 4))
+                figures = embedded(config, workers, home / "teacher-cache") | trained(config, workers, home / "out")
+                for what, value in figures.items():
+                    found[name].setdefault(what, []).append(round(value, 4))
     write_json(
         given.out,
         {
