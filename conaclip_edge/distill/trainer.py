@@ -153,11 +153,10 @@ class Trainer:
 
     def _float_phase(self) -> Phase:
         settings, student = self.config.train, self.student
-        average = (
-            AveragedModel(student, multi_avg_fn=get_ema_multi_avg_fn(settings.ema), use_buffers=True)
-            if settings.ema
-            else None
-        )
+        average = None
+        if settings.ema:
+            blend = get_ema_multi_avg_fn(settings.ema)
+            average = AveragedModel(student, self.accelerator.device, multi_avg_fn=blend, use_buffers=True)
         return Phase("distil", student, make_optimizer(student, self.config), 0, settings.steps, average)
 
     def _int8_phase(self, int8: Int8Student, qat: QatConfig) -> Phase:

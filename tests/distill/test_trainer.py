@@ -88,8 +88,8 @@ def test_random_numbers_drawn_before_the_student_is_built_do_not_change_it(
 ) -> None:
     """Building a teacher and filling its cache draw some, in the first run alone."""
     distill(settings(steps=2), Path("warm"))
-    filled = inputs.teacher_cache
-    monkeypatch.setattr(inputs, "teacher_cache", lambda *given: (torch.rand(7), filled(*given))[1])
+    filled = inputs.cache_of
+    monkeypatch.setattr(inputs, "cache_of", lambda *given: (torch.rand(7), filled(*given))[1])
     distill(settings(steps=2), Path("cold"))
     assert Path("cold/model.safetensors").read_bytes() == Path("warm/model.safetensors").read_bytes()
 
@@ -224,7 +224,17 @@ def test_accumulation_goes_through_the_same_batches_as_single_steps(
     assert asked == [0, 1, 2, 3, 4, 5]
 
 
-def test_bf16_is_near_float32_but_not_the_same(settings: Any) -> None:
+def test_bf16_is_near_float32_but_not_the_same_and_losses_are_float32(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compute, kinds = trainer.graph.compute, set()
+
+    def watched(terms: Any, batch: Any, scale: torch.Tensor) -> dict[str, torch.Tensor]:
+        values = compute(terms, batch, scale)
+        kinds.update(one.dtype for one in (batch.si, batch.st, batch.ti, batch.tt, scale, *values.values()))
+        return values
+
+    monkeypatch.setattr(trainer.graph, "compute", watched)
     for name, bf16 in (("float", False), ("half", True)):
         AcceleratorState._reset_state(reset_partial_state=True)  # accelerate keeps the first choice of a process
         distill(settings(steps=1, bf16=bf16), Path(name))
@@ -232,6 +242,7 @@ def test_bf16_is_near_float32_but_not_the_same(settings: Any) -> None:
     for term, value in full["terms"].items():
         assert half["terms"][term] == pytest.approx(value, rel=0.15, abs=0.02)
         assert half["terms"][term] != value
+    assert kinds == {torch.float32}
     assert weights(Path("half"))["logit_scale"].dtype == torch.float32
 
 
@@ -303,7 +314,7 @@ def test_a_validation_split_without_captions_is_told_before_training(
 
 
 def test_an_unknown_preset_is_told_before_the_teacher_is_loaded(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inputs, "load_teacher", lambda _: pytest.fail("loaded"))
+    monkeypatch.setattr(inputs, "load_teachers", lambda _: pytest.fail("loaded"))
     with pytest.raises(UserError, match=r"unknown student preset 'vit-s16-text3l'\. Did you mean 'vit-s16-text"):
         distill(settings(student={"preset": "vit-s16-text3l"}), Path("out"))
 

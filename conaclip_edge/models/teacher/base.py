@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,7 +17,7 @@ from torch.nn import functional as F
 from conaclip_edge.config.distill import TeacherPrecision
 from conaclip_edge.errors import UserError
 
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Teacher(nn.Module, ABC):
@@ -109,8 +110,8 @@ class Teacher(nn.Module, ABC):
         with self._computing():
             return self._float32(self.encode_tokens(moved(self.tokens(texts), self.device)))
 
-    def _computing(self) -> torch.autocast:
-        return torch.autocast(self.device.type, _DTYPES[self.precision], enabled=self.precision != "fp32")
+    def _computing(self) -> AbstractContextManager[None]:
+        return nullcontext() if self.precision == "fp32" else torch.autocast(self.device.type, _DTYPES[self.precision])
 
     def _float32(self, embedding: Tensor) -> Tensor:
         return embedding if self.precision == "fp32" else F.normalize(embedding.float(), dim=-1)
