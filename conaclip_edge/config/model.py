@@ -95,10 +95,15 @@ class StudentConfig(Config):
     image: dict[str, Any] = Field(default_factory=dict, description="keys of ImageTowerConfig to change")
     text: dict[str, Any] = Field(default_factory=dict, description="keys of TextTowerConfig to change")
     embed_dim: int | None = Field(None, description="must equal the teacher's; the default is the teacher's")
-    init_image: str = Field("auto", description="'auto' (what the preset names), 'none', or a folder of weights")
+    init_image: str = Field(
+        "auto",
+        description="'auto' (what the preset names), 'none', 'inherit' (kind vit: the layers, heads and channels of a "
+        "CLIP teacher that matter most), or a folder of weights",
+    )
     init_text: str = Field(
         "auto",
-        description="'auto' (token table and first layers of the teacher), 'none', or an earlier student's folder",
+        description="'auto' (token table and first layers of the teacher), 'none', 'inherit', or an earlier student's "
+        "folder",
     )
     freeze_blocks: int = Field(0, ge=0, description="mobile: stem and first blocks that keep their pretrained weights")
     vocab: VocabConfig = VocabConfig()

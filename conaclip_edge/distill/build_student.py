@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from PIL.Image import Image
 from torch import Tensor
 from torch.nn import functional as F
 
 from conaclip_edge.config.model import ImageTowerConfig, ModelConfig, StudentConfig
+from conaclip_edge.distill.teacher.inherit_towers import INHERIT, inherit_image, inherit_text
 from conaclip_edge.errors import UserError
+from conaclip_edge.models.image_towers.positions import resized_positions
 from conaclip_edge.models.image_towers.vision_model import VisionModelBackbone
 from conaclip_edge.models.student.checkpoint import load_student
 from conaclip_edge.models.student.dual_encoder import DualEncoder
@@ -26,7 +30,12 @@ from conaclip_edge.teacher_cache.store import text_embeddings
 
 
 def build_student(
-    config: StudentConfig, teacher: Teacher, corpus: list[str], cache: Path, said: np.ndarray | None = None
+    config: StudentConfig,
+    teacher: Teacher,
+    corpus: list[str],
+    cache: Path,
+    said: np.ndarray | None = None,
+    pictures: Callable[[], list[Image]] = list,
 ) -> tuple[DualEncoder, dict[str, Any], int]:
     """Build a student with the teacher's tokenizer (pruned on wish) and start its towers from pretrained weights.
 
@@ -36,6 +45,7 @@ def build_student(
         corpus: train captions, for vocabulary pruning.
         cache: where what the teacher says of its vocabulary is kept.
         said: the teacher's unit vectors [n, d] of some of the corpus, for `vocab.near`.
+        pictures: gives some train pictures, for `init_image: inherit`.
 
     Returns:
         The student, the content of its tokenizer.json, and how many parameters started from pretrained weights.
@@ -63,13 +73,17 @@ def build_student(
     )
     student = DualEncoder(ModelConfig(image=shape.image, text=text, embed_dim=teacher.embed_dim))
     taken = 0
-    if config.init_text not in ("auto", "none"):
+    if config.init_text == INHERIT:
+        taken += inherit_text(student, teacher, corpus, torch.from_numpy(kept))
+    elif config.init_text not in ("auto", "none"):
         taken += continue_text(student, tokenizer_json, Path(config.init_text))
     elif config.init_text == "auto":
         pieces = surface(tokenizer)
         taken += start_text(student, teacher, torch.from_numpy(kept), pieces, tokenizer.special_ids, cache, known)
     backbone = student.image.backbone
-    if config.init_image == "auto" and isinstance(backbone, VisionModelBackbone) and "backbone" in config.image:
+    if config.init_image == INHERIT:
+        taken += inherit_image(student, teacher, pictures)
+    elif config.init_image == "auto" and isinstance(backbone, VisionModelBackbone) and "backbone" in config.image:
         taken += backbone.start_from(Path(config.image["backbone"]))
     elif config.init_image != "none":
         taken += start_image(student, shape.image, config.init_image)
@@ -207,19 +221,6 @@ def start_image(student: DualEncoder, shape: ImageTowerConfig, source: str) -> i
         raise UserError(f"student.init_image: no weight of {file} fits the image tower (kind {shape.kind}).")
     student.image.load_state_dict(fitting, strict=False)
     return sum(value.numel() for value in fitting.values())
-
-
-def resized_positions(positions: Tensor, count: int) -> Tensor:
-    """Bring position rows [1 + n * n, width] to another picture size [count, width]; the class row stays.
-
-    Bicubic, as CLIP's own towers are fine-tuned at a larger size. Rows of no square grid are returned as they are.
-    """
-    old, new = round((len(positions) - 1) ** 0.5), round((count - 1) ** 0.5)
-    if old == new or 1 + old * old != len(positions) or 1 + new * new != count:
-        return positions
-    grid = positions[1:].T.reshape(1, -1, old, old)
-    grid = F.interpolate(grid, size=(new, new), mode="bicubic", align_corners=False)
-    return torch.cat([positions[:1], grid.flatten(2)[0].T])
 
 
 @torch.no_grad()

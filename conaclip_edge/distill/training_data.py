@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL.Image import Image
 
 from conaclip_edge.config.distill import DistillConfig
 from conaclip_edge.config.graph import Term
@@ -18,9 +19,11 @@ from conaclip_edge.data.preprocess import Preprocess
 from conaclip_edge.data.split_sizes import SplitSizes, split_sizes
 from conaclip_edge.data.synthetic import synthetic_pictures, synthetic_texts
 from conaclip_edge.data.text_file import read_texts
+from conaclip_edge.data.usable import usable_pictures
 from conaclip_edge.distill.build_student import build_student, tokenizer_of
 from conaclip_edge.distill.embeddings import TeacherPart
 from conaclip_edge.distill.graph import expand, uses_teacher, without_pairs
+from conaclip_edge.distill.teacher.inherit_towers import SAMPLES
 from conaclip_edge.errors import UserError
 from conaclip_edge.models.student.dual_encoder import DualEncoder
 from conaclip_edge.models.student.presets import larger_than_teacher, student_shape
@@ -144,7 +147,9 @@ def training_data(config: DistillConfig) -> TrainingData:
     embedded = corpus_embeddings(pairs, cache, own) if config.student.vocab.near and corpus else None
     # building a teacher or filling a cache draws random numbers too: a first run must begin like the second
     torch.manual_seed(config.seed)
-    student, tokenizer_json, pretrained = build_student(config.student, teacher, corpus, config.cache, embedded)
+    student, tokenizer_json, pretrained = build_student(
+        config.student, teacher, corpus, config.cache, embedded, lambda: _some_pictures(config, pairs, cache)
+    )
     if larger := larger_than_teacher(config.student.preset, number_of(student), number_of(teacher)):
         say(f"warning: {larger}")
     preprocess = Preprocess.of(student.config.image)
@@ -263,6 +268,14 @@ def corpus_embeddings(pairs: Pairs, cache: TeacherCache, own: np.ndarray) -> np.
     texts = np.concatenate([np.arange(cache.first_text[row], cache.first_text[row + 1]) for row in rows])
     captions = cache.texts(texts[:: max(1, len(texts) // MOST_CORPUS_TEXTS)])
     return np.concatenate([captions, own[:: max(1, len(own) // MOST_CORPUS_TEXTS)]]) if len(own) else captions
+
+
+def _some_pictures(config: DistillConfig, pairs: Pairs, cache: TeacherCache) -> list[Image]:
+    """Decode a few train pictures, the same ones in every run."""
+    rows = pairs.rows("train")
+    rows = rows[cache.usable[rows]]
+    few = rows[:: max(1, len(rows) // SAMPLES)][:SAMPLES]
+    return [picture for _, _, picture in usable_pictures(pairs, few.tolist(), config.data.max_pixels, {})]
 
 
 def _compose_pictures(

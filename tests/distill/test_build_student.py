@@ -17,10 +17,10 @@ from conaclip_edge.config.parse import parse
 from conaclip_edge.distill.build_student import (
     build_student,
     nearest_words,
-    resized_positions,
     start_static,
     tokenizer_of,
 )
+from conaclip_edge.models.image_towers.positions import resized_positions
 from conaclip_edge.models.student.dual_encoder import DualEncoder
 from conaclip_edge.models.teacher.load import load_teacher
 from conaclip_edge.models.vocabulary_words import surface, whole_words

@@ -14,11 +14,11 @@ from accelerate.state import AcceleratorState
 
 from conaclip_edge.distill import trainer
 from conaclip_edge.distill import training_data as inputs
-from conaclip_edge.distill.build_student import resized_positions
 from conaclip_edge.distill.examples import numbered
 from conaclip_edge.distill.sampler import Sampler
 from conaclip_edge.distill.trainer import distill
 from conaclip_edge.errors import UserError
+from conaclip_edge.models.image_towers.positions import resized_positions
 from conaclip_edge.models.student import dual_encoder
 from conaclip_edge.models.student.checkpoint import load_student
 from conaclip_edge.models.student.dual_encoder import DualEncoder

@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from conaclip_edge.config.model import ImageTowerConfig
 from conaclip_edge.errors import UserError
 from conaclip_edge.models.image_towers.backbone import Backbone
+from conaclip_edge.models.image_towers.positions import resized_positions
 from conaclip_edge.models.image_towers.vision_folder import checked_config, is_blue_first
 
 
@@ -82,7 +82,8 @@ class VisionModelBackbone(Backbone):
             held[_first_convolution(source)] = held[_first_convolution(source)].flip(1)
         for name, wanted in target.items():
             if name.endswith("position_embeddings") and name in held and held[name].shape != wanted.shape:
-                held[name] = resized_rows(held[name], wanted.shape[1])
+                # a class row; with DeiT's row of distillation; none
+                held[name] = resized_positions(held[name][0], wanted.shape[1], (1, 2, 0))[None]
         missing = [name for name in target if name in unread or held[name].shape != target[name].shape]
         if missing:
             raise UserError(
@@ -131,17 +132,3 @@ def _positions(embeddings: Any, *_: Any) -> Tensor:
 
 def _first_convolution(model: nn.Module) -> str:
     return next(f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Conv2d))
-
-
-def resized_rows(positions: Tensor, count: int) -> Tensor:
-    """Bring position rows [1, k + n * n, width] to [1, k + m * m, width]; the first k, of no patch, stay.
-
-    Bicubic, as these families do at another picture size than they were trained at.
-    """
-    for others in (1, 2, 0):  # a class row; with DeiT's row of distillation; none
-        old, new = (round((rows - others) ** 0.5) for rows in (positions.shape[1], count))
-        if old * old + others == positions.shape[1] and new * new + others == count:
-            grid = positions[:, others:].transpose(1, 2).reshape(1, -1, old, old)
-            grid = F.interpolate(grid, size=(new, new), mode="bicubic", align_corners=False)
-            return torch.cat([positions[:, :others], grid.flatten(2).transpose(1, 2)], dim=1)
-    return positions
