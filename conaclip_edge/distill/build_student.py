@@ -14,12 +14,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from conaclip_edge.config.model import ImageTowerConfig, ModelConfig, StudentConfig
-from conaclip_edge.distill.teacher.inherit_towers import INHERIT, inherit_image, inherit_text
 from conaclip_edge.errors import UserError
 from conaclip_edge.models.image_towers.positions import resized_positions
 from conaclip_edge.models.image_towers.vision_model import VisionModelBackbone
 from conaclip_edge.models.student.checkpoint import load_student
 from conaclip_edge.models.student.dual_encoder import DualEncoder
+from conaclip_edge.models.student.inherit_towers import INHERIT, inherit_image, inherit_text
 from conaclip_edge.models.student.presets import student_shape
 from conaclip_edge.models.student.prune_vocabulary import prune
 from conaclip_edge.models.teacher.base import Teacher

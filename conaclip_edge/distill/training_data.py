@@ -23,9 +23,9 @@ from conaclip_edge.data.usable import usable_pictures
 from conaclip_edge.distill.build_student import build_student, tokenizer_of
 from conaclip_edge.distill.embeddings import TeacherPart
 from conaclip_edge.distill.graph import expand, uses_teacher, without_pairs
-from conaclip_edge.distill.teacher.inherit_towers import SAMPLES
 from conaclip_edge.errors import UserError
 from conaclip_edge.models.student.dual_encoder import DualEncoder
+from conaclip_edge.models.student.inherit_towers import SAMPLES
 from conaclip_edge.models.student.presets import larger_than_teacher, student_shape
 from conaclip_edge.models.teacher.base import Teacher
 from conaclip_edge.models.teacher.ensemble import EnsembleTeacher

@@ -129,7 +129,7 @@ def test_a_killed_run_may_be_started_over(config: DistillConfig, monkeypatch: py
 
 
 def test_a_transformer_is_refused_before_any_work(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training_data, "load_teacher", lambda *_: pytest.fail("work was done"))
+    monkeypatch.setattr(training_data, "load_teachers", lambda *_: pytest.fail("work was done"))
     with pytest.raises(UserError, match=r"train\.qat trains a mobile image tower, and the student's is 'vit'\. Leave"):
         distill(settings(qat={}, student=tiny.STUDENT), Path("out"))
 

@@ -151,7 +151,10 @@ def test_another_tower_and_another_teacher_are_refused(teacher: Any, tmp_path: P
             build_student(config, teacher, TEXTS, tmp_path)
 
 
-def test_a_training_inherits_by_its_own_pictures(settings: Any) -> None:
+def test_a_training_inherits_by_its_own_pictures(
+    settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     student = {"image": CLIP | SAME, "text": SAME | {"context": 24}, "init_image": "inherit", "init_text": "inherit"}
     record = distill(settings(steps=1, lr=1e-9, student=student), Path("out"))
     assert record.val.mean_recall == pytest.approx(record.teacher.recall["val"].mean_recall, abs=1e-6)
