@@ -30,10 +30,14 @@ from PIL import Image
 from conaclip_edge.benchmarks.measure.machine import environment
 from conaclip_edge.config.distill import DistillConfig
 from conaclip_edge.data import pixel_cache
+from conaclip_edge.data.load import read_pairs
+from conaclip_edge.data.pairs import Pairs
 from conaclip_edge.distill import trainer as training
 from conaclip_edge.distill.trainer import Trainer
+from conaclip_edge.models.teacher.base import Teacher
+from conaclip_edge.models.teacher.load import load_teacher
 from conaclip_edge.system.files import write_json
-from conaclip_edge.teacher_cache.build import build_cache
+from conaclip_edge.teacher_cache.store import teacher_cache
 
 SIZE = (816, 612)
 QUALITY = 90
@@ -87,18 +91,16 @@ def spent() -> Spent:
     return Spent(time.perf_counter(), time.process_time(), children.ru_utime + children.ru_stime)
 
 
-def embedded(config: DistillConfig, workers: int, cache: Path) -> dict[str, float]:
+def embedded(teacher: Teacher, pairs: Pairs, workers: int, cache: Path) -> dict[str, float]:
     """Let the teacher embed all pictures; return what a picture took."""
     shutil.rmtree(cache, ignore_errors=True)
-    train = config.train.model_copy(update={"workers": workers})
     before = spent()
-    build_cache(config.model_copy(update={"train": train, "cache": cache}))
+    teacher_cache(pairs, teacher, cache, workers=workers)
     took = spent().since(before)
-    count = len(list(Path(str(config.data.path)).glob("*.jpg")))
     return {
-        "teacher pictures/s": count / took.wall,
-        "teacher ms/picture": 1000 * took.own / count,
-        "teacher's workers ms/picture": 1000 * took.children / count,
+        "teacher pictures/s": len(pairs) / took.wall,
+        "teacher ms/picture": 1000 * took.own / len(pairs),
+        "teacher's workers ms/picture": 1000 * took.children / len(pairs),
     }
 
 
@@ -181,11 +183,13 @@ def main() -> None:
                 "cache": str(home / "cache"),
             }
         )
+        pairs, teacher = read_pairs(config.data), load_teacher(config.teacher)
         ways = {"inside the step": 0, "by the loader": given.workers}
         found: dict[str, dict[str, list[float]]] = {name: {} for name in ways}
         for number in range(given.rounds):
             for name, workers in list(ways.items())[:: 1 if number % 2 else -1]:
-                figures = embedded(config, workers, home / "teacher-cache") | trained(config, workers, home / "out")
+                figures = embedded(teacher, pairs, workers, home / "teacher-cache")
+                figures |= trained(config, workers, home / "out")
                 for what, value in figures.items():
                     found[name].setdefault(what, []).append(round(value, 4))
     write_json(
