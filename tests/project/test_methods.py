@@ -31,7 +31,7 @@ def cells(row: object) -> str:
     return f"{mean} | {row.difference:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
-@pytest.mark.parametrize("data", ["openmoji"])
+@pytest.mark.parametrize("data", ["openmoji", "game-icons"])
 def test_the_table_of_a_data_set_is_that_of_its_two_comparisons(data: str) -> None:
     val, test = comparison(data, "val"), comparison(data, "test")
     assert val.recipe == test.recipe
