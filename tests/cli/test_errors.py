@@ -93,7 +93,7 @@ DATA = [
     (
         "one pair",
         lambda at: folder(at / "d", rows(4)[1:]),
-        r"^data set 'imagefolder:d' has 1 usable train pictures with captions; 2 are needed\.$",
+        r"^data set 'imagefolder:d' has 1 usable train picture with captions; a batch needs 2\. Add captions",
     ),
     (
         "no validation split",
@@ -147,7 +147,7 @@ RECIPES = [
     ),
     (
         "--set student.image.kind=vti",
-        r"^unknown image tower 'vti' in student\.image\.kind\. Did you mean 'vit'\? Known: mobile, siglip, vit\.$",
+        r"^unknown image tower 'vti' in student\.image\.kind\. Did you mean 'vit'\? Known: mobile, siglip, transformers, vit\.$",
     ),
     ("--set train.steps=many", r"'train\.steps': Input should be a valid integer.* got 'many'\.$"),
     (
@@ -172,7 +172,7 @@ RECIPES = [
     ),
     (
         "--set graph.terms=[{edge: SI-TI, loss: inofnce}]",
-        r"^unknown loss 'inofnce' in the graph\. Did you mean 'infonce'\? Known: fd, infonce, kl, sd, sym-kl, sym-sd",
+        r"^unknown loss 'inofnce' in the graph\. Did you mean 'infonce'\? Known: fd, infonce, kl, sd, sigmoid, sym-kl, sym-sd",
     ),
     (
         "--set graph.terms=[{edge: SI-SI, loss: fd}]",

@@ -18,6 +18,7 @@ PACKAGE = Path(conaclip_edge.__file__).parent
 OTHERS = {
     "--sparse": "tar",
     "--local-dir": "hf",
+    "--shm-size": "docker",
     "--model_path": "executor_runner",
     "--num_executions": "executor_runner",
     "--cpu_threads": "executor_runner",
