@@ -30,7 +30,7 @@ TITLES: dict[Group, str] = {
     "device": "Devices to train on",
     "tool": "Programs of others",
 }
-EXTRAS_TRIED = ("train", "onnx", "executorch", "coreml", "coreai", "demo", "words")
+EXTRAS_TRIED = ("train", "onnx", "executorch", "coreml", "coreai", "demo", "words", "open-clip")
 _TOOLS = {
     "adb": ("benchmark --device android", "sudo apt-get install adb, or Android's platform-tools"),
     "qemu-aarch64": ("verify and benchmark --device arm64", "sudo apt-get install qemu-user"),
@@ -114,6 +114,8 @@ def _work(wrong: dict[str, str]) -> Iterator[Finding]:
     yield Finding(group="work", name="base", works=True, detail=base)
     yield _extra("work", "train", "init, distill, compare, study, benchmark, evaluate a checkpoint", wrong, "train")
     yield _extra("work", "demo", "demo, its pictures and its teacher", wrong, "demo")
+    yield _extra("work", "words", "layout words-and-files", wrong, "words")
+    yield _extra("work", "open-clip", "teachers of OpenCLIP other than plain ViTs", wrong, "open-clip")
 
 
 def _targets(wrong: dict[str, str]) -> Iterator[Finding]:

@@ -147,7 +147,8 @@ RECIPES = [
     ),
     (
         "--set student.image.kind=vti",
-        r"^unknown image tower 'vti' in student\.image\.kind\. Did you mean 'vit'\? Known: mobile, siglip, transformers, vit\.$",
+        r"^unknown image tower 'vti' in student\.image\.kind\. Did you mean 'vit'\? "
+        r"Known: mobile, siglip, transformers, vit\.$",
     ),
     ("--set train.steps=many", r"'train\.steps': Input should be a valid integer.* got 'many'\.$"),
     (
@@ -172,7 +173,8 @@ RECIPES = [
     ),
     (
         "--set graph.terms=[{edge: SI-TI, loss: inofnce}]",
-        r"^unknown loss 'inofnce' in the graph\. Did you mean 'infonce'\? Known: fd, infonce, kl, sd, sigmoid, sym-kl, sym-sd",
+        r"^unknown loss 'inofnce' in the graph\. Did you mean 'infonce'\? "
+        r"Known: fd, infonce, kl, sd, sigmoid, sym-kl, sym-sd",
     ),
     (
         "--set graph.terms=[{edge: SI-SI, loss: fd}]",

@@ -109,7 +109,7 @@ def test_the_first_ten_of_fifty_queries_are_python_s(
 def test_node_resizes_as_the_gate_supposes(
     for_transformers_js: tuple[Path, LayoutReport], modules: Path, golden: Golden, searched: SearchWorld
 ) -> None:
-    client = open_client(open_source(searched.bundle), for_transformers_js[0])
+    client = open_client(open_source(searched.bundle, "onnx"), for_transformers_js[0])
     # transformers.js drops alpha; and what is smaller than the input is moved by half a pixel when it is enlarged
     names = [name for name in golden.names if name not in ("transparent.png", "small.png")]
     pictures = [searched.bundle / "golden" / "pictures" / name for name in names]
