@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -98,4 +99,11 @@ def test_the_card_says_which_file_is_for_what_and_how_it_is_opened(bundle: Path)
     assert f"`{MADE}`: one text of exactly {CONTEXT} ids, filled up with 0 behind the end" in card
     assert "Of pictures an accelerator takes `onnx/image.fp32.onnx`" in card
     assert f'InferenceSession("{MADE}", providers=' in card
-    assert 'OnnxEncoder(bundleFolder(context), "fp32", accelerator = { addNnapi() })' in card
+    assert 'OnnxTowers(bundleFolder(context), "fp32", accelerator = { addNnapi() })' in card
+
+
+def test_every_class_that_the_card_calls_is_one_of_the_kit(bundle: Path) -> None:
+    called = set(re.findall(r"\b([A-Z]\w+)\(", (bundle / "README.md").read_text("utf-8"))) - {"InferenceSession"}
+    kit = "".join(path.read_text("utf-8") for path in (bundle / "kotlin").glob("*.kt"))
+    assert "OnnxTowers" in called
+    assert called <= set(re.findall(r"^class (\w+)", kit, re.M))

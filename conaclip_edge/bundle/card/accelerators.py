@@ -123,7 +123,7 @@ def _which_file(manifest: Manifest, precision: str) -> str:
 Of pictures an accelerator takes `{chosen["image"]}`.
 {half}Files for accelerators run on the CPU too, but slower: they compute with floats, and each text has all ids.
 
-- Kotlin: `OnnxEncoder(bundleFolder(context), "{precision}", accelerator = {{ addNnapi() }})` opens these files and
+- Kotlin: `OnnxTowers(bundleFolder(context), "{precision}", accelerator = {{ addNnapi() }})` opens these files and
   fills texts up; `{{ addQnn(mapOf("backend_path" to "libQnnHtp.so")) }}` is Qualcomm's.
 - Python: `onnxruntime.InferenceSession("{chosen["text"]}", providers=[("CoreMLExecutionProvider",
   {{"ModelFormat": "MLProgram"}}), "CPUExecutionProvider"])` on a Mac."""

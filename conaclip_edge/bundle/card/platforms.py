@@ -124,8 +124,8 @@ def _swift_notes(manifest: Manifest, files: dict[str, ExportedFile]) -> str:
   macOS 13). It reads `tokenizer.json` but does not cut texts; `TextIds` does. It is a port, not the same code: the
   golden check names texts whose ids differ. It does not know the `</w>` of CLIP's own BPE vocabulary.
 - **Picture to input:** `Pixels.swift`, without vImage and Core Image: neither promises a bicubic filter with a = -0.5
-  and antialiasing. vImage's high-quality scaling is Lanczos; docs/bundle.md of conaclip-edge measures what other
-  filters cost. Decoding and colours are ImageIO's and Core Graphics'.
+  and antialiasing. vImage's high-quality scaling is Lanczos; docs/results/apps.md of conaclip-edge measures what
+  other filters cost. Decoding and colours are ImageIO's and Core Graphics'.
 - **Texts:** {texts}, at most {manifest.context}.
 - **Nearest neighbours:** `Index` keeps vectors as int8 with a scale each and looks at all of them. From some hundred
   thousand on, USearch's Swift package is faster (`https://github.com/unum-cloud/usearch`, cosine metric)."""
