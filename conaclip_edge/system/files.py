@@ -13,7 +13,7 @@ import stat
 import uuid
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,22 +28,28 @@ _HOST = hashlib.sha256(socket.gethostname().encode("utf-8", "surrogateescape")).
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path` that takes its name when the block ends without an error."""
-    temporary = _beside(path, "tmp")
+    """Yield a temporary path that takes the place of `path` when the block ends without an error.
+
+    It lies in a folder of its own beside `path`: what a library writes on the way, e.g. safetensors its `.tmpXXXXXX`,
+    is found and removed with that folder when the process was killed.
+    """
+    room = _beside(path, "tmp")
+    temporary = room / path.name
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         clear(path)
         if path.exists() and not path.is_file() and not path.is_dir():  # a device would be replaced by a file
             raise UserError(f"cannot write {path}: it is no plain file. Choose another path.")
+        room.mkdir()
         yield temporary
         with open(temporary, "rb") as handle:
             os.fsync(handle.fileno())
+        _open_as_the_folder(temporary, room)
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
         raise not_written(path, error) from error
     finally:
-        with suppress(NotADirectoryError):  # a parent that is a file has nothing in it
-            temporary.unlink(missing_ok=True)
+        shutil.rmtree(room, ignore_errors=True)
 
 
 @contextmanager
@@ -65,6 +71,9 @@ def atomic_folder(path: Path, product: Product | None = None) -> Iterator[Path]:
         clear(path)
         temporary.mkdir()
         yield temporary
+        for file in temporary.rglob("*"):
+            if file.is_file() and not file.is_symlink():
+                _open_as_the_folder(file, temporary)
         if path.exists():
             os.replace(path, old)
         os.replace(temporary, path)
@@ -75,6 +84,11 @@ def atomic_folder(path: Path, product: Product | None = None) -> Iterator[Path]:
             os.replace(old, path)
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _open_as_the_folder(file: Path, folder: Path) -> None:
+    """Let those read a file who may read its folder: safetensors makes its files for their owner alone."""
+    file.chmod(stat.S_IMODE(file.stat().st_mode) | stat.S_IMODE(folder.stat().st_mode) & 0o444)
 
 
 def _beside(path: Path, kind: str) -> Path:

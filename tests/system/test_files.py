@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from conaclip_edge.errors import UserError, unknown
 from conaclip_edge.system.files import (
@@ -59,6 +62,27 @@ def test_a_finished_file_and_folder_replace_the_old_ones_as_a_whole(tmp_path: Pa
                 assert names(tmp_path / "folder") == ["one"]
     assert names(tmp_path / "folder") == ["two"]
     assert names(tmp_path) == ["folder", "new"]
+
+
+def test_what_a_library_writes_on_the_way_lies_in_no_folder_of_ours(tmp_path: Path) -> None:
+    with atomic_file(tmp_path / "file") as temporary:
+        (temporary.parent / ".tmpAb12Cd").touch()  # as safetensors names what it renames at the end
+        assert len(names(tmp_path)) == 1
+        temporary.touch()
+    assert names(tmp_path) == ["file"]
+
+
+def test_files_of_safetensors_may_be_read_by_whom_the_umask_lets(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        with atomic_file(tmp_path / "file") as temporary:
+            save_file({"a": np.zeros(3)}, temporary)
+        with atomic_folder(tmp_path / "folder") as target:
+            save_file({"a": np.zeros(3)}, target / "file")
+    finally:
+        os.umask(before)
+    for file in (tmp_path / "file", tmp_path / "folder" / "file"):
+        assert file.stat().st_mode & 0o777 == 0o640
 
 
 def test_what_the_system_refuses_is_told_with_the_path(tmp_path: Path) -> None:
