@@ -142,7 +142,10 @@ def compare(
     recipe: Annotated[Path | None, typer.Argument(help="YAML recipe; default: the demo's.")] = None,
     settings: SetOption = None,
     graphs: Annotated[
-        str, typer.Option(help="Graph presets, by comma; each is compared with the first.")
+        str,
+        typer.Option(
+            help="Graph presets by comma, or recipe for the recipe's own graph; each is compared with the first."
+        ),
     ] = "infonce,motis,conaclip",
     seeds: Annotated[int, typer.Option(min=1, help="Trainings per graph, each with its own seed.")] = 3,
     split: Annotated[str, typer.Option(help="Split to measure: choose on val, report on test.")] = "val",
@@ -152,19 +155,18 @@ def compare(
 ) -> None:
     """Train the same recipe with several graphs and seeds and put their recall side by side.
 
-    Example: conaclip-edge compare recipe.yaml --graphs infonce,conaclip --seeds 3
+    Example: conaclip-edge compare recipe.yaml --graphs conaclip,recipe --seeds 3
     """
     with results(as_json) as show:
-        from conaclip_edge.config.graph import check_preset
+        from conaclip_edge.config.graph import named_graphs
         from conaclip_edge.config.load import distill_recipe
         from conaclip_edge.models.model_folder import check_teachers
         from conaclip_edge.system.extras import require_extra
         from conaclip_edge.system.products import check_folder
 
         names = graphs.split(",")
-        for name in names:
-            check_preset(name, "--graphs")
         config = distill_recipe(recipe, settings or [], check=True)
+        named_graphs(names, config.graph, "--graphs")
         require_extra("train")
         check_teachers(config.all_teachers)
         check_folder(config.cache, "cache")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -104,7 +105,21 @@ PRESETS: dict[str, tuple[Term, ...]] = {
 }
 
 
-def check_preset(name: str, where: str = "") -> None:
-    """Refuse the name of a graph preset that there is not; `where` is the option that it was given to."""
-    if name not in PRESETS:
-        raise unknown("graph preset", name, PRESETS, where)
+OWN_GRAPH = "recipe"  # in a list of graphs: the one that the recipe itself has
+
+
+def named_graphs(names: Sequence[str], own: GraphConfig, where: str = "") -> dict[str, GraphConfig]:
+    """Return the graphs of a comparison by their names: presets, or "recipe" for the recipe's own.
+
+    Args:
+        names: in the order of the comparison.
+        own: the recipe's graph, whose queue all of them have.
+        where: the option that the names were given to.
+
+    Raises:
+        UserError: a name that is neither a preset nor "recipe".
+    """
+    for name in names:
+        if name not in (*PRESETS, OWN_GRAPH):
+            raise unknown("graph preset", name, (*PRESETS, OWN_GRAPH), where)
+    return {name: own if name == OWN_GRAPH else GraphConfig(preset=name, queue=own.queue) for name in names}

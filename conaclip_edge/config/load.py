@@ -99,8 +99,9 @@ def _with_format(recipe: R, where: str, check: bool) -> R:
 
 
 def _checked(data: DataConfig, where: str) -> DataConfig:
+    """Return a data section without a key that its format does not read; what lies at a URL is not looked at yet."""
     check_keys(data, where)
-    return data if data.format else with_format(data)
+    return data if data.format or data.url else with_format(data)
 
 
 def _read(path: Path | None, command: str, kind: str) -> tuple[dict[str, Any], str]:

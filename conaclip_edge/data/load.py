@@ -26,7 +26,7 @@ def read_pairs(config: DataConfig, captions_needed: bool = True) -> Pairs:
         UserError: an unknown format, nothing at the path, a key that the format does not read, another shape than the
             format's, no picture, no caption, or a larger share of pictures skipped than `max_bad`.
     """
-    config = with_format(_with_remote_format(config))
+    config = known_format(config)
     check_source(config)
     kind = FORMATS[str(config.format)]
     read: Callable[[DataConfig], Pairs] = import_module(kind.module).read
@@ -48,12 +48,12 @@ def read_pairs(config: DataConfig, captions_needed: bool = True) -> Pairs:
     return pairs
 
 
-def _with_remote_format(config: DataConfig) -> DataConfig:
-    """Return a data section whose format is known, where it names a URL."""
+def known_format(config: DataConfig) -> DataConfig:
+    """Return a data section whose format is known: the one that is set, or that of what lies at its path or URL."""
     if config.url is None or config.format is not None:
-        return config
+        return with_format(config)
     from conaclip_edge.data.formats.remote_files import remote_format
 
     kind = remote_format(config.url)
     say(f"data: {config.url} is read as format {kind}.")
-    return config.model_copy(update={"format": kind})
+    return with_format(config.model_copy(update={"format": kind}))

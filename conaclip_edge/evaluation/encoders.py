@@ -28,7 +28,7 @@ def open_encoder(model: Path, target: str = "onnx") -> Encoder:
     if (model / "manifest.json").is_file():
         return bundle_encoder(model, target)
     check_model(model)
-    if "conaclip_edge" in read_config(model):
+    if (model / "config.json").is_file() and "conaclip_edge" in read_config(model):
         return open_student(model)
     return open_teacher(str(model))
 

@@ -89,10 +89,14 @@ def check_model(folder: Path) -> None:
     known = "a folder of a teacher, a checkpoint or a bundle is needed."
     if not _there(folder, f"model {folder}"):
         raise UserError(f"no model at {folder}: {known}")
-    if not (folder / "manifest.json").is_file() and not (folder / "config.json").is_file():
+    if (folder / "manifest.json").is_file():
+        return
+    if is_open_clip([path.name for path in folder.iterdir()]):
+        check_teacher(str(folder))
+        return
+    if not (folder / "config.json").is_file():
         raise UserError(f"no model at {folder}: {known} It is {what_is(folder)}.")
-    if not (folder / "manifest.json").is_file():
-        read_config(folder)
+    read_config(folder)
 
 
 def read_config(folder: Path, name: str = "config.json") -> dict[str, Any]:

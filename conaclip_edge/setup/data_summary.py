@@ -10,8 +10,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from conaclip_edge.config.data import DataConfig
-from conaclip_edge.config.infer_format import with_format
-from conaclip_edge.data.load import read_pairs
+from conaclip_edge.data.load import known_format, read_pairs
 from conaclip_edge.data.pairs import SPLITS, Pairs
 from conaclip_edge.data.usable import reasons, usable_pictures
 from conaclip_edge.errors import UserError
@@ -83,7 +82,7 @@ def summarise(config: DataConfig, seconds: float = SECONDS) -> tuple[DataSummary
     Raises:
         UserError: nothing known at the path, or no picture that can be used.
     """
-    config = with_format(config).model_copy(update={"max_bad": 1.0})
+    config = known_format(config).model_copy(update={"max_bad": 1.0})
     pairs = read_pairs(config, captions_needed=False)
     broken, decoded = _broken(pairs, config.max_pixels, seconds)
     if decoded and len(broken) == decoded:

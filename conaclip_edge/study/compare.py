@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from conaclip_edge.config.distill import DistillConfig
-from conaclip_edge.config.graph import GraphConfig, check_preset
+from conaclip_edge.config.graph import OWN_GRAPH, named_graphs
 from conaclip_edge.config.parse import parse
 from conaclip_edge.data.load import read_pairs
 from conaclip_edge.distill.training_data import training_data
@@ -42,8 +42,8 @@ def compare(
     """Train one student per graph and seed, single-threaded, as many side by side as there are cores.
 
     Args:
-        config: the recipe that all share; its own graph and seed do not count.
-        graphs: names of graph presets; the others are compared with the first.
+        config: the recipe that all share; its seed does not count.
+        graphs: names of graph presets, or "recipe" for the recipe's own graph; the others are compared with the first.
         seeds: of initial weights and batches; data and split stay the same.
         out: folder of the runs; finished ones are kept and not done again.
         split: that recall is of.
@@ -52,20 +52,19 @@ def compare(
     Raises:
         UserError: an unknown graph, no caption in the split, or whatever a training or an evaluation refuses.
     """
-    for graph in graphs:
-        check_preset(graph, "--graphs")
+    found = named_graphs(graphs, config.graph, "--graphs")
     require_captions(read_pairs(config.data, captions_needed=False), split)
     recipes = {
         (graph, seed): config.model_copy(
             update={
                 "name": f"{graph}-s{seed}",
                 "seed": seed,
-                "graph": GraphConfig(preset=graph, queue=config.graph.queue),
+                "graph": terms,
                 "train": config.train.model_copy(update={"threads": 1}),
             }
         )
         for seed in seeds
-        for graph in graphs
+        for graph, terms in found.items()
     }
     training_data(config)  # once, so that runs side by side find their caches filled
     with side_by_side(jobs or default_jobs(len(recipes))) as run_all:
@@ -77,7 +76,7 @@ def compare(
         n=first.evaluation.dataset.pictures,
         seeds=tuple(seeds),
         dataset=first.evaluation.dataset,
-        recipe=config.model_dump(mode="json", exclude={"seed", "graph"}),
+        recipe=config.model_dump(mode="json", exclude={"seed"} if OWN_GRAPH in found else {"seed", "graph"}),
         environment=ComparisonMachine(
             system=platform.system(),
             machine=platform.machine(),
@@ -85,7 +84,7 @@ def compare(
             threads_a_run=1,
             versions=first.training.versions,
         ),
-        rows=_rows({graph: [runs[graph, seed] for seed in seeds] for graph in graphs}),
+        rows=_rows({graph: [runs[graph, seed] for seed in seeds] for graph in found}),
     )
 
 

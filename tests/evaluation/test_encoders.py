@@ -25,8 +25,10 @@ from conaclip_edge.evaluation.encoders import bundle_encoder, files_encoder, ope
 from conaclip_edge.evaluation.torch_encoders import clip_b32_encoder, embed_ids, embed_pixels
 from conaclip_edge.models.student.checkpoint import load_student
 from conaclip_edge.models.teacher.joined import JoinedConfig, JoinedTeacher
+from conaclip_edge.models.teacher.load import load_teacher
 from conaclip_edge.models.tokenizer import TextTokenizer
 from tests.helpers import tiny
+from tests.helpers.models.openclip_plain import PLAIN_FOLDER
 from tests.helpers.search.small_index import SIZE, write_bundle
 
 TEXTS = ["red", "a green disc on the left", "blue"]
@@ -83,6 +85,12 @@ def test_a_transformers_teacher(world: Path) -> None:
     texts = F.normalize(model.get_text_features(**words).pooler_output, dim=-1)
     np.testing.assert_allclose(encoder.embed_texts(TEXTS), texts, atol=1e-6)
     assert (encoder.name, encoder.executed) == ("teacher (clip)", "torch")
+
+
+def test_a_teacher_of_openclip() -> None:
+    encoder, teacher = open_encoder(PLAIN_FOLDER / "vit"), load_teacher(str(PLAIN_FOLDER / "vit"))
+    assert np.array_equal(encoder.embed_images(noise()), teacher.embed_pictures(noise()))
+    assert encoder.executed == "torch"
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ from conaclip_edge.distill.supervisions import SUPERVISIONS
 from tests.cli.test_errors import error_line
 from tests.helpers import tiny
 from tests.helpers.command_line import Run
+from tests.helpers.models.openclip_plain import PLAIN_FOLDER
 
 FEW_STEPS = (
     "--set",
@@ -93,6 +94,11 @@ def test_sixty_captioned_pictures_go_from_a_folder_to_a_measured_student(run: Ru
     assert json.loads(out)["dataset"]["pictures"] == 10
 
 
+def test_a_teacher_of_openclip_gets_a_recipe(run: Run, tmp_path: Path) -> None:
+    report = written(run, pictures(tmp_path / "data"), "--teacher", PLAIN_FOLDER / "vit")
+    assert (report["teacher"]["embed_dim"], report["next_commands"][0]) == (24, "conaclip-edge distill recipe.yaml")
+
+
 def test_pictures_without_captions_get_a_graph_that_needs_none(run: Run, world: Path, tmp_path: Path) -> None:
     data = pictures(tmp_path / "unpaired")
     (data / "metadata.jsonl").unlink()
@@ -165,7 +171,7 @@ def test_without_a_teacher_the_demo_s_is_taken_and_how_to_make_it_is_said(run: R
     [
         (("nowhere",), "no file or folder"),
         (("data", "--teacher", "./nowhere"), "no teacher at ./nowhere"),
-        (("data", "--teacher", "data"), "no teacher at data: it has no config.json"),
+        (("data", "--teacher", "data"), "no teacher at data: a folder with config.json"),
         (("data", "--teacher", "TEACHER", "--out", "data"), "data is a folder"),
         (("empty", "--teacher", "TEACHER"), "no data set at"),
         (("three", "--teacher", "TEACHER"), "has 3 pictures; a student needs 60 captioned ones"),

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from conaclip_edge.config.graph import GraphConfig, Term
 from conaclip_edge.errors import UserError
 from conaclip_edge.evaluation.evaluate import evaluate, evaluate_with_ranks
 from conaclip_edge.evaluation.paired_bootstrap import paired_bootstrap
@@ -120,6 +121,15 @@ def test_a_single_run_has_no_spread(outcome: tuple[Path, ComparisonReport]) -> N
     _, found = outcome
     row = found.rows["motis"].model_copy(update={"spread": None})
     assert "+-" not in recall_table({"motis": row}, 9, "test")
+
+
+def test_the_recipe_s_own_graph_is_compared_with_a_preset(settings: Any, tmp_path: Path) -> None:
+    own = GraphConfig(terms=(Term(edge="SI-TI", loss="sd"),), queue=8)
+    found = compare(settings(steps=1).model_copy(update={"graph": own}), ["infonce", "recipe"], [0], tmp_path, jobs=1)
+    recipe = json.loads((tmp_path / "recipe-s0" / "training.json").read_text("utf-8"))["recipe"]
+    assert GraphConfig.model_validate(recipe["graph"]) == own
+    assert list(found.rows) == ["infonce", "recipe"]
+    assert found.recipe["graph"] == own.model_dump(mode="json")
 
 
 def test_an_unknown_graph_is_told_before_anything_trains(settings: Any) -> None:

@@ -9,6 +9,8 @@ from conaclip_edge.config.data import DataConfig
 from conaclip_edge.config.data_formats import check_path
 from conaclip_edge.config.infer_format import with_format
 from conaclip_edge.errors import NotInstalled, UserError
+from conaclip_edge.models.model_folder import check_teacher
+from conaclip_edge.models.transformers_folder import is_open_clip
 from conaclip_edge.system.extras import require_extra
 
 DEMO_TEACHER = Path("runs/demo/teacher")
@@ -74,8 +76,7 @@ def _teacher(given: str | None) -> tuple[str, bool]:
         if given.startswith((".", "/", "~")) or given.count("/") != 1:
             raise UserError(f"no teacher at {given}: a folder is needed, or a hub name such as {EXAMPLE}.")
         return given, True
-    if not (folder / "config.json").is_file():
-        raise UserError(f"no teacher at {given}: it has no config.json. Name the folder of a dual encoder's weights.")
-    if not any(folder.glob("model*.safetensors")):
+    check_teacher(str(folder))
+    if not is_open_clip([path.name for path in folder.iterdir()]) and not any(folder.glob("model*.safetensors")):
         raise UserError(f"teacher {given} has no model.safetensors. Save its weights as safetensors.")
     return str(folder.absolute()), True

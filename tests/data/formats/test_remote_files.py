@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from conaclip_edge.config.data import DataConfig
+from conaclip_edge.config.load import distill_recipe
 from conaclip_edge.data import pixel_cache
 from conaclip_edge.data.formats import remote_files
 from conaclip_edge.data.formats.remote_files import RemoteFolder
@@ -20,6 +21,7 @@ from conaclip_edge.data.load import read_pairs
 from conaclip_edge.data.pairs import Pairs
 from conaclip_edge.distill.trainer import distill
 from conaclip_edge.errors import UserError
+from conaclip_edge.setup.data_summary import summarise
 from tests.data.formats.test_stream import write_shards
 
 URL = "memory://bucket/shards"
@@ -82,6 +84,13 @@ def test_shards_at_a_url_are_the_data_set_that_they_are_in_a_folder(
     assert left(".tar") == []
     assert content(read_pairs(DataConfig(url=URL))) == content(local)
     assert len(fetched) == 3  # the indices are there
+
+
+def test_a_recipe_and_info_need_no_format_where_a_url_is_named(shards: Path) -> None:
+    Path("recipe.yaml").write_text(f"teacher: teacher\ndata: {{url: '{URL}'}}\n", "utf-8")
+    named = distill_recipe(Path("recipe.yaml"), [], check=True).data
+    assert content(read_pairs(named)) == content(read_pairs(DataConfig(path=shards)))
+    assert summarise(named)[0].format == "webdataset"
 
 
 def test_a_local_copy_is_made_once_and_nothing_else_is_asked_for(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
