@@ -145,8 +145,15 @@ def verify_table(report: VerifyReport) -> str:
         measured = file.reason if file.cosine_min is None else f"golden cosine {file.cosine_min:.5f} at least"
         lines.append(f"  {file.path:40} {file.executed:10} {measured}")
     lines += [f"  {problem.kind}: {problem}" for problem in report.problems]
-    lines.append("ok" if report.ok else f"{len(report.problems)} problems")
+    lines.append(_verdict(report))
     return "\n".join(lines)
+
+
+def _verdict(report: VerifyReport) -> str:
+    if not report.ok:
+        return f"{len(report.problems)} problems"
+    missing = sum(file.executed == "not run" for file in report.files)
+    return f"ok, but {missing} of {len(report.files)} files were not run here" if missing else "ok"
 
 
 def _report(

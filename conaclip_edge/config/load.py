@@ -17,6 +17,9 @@ from conaclip_edge.errors import UserError
 
 # a file per command; distill/ and benchmarks/ at the top of the project link to them
 _DEMO = Path(__file__).with_name("demo")
+_LEFT_OUT = "Correct the path, or leave it out: then the demo's is taken."
+# command -> what to do where its file is not there
+_WAYS_OUT = {"distill": "Write one for your pictures: conaclip-edge init PICTURES --teacher FOLDER"}
 
 
 def distill_recipe(path: Path | None, settings: list[str], check: bool = False) -> DistillConfig:
@@ -107,5 +110,5 @@ def _checked(data: DataConfig, where: str) -> DataConfig:
 def _read(path: Path | None, command: str, kind: str) -> tuple[dict[str, Any], str]:
     """Return the values of a file, without a path of the demo's for this command, and what errors call it."""
     if path:
-        return load_yaml(path), str(path)
+        return load_yaml(path, kind, _WAYS_OUT.get(command, _LEFT_OUT)), str(path)
     return load_yaml(_DEMO / f"{command}.yaml"), f"the demo's {kind}"

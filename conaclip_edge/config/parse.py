@@ -73,8 +73,13 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
     return [model for inner in get_args(annotation) for model in _models(inner)]
 
 
-def load_yaml(path: Path) -> dict[str, Any]:
+def load_yaml(path: Path, kind: str = "recipe", way_out: str = "Correct the path.") -> dict[str, Any]:
     """Read a YAML file of plain values.
+
+    Args:
+        path: the file.
+        kind: what errors call it.
+        way_out: what to do where there is no such file.
 
     Raises:
         UserError: no such file, no YAML, a tag that makes an object, values too many or too deep, or no mapping.
@@ -83,9 +88,9 @@ def load_yaml(path: Path) -> dict[str, Any]:
         require_file(path)
         values = _plain(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"no recipe at {path}.") from None
+        raise UserError(f"no {kind} at {path}. {way_out}") from None
     except UnicodeDecodeError:
-        raise UserError(f"cannot read {path}: it is no text (UTF-8), so no recipe.") from None
+        raise UserError(f"cannot read {path}: it is no text (UTF-8), so no {kind}.") from None
     # impossible dates and numbers are ValueErrors and the like of the library's constructors
     except (OSError, yaml.YAMLError, RecursionError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise UserError(f"cannot read {path}: {' '.join(str(error).split())}.") from error

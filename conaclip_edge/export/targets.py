@@ -13,6 +13,7 @@ from conaclip_edge.config.parse import load_yaml, override, parse
 from conaclip_edge.errors import NotInstalled, UserError, unknown
 from conaclip_edge.system.extras import extras_needed, require_extra
 
+_WAY_OUT = "Correct the path, or name a target such as onnx."  # where there is no such target file
 # (Towers, Calibration, ExportConfig, folder) -> notes. The first two come with torch, which takes seconds to import,
 # and a wrong target is to be reported at once.
 Exporter = Callable[..., dict[str, Any]]
@@ -203,7 +204,7 @@ def export_configs(
     """
     asked = _asked(settings, precision)
     if target.endswith((".yaml", ".yml")):
-        configs = [parse(ExportConfig, override(load_yaml(Path(target)), asked), target)]
+        configs = [parse(ExportConfig, override(load_yaml(Path(target), "target file", _WAY_OUT), asked), target)]
     elif target in ("all", *TARGETS):
         lacking = [skipped.target for skipped in skipped_targets(target, settings, precision)]
         names = [name for name in TARGETS if name not in lacking] if target == "all" else [target]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import weakref
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from conaclip_edge.errors import UserError
 from conaclip_edge.runtime.tower import Executed
-from conaclip_edge.system.extras import extras_needed
+from conaclip_edge.system.extras import extras_needed, not_installed
 from conaclip_edge.system.progress import quiet
 
 _loaded: weakref.WeakSet[Any] = weakref.WeakSet()  # native programs of this process
@@ -66,6 +67,8 @@ def load_program(path: Path, threads: int = 1) -> Callable[..., np.ndarray]:
     Raises:
         UserError: executorch refuses the file, or other programs are loaded with another number of threads.
     """
+    if find_spec("executorch") is None:  # asked first: where PyTorch is missing too, its extra would not be enough
+        raise not_installed("executorch")
     with quiet(), extras_needed():
         import torch  # whose libraries the next one needs
 

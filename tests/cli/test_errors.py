@@ -212,7 +212,11 @@ def test_a_wrong_recipe_is_reported_in_a_line(
 
 
 FILES = [
-    ("missing", None, r"^no recipe at recipe\.yaml\.$"),
+    (
+        "missing",
+        None,
+        r"^no recipe at recipe\.yaml\. Write one for your pictures: conaclip-edge init PICTURES --teacher FOLDER$",
+    ),
     ("not YAML", "a: [", r"^cannot read recipe\.yaml: while parsing"),
     ("not a mapping", "- a\n- b\n", r"^recipe\.yaml must hold keys and values, not list\.$"),
     (

@@ -86,7 +86,7 @@ WRONG = {
     ),
     "two targets": (("all", ["target=onnx"]), "--set target=onnx contradicts --target"),
     "too few pairs": (("onnx", ["calibration_pairs=10"]), "'calibration_pairs'.*greater than or equal to 300, got 10"),
-    "no file": (("none.yaml",), r"no recipe at none\.yaml"),
+    "no file": (("none.yaml",), r"^no target file at none\.yaml\. Correct the path, or name a target"),
 }
 
 

@@ -142,8 +142,8 @@ def find_student(bundle: Path, manifest: Manifest, suite: BenchmarkConfig) -> Pa
     folder = suite.student or _student_folder(bundle, manifest)
     if not (folder / "config.json").is_file():
         raise UserError(
-            f"no checkpoint at {folder}, which {bundle} is compared with. Name it: --set student=FOLDER. Or leave "
-            "student and the plain exports out of the suite's comparison."
+            f"no checkpoint at {folder}, which {bundle} is compared with. Name it: --set student=FOLDER. Or compare "
+            "with nothing, which a bundle alone allows: --set comparison=[]"
         )
     if embedding_space(load_student(folder)) != manifest.embedding_space:
         raise UserError(f"{bundle} was not exported from the checkpoint {folder}. Name it: --set student=FOLDER")
@@ -172,8 +172,8 @@ def _teacher(manifest: Manifest, suite: BenchmarkConfig) -> Candidate:
     source = _teacher_of(manifest, suite)
     if not source:
         raise UserError(
-            "the bundle does not say who its teacher was. Name it in the suite (teacher: FOLDER), or leave teacher out "
-            "of its comparison."
+            "the bundle does not say who its teacher was. Name it: --set teacher=FOLDER. Or compare with nothing: "
+            "--set comparison=[]"
         )
     from conaclip_edge.models.teacher.load import load_teacher
 
@@ -181,8 +181,8 @@ def _teacher(manifest: Manifest, suite: BenchmarkConfig) -> Candidate:
         sizes = _parameters(load_teacher(source))
     except UserError as error:
         raise UserError(
-            f"{error} The bundle is compared with it: name another in the suite (teacher: FOLDER), or leave teacher "
-            "out of its comparison."
+            "the bundle is compared with its teacher, which cannot be opened. Name it: --set teacher=FOLDER. Or "
+            f"compare with nothing, which a bundle alone allows: --set comparison=[]. The reason: {error}"
         ) from error
     spec = Spec(TEACHER, "teacher", source)
     return Candidate(spec, "Teacher float32", Path(source).name, "torch", "fp32", "", sizes)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from conaclip_edge.bundle.card.python_code import files_of, python_code
+from conaclip_edge.bundle.card.shipped import android_tree, apple_tree
 from conaclip_edge.bundle.manifest import ExportedFile, Manifest
 
 KITS = ("kotlin", "swift")  # folders of a bundle
@@ -84,8 +85,11 @@ def _coreml_section(manifest: Manifest, files: dict[str, ExportedFile]) -> str:
 - **Systems:** {systems} or newer (specification version {version} of both packages).
 - **Compute units:** any; `CoremlEncoder` takes `.all`, so that Core ML chooses. These packages were run {run}: look at
   the performance report of Xcode for what runs on the Neural Engine of your device.
-- **Files:** drag both packages of `coreml/` into the app's target, and this folder in as a folder reference.
+- **Files:** drag both packages of `coreml/` into the app's target, and a folder named `bundle` as a folder reference,
+  with these files of this one.
 {_swift_notes(manifest, files)}
+
+{apple_tree(files, "CoremlEncoder.swift", inside=False)}
 
 {_swift_use(open_it, files["image"].precision)}"""
 
@@ -106,10 +110,13 @@ def _coreai_section(manifest: Manifest, files: dict[str, ExportedFile], alone: b
 ### iOS and macOS 27: Swift, Core AI
 
 - **Systems:** iOS 27, macOS 27 or newer.{older}
-- **Files:** this folder as a folder reference; `CoreaiEncoder` opens the assets of `coreai/` where they lie. The system
-  prepares an asset for its processors when it is first loaded, and keeps the result.
+- **Files:** a folder named `bundle` as a folder reference, with these files of this one; `CoreaiEncoder` opens the
+  assets of `coreai/` where they lie. The system prepares an asset for its processors when it is first loaded, and
+  keeps the result.
 - **Asset:** {functions}; inputs `pixel_values` and `input_ids`, output `embedding`. These assets were run {run}: what
   Core AI gives to the Neural Engine of a device, and how long it takes, was not seen.{notes}
+
+{apple_tree(files, "CoreaiEncoder.swift", inside=True)}
 
 {_swift_use(open_it, precision)}"""
 
@@ -159,10 +166,14 @@ def _android(manifest: Manifest, onnx: dict[str, ExportedFile], executorch: dict
     if executorch:
         made = executorch["image"].notes.get("versions", {}).get("executorch", "1.0.0")
         gradle.append(f'    implementation("org.pytorch:executorch-android:[{made},2.0)") // pin what it resolves to')
-    runtimes = [_onnx_runtime(onnx)] if onnx else []
+    runtimes = [_WHICH] if onnx and executorch else []
+    runtimes += [_onnx_runtime(onnx)] if onnx else []
     runtimes += [_EXECUTORCH_RUNTIME] if executorch else []
+    pairs = {name: pair for name, pair in (("ONNX Runtime", onnx), ("ExecuTorch", executorch)) if pair}
     return f"""\
-### Android: Kotlin, {" or ".join((["ONNX Runtime"] if onnx else []) + (["ExecuTorch"] if executorch else []))}
+### Android: Kotlin, {" or ".join(pairs)}
+
+{android_tree(pairs)}
 
 ```kotlin
 // app/build.gradle.kts
@@ -183,12 +194,13 @@ dependencies {{
 - **Tokenizer:** the kit's reads `tokenizer.json` of WordPiece and BPE and needs no library. It refuses other kinds:
   `ai.djl.huggingface:tokenizers:0.33.0` with `ai.djl.android:tokenizer-native:0.33.0` reads all of them; give
   `Encoder` a function of it as `tokenize`.
-- **Files:** put this folder into `src/main/assets/bundle`. Runtimes open paths, so `bundleFolder` copies it to files
-  once for each version of its manifest.
+- **Files:** the tree above says which. Runtimes open paths, so `bundleFolder` copies `assets/bundle` to files once for
+  each version of its manifest. For an accelerator add the file that the section on accelerators names.
 - **Picture to input:** `Pixels.kt`. `Bitmap.createScaledBitmap` is no substitute: bilinear without antialiasing.
   docs/results/apps.md of conaclip-edge measures what it costs.
-- **Nearest neighbours:** `Index` keeps vectors as int8 with a scale each and looks at all of them. From some hundred
-  thousand on, USearch is faster (`cloud.unum:usearch`, cosine metric).
+- **Nearest neighbours:** `Index` keeps vectors as int8 with a scale each, in memory, and looks at all of them. It is
+  filled at each start: keep the `FloatArray` of each picture in your database, with the embedding space beside it.
+  From some hundred thousand on, USearch is faster (`cloud.unum:usearch`, cosine metric).
 - **Threads:** the towers' `threads`; measure on the device. Keep one encoder, and call it from one thread.
 
 `kotlin/` has all of it, in the package `conaclip`. Use:
@@ -197,7 +209,7 @@ dependencies {{
 val bundle = bundleFolder(context)
 val precision = "{first["image"].precision}"
 val encoder = Encoder(bundle, precision, {towers}(bundle, precision, threads = 2))
-check(goldenDifferences(encoder, ::decoded).isEmpty())
+check(goldenDifferences(encoder, ::decoded).isEmpty()) // in a test, or once at the first start
 
 // once for each picture
 val pictures = listOf<java.io.File>()
@@ -226,6 +238,10 @@ def _onnx_runtime(files: dict[str, ExportedFile]) -> str:
   package of Maven Central, ended with 1.18.0 and is too old for these files."""
 
 
+_WHICH = """\
+- **Which of the two:** the report that `conaclip-edge benchmark` wrote says it. Without one begin with ONNX Runtime,
+  whose API is stable; `goldenDifferences` and a stopwatch on your phone tell whether ExecuTorch is worth it. The
+  `implementation` line of the other goes."""
 _EXECUTORCH_RUNTIME = """\
 - **ExecuTorch:** `executorch-android`, minSdk 23, ABIs arm64-v8a and x86_64, with XNNPACK; not older than the one that
   exported. What it adds to an app is not known here: Android Studio's APK Analyzer shows it. Its Kotlin API is marked

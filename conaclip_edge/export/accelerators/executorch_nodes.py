@@ -36,7 +36,7 @@ def _marked(name: str, opened: Callable[[], Any], exported: Any) -> Accelerator:
     try:
         partitioner = opened()
     except (ImportError, OSError, RuntimeError) as error:
-        return Accelerator(name=name, source=source, reason=f"its partitioner does not open here: {_first_line(error)}")
+        return Accelerator(name=name, source=source, reason=_SDKS.get(name) or f"{_UNOPENED}: {_first_line(error)}")
     kept, _ = partitioner.ops_to_not_decompose(exported)
     config = EdgeCompileConfig(_check_ir_validity=False, _skip_dim_order=True, preserve_ops=kept)
     program = to_edge(exported, compile_config=config).exported_program()
@@ -58,7 +58,7 @@ def _name(node: Any) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error) or repr(error)).splitlines()[0][:200]
+    return (str(error) or repr(error)).splitlines()[0][:200].rstrip(".")
 
 
 def _coreml() -> Any:
@@ -82,5 +82,8 @@ def _vulkan() -> Any:
     return VulkanPartitioner()
 
 
+_UNOPENED = "its partitioner does not open here"
+# delegate -> what its partitioner asks for; the library's own error names a package of Python that is not enough
+_SDKS = {"QNN": "its partitioner needs the vendor's SDK (Qualcomm AI Engine Direct), which is not installed here"}
 # delegate -> its partitioner, which is imported when it is asked for
 _PARTITIONERS: dict[str, Callable[[], Any]] = {"Core ML MLProgram": _coreml, "QNN": _qnn, "Vulkan": _vulkan}

@@ -24,6 +24,7 @@ Kind = Literal[
     "interrupted run",
     "folder of runs",
 ]
+_WIDTH = 100  # of a fact on one line
 Fact = str | int | float | bool | None | tuple[str, ...] | dict[str, int] | dict[str, float]
 
 
@@ -48,9 +49,19 @@ class Description(Result):
 def description_text(found: Description) -> str:
     """Write a description for a terminal."""
     lines = [f"{found.path}: {found.kind}"]
-    lines += [f"  {name}: {_shown(value)}" for name, value in found.facts.items() if value not in (None, "", (), {})]
+    for name, value in found.facts.items():
+        if value not in (None, "", (), {}):
+            lines += _fact_lines(name, value)
     lines += [f"  {one.path}: {one.kind}" for one in found.inside]
     return "\n".join([*lines, f"Next: {found.next_command}"])
+
+
+def _fact_lines(name: str, value: Fact) -> list[str]:
+    """Write a fact on its line, and texts that are too long for one below it."""
+    if not isinstance(value, tuple):
+        return [f"  {name}: {_shown(value)}"]
+    joined = "; ".join(value)
+    return [f"  {name}: {joined}"] if len(joined) <= _WIDTH else [f"  {name}:", *(f"    {line}" for line in value)]
 
 
 def quoted(path: Path) -> str:
@@ -70,8 +81,6 @@ def _shown(value: Fact) -> str:
         return f"{value:,}"
     if isinstance(value, float):
         return f"{value:.1f}"
-    if isinstance(value, tuple):
-        return "; ".join(value)
     if isinstance(value, dict):
         return ", ".join(f"{name} {_shown(one)}" for name, one in value.items())
     return str(value)

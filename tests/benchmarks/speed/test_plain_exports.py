@@ -78,11 +78,13 @@ def test_a_bundle_is_not_compared_with_another_student(shop, tmp_path):
 
 def test_a_bundle_that_names_no_teacher_asks_for_one(shop, tmp_path):
     manifest = read_manifest(shop / "bundle").model_copy(update={"training": {}})
-    with pytest.raises(UserError, match=r"does not say who its teacher was\. Name it in the suite \(teacher: FOLDER\)"):
+    with pytest.raises(UserError, match=r"does not say who its teacher was\. Name it: --set teacher=FOLDER\. "):
         comparisons(shop / "bundle", manifest, BenchmarkConfig(comparison=("teacher",)), tmp_path)
 
 
 def test_a_teacher_that_is_gone_is_named_with_a_way_out(shop, tmp_path):
     suite = BenchmarkConfig(comparison=("teacher",), teacher=str(tmp_path / "gone"))
-    with pytest.raises(UserError, match=r"no teacher at .*gone: .* name another in the suite \(teacher: FOLDER\)"):
+    with pytest.raises(
+        UserError, match=r"Name it: --set teacher=FOLDER\. .*comparison=\[\]\. The reason: no teacher at .*gone: "
+    ):
         comparisons(shop / "bundle", read_manifest(shop / "bundle"), suite, tmp_path)

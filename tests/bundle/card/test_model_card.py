@@ -117,6 +117,32 @@ def test_each_target_has_its_own_code_with_this_bundles_files(manifest):
     assert 'open_bundle(".", "coreml", "fp16")' in snippet(card_of(only(manifest, "coreml")), "python")
 
 
+@pytest.mark.parametrize(
+    ("kit", "section", "guide"), [("kotlin", "### Android", "android"), ("swift", "### iOS", "iphone")]
+)
+def test_an_app_is_asked_to_ship_every_file_that_its_kit_opens(manifest, kit, section, guide):
+    files = kit_files(only(manifest, "onnx", "coreml"))
+    opened = {
+        name for path, code in files.items() if path.startswith(kit) for name in re.findall(r"\b[a-z]+\.json", code)
+    }
+    assert {"manifest.json", "preprocess.json", "tokenizer.json"} <= opened
+    card = card_of(only(manifest, "onnx", "coreml")).partition(section)[2]
+    page = (Path(__file__).parents[3] / f"docs/guides/{guide}.md").read_text("utf-8")
+    for text in (snippet(card.partition(f"```{kit}")[0], "text"), snippet(page, "text")):
+        assert all(name in text or name.startswith("golden") for name in opened), text
+        assert "golden/" in text
+
+
+def test_an_app_ships_one_pair_and_its_size_is_said(manifest):
+    card = card_of(only(manifest, "onnx", "executorch"))
+    tree = snippet(card.partition("### Android")[2], "text")
+    size = sum(file.size for file in manifest.files if file.path in ("onnx/image.fp16.onnx", "onnx/text.fp16.onnx"))
+    assert f"onnx/        image.fp16.onnx, text.fp16.onnx: {size / 1e6:.2f} MB, by ONNX Runtime" in tree
+    assert "image.fp16.pte, text.fp16.pte" in tree
+    assert "by ExecuTorch instead" in tree
+    assert "instead" not in snippet(card_of(only(manifest, "executorch")).partition("### Android")[2], "text")
+
+
 def test_core_ai_has_its_systems_and_the_functions_of_its_asset(manifest):
     both = card_of(only(manifest, "coreml", "coreai", notes={"lengths": [8, 12]}))
     assert "iOS 27, macOS 27 or newer. Older ones take the Core ML packages above" in both
