@@ -43,7 +43,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Distil a CLIP-like dual encoder for phones, export it in int8, prove what the files can do.\n\n"
-    "Start here: conaclip-edge demo, or with your own pictures: conaclip-edge init FOLDER",
+    "Start here: conaclip-edge demo, or with your own pictures: conaclip-edge init PICTURES --teacher MODEL",
 )
 
 
@@ -124,10 +124,10 @@ def demo(
         show(report, demo_text(report, out))
 
 
+add_setup_commands(app)
 add_training_commands(app)
 add_bundle_commands(app)
 add_measuring_commands(app)
 add_search_commands(app)
-add_setup_commands(app)
 if __name__ == "__main__":
     main()

@@ -19,7 +19,7 @@ from conaclip_edge.errors import UserError
 _DEMO = Path(__file__).with_name("demo")
 _LEFT_OUT = "Correct the path, or leave it out: then the demo's is taken."
 # command -> what to do where its file is not there
-_WAYS_OUT = {"distill": "Write one for your pictures: conaclip-edge init PICTURES --teacher FOLDER"}
+_WAYS_OUT = {"distill": "Write one for your pictures: conaclip-edge init PICTURES --teacher MODEL"}
 
 
 def distill_recipe(path: Path | None, settings: list[str], check: bool = False) -> DistillConfig:

@@ -202,4 +202,4 @@ def doctor_text(report: DoctorReport) -> str:
                 lines += [f"      get it: {one.get}"] if one.get else []
     missing = any(not one.works for one in report.findings if one.group in ("work", "export", "run"))
     lines += ["", "Everything at once: pip install 'conaclip-edge[all]'"] if missing else []
-    return "\n".join([*lines, "", "Next: conaclip-edge init FOLDER --teacher MODEL"])
+    return "\n".join([*lines, "", "Next: conaclip-edge init PICTURES --teacher MODEL"])

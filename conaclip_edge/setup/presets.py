@@ -124,6 +124,6 @@ def presets_text(found: PresetList) -> str:
         "need, and the token table shrinks with them.",
         f"{found.embedding[0].upper()}{found.embedding[1:]}.",
         *(f"Warning: {warning}" for warning in found.warnings),
-        "Next: conaclip-edge init FOLDER --teacher MODEL",
+        "Next: conaclip-edge init PICTURES --teacher MODEL",
     ]
     return "\n".join([head, unit, *rows, "", *uses, "", *end])

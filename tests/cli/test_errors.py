@@ -215,7 +215,7 @@ FILES = [
     (
         "missing",
         None,
-        r"^no recipe at recipe\.yaml\. Write one for your pictures: conaclip-edge init PICTURES --teacher FOLDER$",
+        r"^no recipe at recipe\.yaml\. Write one for your pictures: conaclip-edge init PICTURES --teacher MODEL$",
     ),
     ("not YAML", "a: [", r"^cannot read recipe\.yaml: while parsing"),
     ("not a mapping", "- a\n- b\n", r"^recipe\.yaml must hold keys and values, not list\.$"),

@@ -20,7 +20,7 @@ from conaclip_edge.bundle.held_out_pairs import HeldOutPairs
 
 NAMES = ("cut_off_mean", "cut_off_margin", "cut_off_pictures")  # of what is recorded in an index
 QUERIES = 128
-QUANTILE = 0.6  # of the random queries, that are below; docs/guides/search.md says what it costs right ones
+QUANTILE = 0.6  # of the random queries, that are below; docs/results/search.md says what it costs right ones
 HARMED = 0.05  # of the held-out texts that find their picture, that may be below
 LEAST_FOUND = 20  # of those texts; of fewer, a twentieth says nothing
 LEAST_PICTURES = 50  # of fewer, the best says little about how good a best can be

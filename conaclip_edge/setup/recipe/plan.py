@@ -122,14 +122,15 @@ def choose(data: DataSummary, teacher: TeacherSummary, gpu: bool) -> Plan:
 
 
 def within(plan: Plan, step: float, gpu: bool) -> Plan:
-    """Cut the steps to what a machine without a GPU does in an hour, but never below 100.
+    """Cut the steps to what a machine without a GPU does in an hour, int8 steps with them, but never below 100.
 
     Args:
         plan: the choices.
         step: seconds of a step.
         gpu: whether it trains on one; then nothing is cut.
     """
-    steps = plan.steps if gpu else min(plan.steps, max(100, _round(int(HOUR / max(step, 1e-6)))))
+    in_an_hour = int(HOUR / max(step, 1e-6)) - plan.int8_steps
+    steps = plan.steps if gpu else min(plan.steps, max(100, in_an_hour))
     return plan.model_copy(update={"steps": steps, "eval_every": max(1, steps // 4)})
 
 
