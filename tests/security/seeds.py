@@ -211,7 +211,7 @@ def executorch(core_ml: bool) -> bytes:
         specs = CoreMLBackend.generate_compile_specs(minimum_deployment_target=ct.target.iOS17)
         partitioner: Any = CoreMLPartitioner(compile_specs=specs)
     else:
-        from conaclip_edge.export.executorch.export import xnnpack_partitioner
+        from conaclip_edge.export.executorch.partitioner import xnnpack_partitioner
 
         partitioner = xnnpack_partitioner()
     torch.manual_seed(0)

@@ -17,7 +17,8 @@ import onnx
 import torch
 
 from conaclip_edge.config.export import ExportConfig
-from conaclip_edge.export.executorch.export import lower, xnnpack_partitioner
+from conaclip_edge.export.executorch.export import lower
+from conaclip_edge.export.executorch.partitioner import xnnpack_partitioner
 from conaclip_edge.export.executorch.static_image import StaticImageTower
 from conaclip_edge.export.onnx.graph_builder import Graph
 from conaclip_edge.export.onnx.towers import image_model

@@ -10,11 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from executorch.backends.xnnpack.partition.config import ALL_PARTITIONER_CONFIGS
-from executorch.backends.xnnpack.partition.config.gemm_configs import LinearConfig
-from executorch.backends.xnnpack.partition.config.xnnpack_config import ConfigPrecisionType
-from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-from executorch.backends.xnnpack.utils.quant_utils import is_dequant
 from executorch.exir import EdgeCompileConfig, ExecutorchBackendConfig, to_edge_transform_and_lower
 from executorch.exir.passes import remove_unused_parameters_pass
 from torch import Tensor, nn
@@ -22,30 +17,19 @@ from torch import Tensor, nn
 from conaclip_edge.bundle.card.accelerators import NOTE
 from conaclip_edge.config.export import ExportConfig
 from conaclip_edge.export.accelerators.executorch_nodes import executorch_accelerators
+from conaclip_edge.export.executorch.fit_xnnpack import fit_xnnpack
+from conaclip_edge.export.executorch.partitioner import xnnpack_partitioner
 from conaclip_edge.export.executorch.static_image import StaticImageTower
-from conaclip_edge.export.executorch.xnnpack_modules import fit_xnnpack
 from conaclip_edge.export.quantize.activation_budget import choose_activations
 from conaclip_edge.export.quantize.calibration import Calibration
 from conaclip_edge.export.quantize.prepare import STATIC, on_grids, prepare
+from conaclip_edge.export.quantize.static_blocks import XNNPACK, blocks_of, static_ranges
 from conaclip_edge.export.targets import find_target
 from conaclip_edge.export.towers.centred import centred
 from conaclip_edge.export.towers.towers import MobileTower, Towers
 from conaclip_edge.system.progress import quiet
 
 NAMES = ("image", "text")
-
-
-class WeightOnlyLinear(LinearConfig):  # type: ignore[misc]  # executorch ships no types
-    """Takes linear layers with int8 weights on float rows too: XNNPACK runs them, its partitioner leaves them out."""
-
-    def _detect_precision(self, node: Any) -> Any:
-        precision = super()._detect_precision(node)
-        on_floats = precision == ConfigPrecisionType.STATIC_QUANT and not is_dequant(node.args[0])
-        return ConfigPrecisionType.FP32 if on_floats else precision
-
-    def _get_weight_deps(self, node: Any, program: Any, precision: Any) -> Any:
-        int8 = precision == ConfigPrecisionType.FP32 and is_dequant(node.args[1])
-        return super()._get_weight_deps(node, program, ConfigPrecisionType.STATIC_QUANT if int8 else precision)
 
 
 def export(towers: Towers, calibration: Calibration, config: ExportConfig, folder: Path) -> dict[str, Any]:
@@ -101,9 +85,13 @@ def _for_xnnpack(
         module = StaticImageTower(towers.image, towers.image_grids).eval().requires_grad_(False)
         return module, {"arithmetic": STATIC}
     towers = replace(towers, image=centred(towers.image), text=centred(towers.text))
-    chosen = choose_activations(towers, name, calibration) if config.precision == "int8" else {}
-    kinds = collections.Counter(each.kind for each in chosen.values())
-    return fit_xnnpack(towers[name], chosen), {"int8_layers": dict(sorted(kinds.items()))} if chosen else {}
+    if config.precision != "int8":
+        return fit_xnnpack(towers[name], {}), {}
+    ranges = static_ranges(towers, calibration, XNNPACK) if name == "image" else {}
+    chosen = choose_activations(towers, name, calibration)
+    inside = tuple(f"{block}." for block in blocks_of(ranges))
+    kinds = collections.Counter("static" if layer.startswith(inside) else each.kind for layer, each in chosen.items())
+    return fit_xnnpack(towers[name], chosen, ranges), {"int8_layers": dict(sorted(kinds.items()))}
 
 
 def _example(towers: Towers, name: str) -> Tensor:
@@ -118,11 +106,6 @@ def _lengths(towers: Towers, name: str) -> tuple[dict[int, Any], ...] | None:
     if name == "image" or towers.fixed_length:
         return None
     return ({1: torch.export.Dim("length", min=2, max=towers.context)},)
-
-
-def xnnpack_partitioner() -> Any:
-    """Return the partitioner that hands XNNPACK everything it can run."""
-    return XnnpackPartitioner([WeightOnlyLinear if each is LinearConfig else each for each in ALL_PARTITIONER_CONFIGS])
 
 
 def lower(module: nn.Module, example: Tensor, lengths: Any, partitioner: Any) -> tuple[bytes, dict[str, Any]]:

@@ -1,8 +1,5 @@
 """A convolutional image tower on fixed 8-bit grids, as XNNPACK takes it: one delegate, int8 from pixels to embedding.
 
-Values between layers are int8 tensors: each reader turns them into floats for itself. Where two readers share that, the
-partitioner cannot cut them out and reports a cycle.
-
 A bias is stored with a scale for each channel, that of the weights times that of the inputs; where inputs have scale 1,
 the two are the same bytes and stored once. So what convolutions alone read, the widest tensors, counts in whole steps.
 """
@@ -11,17 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import executorch.exir  # noqa: F401  # registers the ops of torch.ops.quantized_decomposed
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from conaclip_edge.export.executorch.grids import Grid
 from conaclip_edge.export.executorch.xnnpack_modules import Int8Weight, ProductUnit
 from conaclip_edge.export.towers.on_grids import ConvOnGrids, Site, on_grids
 from conaclip_edge.export.towers.towers import MobileTower
 from conaclip_edge.models.quantization.record import ActivationGrid
-
-_LOW, _HIGH = -128, 127  # XNNPACK computes with signed activations; the grids of quantization.json are unsigned
 
 
 class StaticImageTower(nn.Module):
@@ -38,10 +32,10 @@ class StaticImageTower(nn.Module):
         super().__init__()
         plan = on_grids(tower, grids)
         inside = {layer.name for block in plan.blocks for layer in block.layers[:-1]}  # what convolutions alone read
-        made: dict[str, _Grid] = {}
+        made: dict[str, Grid] = {}
 
-        def grid(site: Site) -> _Grid:
-            return made.setdefault(site.name, _Grid(site.grid, in_steps=site.name in inside))
+        def grid(site: Site) -> Grid:
+            return made.setdefault(site.name, Grid(site.grid, in_steps=site.name in inside))
 
         def convolution(layer: ConvOnGrids) -> _StaticConv:
             return _StaticConv(layer, grid(layer.inputs), grid(layer.outputs))
@@ -72,33 +66,10 @@ class StaticImageTower(nn.Module):
         return embedding
 
 
-class _Grid:
-    """A grid's two directions: numbers to int8, and back; they are real ones, or whole steps of the grid.
-
-    unit: what one of the numbers is.
-    """
-
-    def __init__(self, grid: ActivationGrid, in_steps: bool = False):
-        self._scale, self._zero_point = 1.0 if in_steps else grid.scale, grid.zero_point + _LOW
-        self.unit = grid.scale if in_steps else 1.0
-
-    def whole(self, x: Tensor) -> Tensor:
-        made: Tensor = torch.ops.quantized_decomposed.quantize_per_tensor(
-            x, self._scale, self._zero_point, _LOW, _HIGH, torch.int8
-        )
-        return made
-
-    def real(self, x: Tensor) -> Tensor:
-        made: Tensor = torch.ops.quantized_decomposed.dequantize_per_tensor(
-            x, self._scale, self._zero_point, _LOW, _HIGH, torch.int8
-        )
-        return made
-
-
 class _StaticConv(nn.Module):
     """A convolution between two grids; ReLU6 is the end of the outputs' grid."""
 
-    def __init__(self, source: ConvOnGrids, inputs: _Grid, outputs: _Grid):
+    def __init__(self, source: ConvOnGrids, inputs: Grid, outputs: Grid):
         super().__init__()
         conv, self.pad = source.layer.conv, source.layer.pad
         self.weight = Int8Weight(source.weight * (inputs.unit / outputs.unit))
@@ -116,7 +87,7 @@ class _StaticConv(nn.Module):
 class _StaticBlock(nn.Module):
     """Convolutions one after the other; their sum with the input where it is a residual block."""
 
-    def __init__(self, layers: list[_StaticConv], total: _Grid | None):
+    def __init__(self, layers: list[_StaticConv], total: Grid | None):
         super().__init__()
         self.layers = nn.ModuleList(layers)
         self.inputs, self.projected = layers[0].inputs, layers[-1].outputs

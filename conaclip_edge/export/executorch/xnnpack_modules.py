@@ -1,4 +1,4 @@
-"""Towers in the form that XNNPACK runs whole: one delegate, int8 activations where they do no harm.
+"""The parts of towers as XNNPACK runs them.
 
 The quantised ops are written into the modules, so a tower is exported once and has exactly the scales chosen here.
 XNNPACK has no layer norm and no sum over a row; both are written as products with a constant.
@@ -6,59 +6,14 @@ XNNPACK has no layer norm and no sum over a row; both are written as products wi
 
 from __future__ import annotations
 
-import copy
-
 import executorch.exir  # noqa: F401  # registers the ops of torch.ops.quantized_decomposed
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from conaclip_edge.export.quantize.activation_budget import Activation
-from conaclip_edge.export.towers.layers import CentredNorm, Conv, TokenTable
-from conaclip_edge.export.towers.siglip import SiglipTower
+from conaclip_edge.export.towers.layers import CentredNorm
 from conaclip_edge.models.quantization.int8_weights import int8_values
-
-
-def fit_xnnpack(tower: nn.Module, int8: dict[str, Activation]) -> nn.Module:
-    """Return a copy of a tower for XNNPACK.
-
-    Args:
-        tower: an export-ready tower.
-        int8: layer -> how its input is computed with, for each layer whose weights are int8; others stay float.
-    """
-    tower = copy.deepcopy(tower)
-    # the layer that gives the embedding; a SigLIP image tower has no projection
-    last = tower.get_submodule("head.fc2" if isinstance(tower, SiglipTower) else "projection")
-    assert isinstance(last, nn.Linear)
-    tower.unit = ProductUnit(last.out_features)
-    for name, module in list(tower.named_modules()):
-        replaced = _replacement(module, name, int8)
-        if replaced is not None:
-            parent, _, own = name.rpartition(".")
-            setattr(tower.get_submodule(parent), own, replaced)
-    return tower.eval().requires_grad_(False)
-
-
-def _replacement(module: nn.Module, name: str, int8: dict[str, Activation]) -> nn.Module | None:
-    if isinstance(module, nn.LayerNorm | nn.RMSNorm):
-        over_maps = getattr(module, "data_format", "") == "channels_first"
-        return ProductNormOverMaps(module) if over_maps else ProductNorm(module)
-    if isinstance(module, Conv) and f"{name}.conv" in int8:
-        return _conv(module.conv, module.pad, module.active, int8[f"{name}.conv"])
-    if name not in int8:
-        return None
-    if isinstance(module, TokenTable):
-        return Int8Table(module.weight)
-    if isinstance(module, nn.Conv2d):
-        return _conv(module, (), False, int8[name]) if set(module.dilation) == {1} else None
-    assert isinstance(module, nn.Linear)
-    return Int8Linear(module.weight, module.bias, int8[name])
-
-
-def _conv(conv: nn.Conv2d, pad: tuple[int, ...], active: bool, activation: Activation) -> nn.Module:
-    if activation.kind == "float":
-        return Int8Pointwise(conv, active)
-    return Int8Conv(conv, pad, active, activation)
 
 
 class ProductNorm(nn.Module):
@@ -169,6 +124,28 @@ class Int8Pointwise(nn.Module):
             return F.relu6(y)
         # a convolution that changes nothing but the layout: without it ExecuTorch 1.4 mistakes the input of an int8 one
         return F.conv2d(y, self.same, groups=len(self.same))
+
+
+class Int8Patches(nn.Module):
+    """A convolution over patches that lie side by side, as a linear layer of them.
+
+    XNNPACK's int8 convolution takes a place of the kernel at a time, and pads its three channels to four or eight.
+    """
+
+    def __init__(self, conv: nn.Conv2d, activation: Activation):
+        super().__init__()
+        self.linear = Int8Linear(conv.weight.flatten(1), conv.bias, activation)
+        self.stride = conv.stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [B, inputs, H, W] to [B, outputs, H / stride, W / stride]."""
+        batch, channels, height, width = x.shape
+        tall, wide = self.stride
+        rows, columns = height // tall, width // wide
+        x = x[:, :, : rows * tall, : columns * wide] if (rows * tall, columns * wide) != (height, width) else x
+        x = x.view(batch, channels, rows, tall, columns, wide).permute(0, 2, 4, 1, 3, 5).contiguous()
+        y: Tensor = self.linear(x.view(batch, rows * columns, channels * tall * wide))
+        return y.transpose(1, 2).contiguous().view(batch, -1, rows, columns)
 
 
 class Int8Conv(nn.Module):

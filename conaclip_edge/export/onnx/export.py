@@ -23,7 +23,7 @@ from conaclip_edge.export.onnx.towers import image_model, text_model
 from conaclip_edge.export.quantize.calibration import Calibration
 from conaclip_edge.export.quantize.prepare import STATIC, on_grids, prepare
 from conaclip_edge.export.quantize.sensitivity import int8_layers
-from conaclip_edge.export.quantize.static_blocks import Ranges, static_ranges
+from conaclip_edge.export.quantize.static_blocks import ONNXRUNTIME, Ranges, static_ranges
 from conaclip_edge.export.targets import find_target
 from conaclip_edge.export.towers.centred import centred
 from conaclip_edge.export.towers.towers import TRANSFORMERS, OtherImageTower, Towers
@@ -100,7 +100,7 @@ def _in_rms_form(towers: Towers, calibration: Calibration, config: ExportConfig)
     if config.precision != "int8" or config.opset < 23:
         return towers, {}
     written = replace(towers, image=centred(towers.image), text=centred(towers.text))
-    return written, static_ranges(written, calibration)
+    return written, static_ranges(written, calibration, ONNXRUNTIME)
 
 
 def _ort_level(towers: Towers, name: str, config: ExportConfig, static: bool) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
 
@@ -25,8 +26,28 @@ WORST = 0.01  # 1 - cosine that they may cost a picture unlike those of the data
 STEEPNESS = 1.702  # of the sigmoid in GELU's approximation
 _SAMPLES = 32  # pictures that the quantisation error is measured on
 _LEAST = -4.0  # GELU of what is below is 0 but for 0.0001
-_SITES = ("norm1", "q", "k", "v", "softmax", "norm2", "fc1", "act")
-_SIGNED = ("k", "v")
+SIGNED = ("k", "v")  # sites whose grids lie around 0: the second factors of attention's products
+_INPUTS = {"mixed": "o", "scores": "softmax"}  # sites that are no part's output -> the part that reads them
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """What a runtime's kernels round in a static block.
+
+    Attributes:
+        sites: the activations.
+        most: the largest whole number of those that are signed.
+        by_sigmoid: GELU is x * sigmoid(1.702 x) there.
+    """
+
+    sites: tuple[str, ...]
+    most: int
+    by_sigmoid: bool
+
+
+_COMMON = ("norm1", "q", "k", "v", "softmax", "mixed", "norm2", "fc1", "act")
+ONNXRUNTIME = Kernels(_COMMON, most=63, by_sigmoid=True)
+XNNPACK = Kernels((*_COMMON, "scores", "o", "fc2"), most=127, by_sigmoid=False)
 
 
 def gelu_range(limits: tuple[float, float]) -> tuple[float, float]:
@@ -35,16 +56,18 @@ def gelu_range(limits: tuple[float, float]) -> tuple[float, float]:
 
 
 @torch.no_grad()
-def static_ranges(towers: Towers, calibration: Calibration) -> Ranges:
+def static_ranges(towers: Towers, calibration: Calibration, kernels: Kernels) -> Ranges:
     """Return activation site -> smallest and largest value, of the image tower's blocks that may be static.
 
-    A site is a part of a block whose output it is, e.g. "blocks.3.fc1", or "blocks.3.mixed", the input of `o`. Blocks
-    are taken from the least harmful as long as train pictures stay within `BUDGET` and strange ones, which ranges of
-    train pictures may cut off, within `WORST`; one with a layer that is to stay float is left out.
+    A site is a part of a block whose output it is, e.g. "blocks.3.fc1", or "blocks.3.mixed", the input of `o`, or
+    "blocks.3.scores", that of softmax. Blocks are taken from the least harmful as long as train pictures stay within
+    `BUDGET` and strange ones, which ranges of train pictures may cut off, within `WORST`; one with a layer that is to
+    stay float is left out.
 
     Args:
         towers: centred and, where int8 is smoothed, smoothed.
         calibration: train pictures.
+        kernels: of the runtime that runs the blocks.
     """
     tower = towers.image
     floats = {layer.removeprefix("image.").rpartition(".")[0] for layer in towers.float_layers}
@@ -52,12 +75,12 @@ def static_ranges(towers: Towers, calibration: Calibration) -> Ranges:
     blocks = {name: block for name, block in modules if isinstance(block, Block) and name not in floats}
     if not blocks:
         return {}
-    seen = _ranges(tower, blocks, calibration.images())
+    seen = _ranges(tower, blocks, calibration.images(), kernels)
     batches = [*calibration.images(count=_SAMPLES), _strange_pictures(calibration.pixels.shape[-1])]
     exact = [tower(batch) for batch in batches]
 
     def spent(names: Iterable[str]) -> float:
-        hooks = [hook for name in names for hook in _rounding(blocks[name], name, seen)]
+        hooks = [hook for name in names for hook in _rounding(blocks[name], name, seen, kernels)]
         errors = [_errors(before, tower(batch)) for before, batch in zip(exact, batches, strict=True)]
         for hook in hooks:
             hook.remove()
@@ -82,14 +105,14 @@ def _errors(exact: Tensor, changed: Tensor) -> Tensor:
     return 1 - F.cosine_similarity(exact.double(), changed.double())
 
 
-def _ranges(tower: nn.Module, blocks: dict[str, Block], batches: Iterable[Tensor]) -> Ranges:
+def _ranges(tower: nn.Module, blocks: dict[str, Block], batches: Iterable[Tensor], kernels: Kernels) -> Ranges:
     seen: Ranges = {}
 
     def record(site: str, x: Tensor) -> None:
         low, high = seen.get(site, (0.0, 0.0))
         seen[site] = min(low, float(x.min())), max(high, float(x.max()))
 
-    hooks = [hook for name, block in blocks.items() for hook in _watched(block, name, record)]
+    hooks = [hook for name, block in blocks.items() for hook in _watched(block, name, kernels, record)]
     for batch in batches:
         tower(batch)
     for hook in hooks:
@@ -97,13 +120,17 @@ def _ranges(tower: nn.Module, blocks: dict[str, Block], batches: Iterable[Tensor
     return seen
 
 
-def _watched(block: Block, name: str, see: Callable[[str, Tensor], Tensor | None]) -> list[RemovableHandle]:
+def _watched(
+    block: Block, name: str, kernels: Kernels, see: Callable[[str, Tensor], Tensor | None]
+) -> list[RemovableHandle]:
     """Call `see` with each site of a block and its activation, which it may replace."""
     hooks = []
-    for part in _SITES:
-        watch = partial(_output, see=partial(see, f"{name}.{part}"))
-        hooks.append(block.get_submodule(part).register_forward_hook(watch))
-    hooks.append(block.o.register_forward_pre_hook(partial(_input, see=partial(see, f"{name}.mixed"))))
+    for part in kernels.sites:
+        seen = partial(see, f"{name}.{part}")
+        if reader := _INPUTS.get(part):
+            hooks.append(block.get_submodule(reader).register_forward_pre_hook(partial(_input, see=seen)))
+        else:
+            hooks.append(block.get_submodule(part).register_forward_hook(partial(_output, see=seen)))
     return hooks
 
 
@@ -115,18 +142,27 @@ def _input(_: nn.Module, inputs: tuple[Tensor, ...], see: Callable[[Tensor], Ten
     return see(inputs[0])
 
 
-def _rounding(block: Block, name: str, ranges: Ranges) -> list[RemovableHandle]:
+def _rounding(block: Block, name: str, ranges: Ranges, kernels: Kernels) -> list[RemovableHandle]:
     """Round the activations of a block, and approximate its GELU, until the hooks are removed."""
 
     def rounded(site: str, x: Tensor) -> Tensor:
         low, high = ranges[site]
         part = site.rpartition(".")[2]
-        if part in _SIGNED:
-            step = max(high, -low, 1e-6) / 63
-            return (x / step).round().clamp(-64, 63) * step
+        if part in SIGNED:
+            step = max(high, -low, 1e-6) / kernels.most
+            return (x / step).round().clamp(-kernels.most - 1, kernels.most) * step
         if part == "fc1":
             low, high = gelu_range((low, high))
         return round_activation(x, torch.tensor(low), torch.tensor(high))
 
-    gelu = block.act.register_forward_hook(lambda _, inputs, __: inputs[0] * torch.sigmoid(STEEPNESS * inputs[0]))
-    return [gelu, *_watched(block, name, rounded)]
+    hooks = []
+    if kernels.by_sigmoid:
+        hooks.append(
+            block.act.register_forward_hook(lambda _, given, __: given[0] * torch.sigmoid(STEEPNESS * given[0]))
+        )
+    return [*hooks, *_watched(block, name, kernels, rounded)]
+
+
+def blocks_of(ranges: Ranges) -> list[str]:
+    """Return the names of the blocks that ranges are of."""
+    return list(dict.fromkeys(site.rpartition(".")[0] for site in ranges))

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from conaclip_edge.errors import unknown
 
+Pool = Callable[[Tensor], Tensor]  # picks one row [B, 1, width] of rows [B, L, width]
 # Added to the scores of keys that a query must not see: finite in float16 too, and exp(-1e4) is 0 in any precision.
 MASKED = -1e4
 
@@ -111,7 +112,7 @@ class Block(nn.Module):
         """The layers that read what the first norm gives; the last one reads all of it."""
         return [self.q, self.k, self.v]
 
-    def forward(self, x: Tensor, mask: Tensor | None = None, pool: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None, pool: Pool | None = None) -> Tensor:
         """Map rows [B, L, width] to rows of the same shape, or only to the pooled one [B, 1, width].
 
         Args:

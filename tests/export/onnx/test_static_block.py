@@ -11,11 +11,13 @@ import pytest
 from conaclip_edge.config.export import ExportConfig
 from conaclip_edge.export.onnx.export import export
 from conaclip_edge.export.quantize import static_blocks
-from conaclip_edge.export.quantize.static_blocks import static_ranges
+from conaclip_edge.export.quantize.static_blocks import ONNXRUNTIME, XNNPACK, static_ranges
 from conaclip_edge.export.towers.centred import centred
 from conaclip_edge.export.towers.towers import build_towers
 from conaclip_edge.runtime.onnx_tower import OnnxTower
 from tests.helpers.small_students import calibration, pictures, student
+
+KERNELS = pytest.mark.parametrize("kernels", [ONNXRUNTIME, XNNPACK], ids=["onnxruntime", "xnnpack"])
 
 
 @pytest.fixture(scope="module")
@@ -62,18 +64,21 @@ def test_a_static_file_takes_any_number_of_pictures(file, towers):
     assert (singles * tower(x)).sum(axis=1).min() > 0.9999
 
 
-def test_a_block_that_costs_more_than_the_budget_is_not_static(towers, monkeypatch):
+@KERNELS
+def test_a_block_that_costs_more_than_the_budget_is_not_static(towers, kernels, monkeypatch):
     monkeypatch.setattr(static_blocks, "BUDGET", 1e-9)
-    assert static_ranges(replace(towers, image=centred(towers.image)), calibration()) == {}
+    assert static_ranges(replace(towers, image=centred(towers.image)), calibration(), kernels) == {}
 
 
-def test_a_block_that_spoils_pictures_unlike_the_data_is_not_static(towers, monkeypatch):
+@KERNELS
+def test_a_block_that_spoils_pictures_unlike_the_data_is_not_static(towers, kernels, monkeypatch):
     monkeypatch.setattr(static_blocks, "WORST", 1e-9)
-    assert static_ranges(replace(towers, image=centred(towers.image)), calibration()) == {}
+    assert static_ranges(replace(towers, image=centred(towers.image)), calibration(), kernels) == {}
 
 
-def test_a_block_with_a_float_layer_is_not_static(towers):
-    names = {"image.blocks.0.fc1"}
-    kept = static_ranges(replace(towers, image=centred(towers.image), float_layers=frozenset(names)), calibration())
+@KERNELS
+def test_a_block_with_a_float_layer_is_not_static(towers, kernels):
+    marked = replace(towers, image=centred(towers.image), float_layers=frozenset({"image.blocks.0.fc1"}))
+    kept = static_ranges(marked, calibration(), kernels)
     assert kept
     assert not any(site.startswith("blocks.0.") for site in kept)

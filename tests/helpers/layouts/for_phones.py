@@ -11,6 +11,7 @@ from conaclip_edge.config.export import ExportConfig
 from conaclip_edge.data.preprocess import Preprocess
 from conaclip_edge.export.coreml import export as coreml
 from conaclip_edge.export.executorch import export as executorch
+from conaclip_edge.export.executorch.partitioner import xnnpack_partitioner
 from conaclip_edge.export.towers.towers import build_towers
 from conaclip_edge.layouts.source import Source
 from conaclip_edge.models.student.checkpoint import load_student
@@ -50,7 +51,7 @@ def sources(home: Path) -> dict[str, Source]:
     texts = ({1: torch.export.Dim("length", min=2, max=shape.text.context)},)
     examples = {"image": (torch.zeros(1, 3, SIZE, SIZE), None), "text": (torch.ones(1, 4, dtype=torch.int32), texts)}
     for tower, (example, lengths) in examples.items():
-        program, _ = executorch.lower(towers[tower], example, lengths, executorch.xnnpack_partitioner())
+        program, _ = executorch.lower(towers[tower], example, lengths, xnnpack_partitioner())
         (home / "executorch" / f"{tower}.int8.pte").write_bytes(program)
     tokenizer = TextTokenizer(home / "student" / "tokenizer.json", shape.text.context)
     return {name: Source(home, name, manifest, Preprocess(SIZE), tokenizer) for name in ("coreml", "executorch")}

@@ -85,8 +85,9 @@ def lower_without_parts(
     Returns:
         "whole" and each name -> .pte file.
     """
-    from conaclip_edge.export.executorch.export import lower, xnnpack_partitioner
-    from conaclip_edge.export.executorch.xnnpack_modules import fit_xnnpack
+    from conaclip_edge.export.executorch.export import lower
+    from conaclip_edge.export.executorch.fit_xnnpack import fit_xnnpack
+    from conaclip_edge.export.executorch.partitioner import xnnpack_partitioner
     from conaclip_edge.export.quantize.activation_budget import Activation
 
     files = {}
