@@ -1,7 +1,7 @@
 """What an ExecuTorch image tower spends its time on: towers that lack a part, against the whole one.
 
 ExecuTorch's package has no profiler for what happens inside a delegate, so a part's time is what its absence spares.
-Its towers are those of blocks that are not static: attention, norms and GELU in float, products on ranges of each input.
+None of its blocks is static: attention, norms and GELU are float, products take the range of each input.
 """
 
 from __future__ import annotations
