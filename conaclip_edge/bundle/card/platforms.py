@@ -202,6 +202,12 @@ dependencies {{
   filled at each start: keep the `FloatArray` of each picture in your database, with the embedding space beside it.
   From some hundred thousand on, USearch is faster (`cloud.unum:usearch`, cosine metric).
 - **Threads:** the towers' `threads`; measure on the device. Keep one encoder, and call it from one thread.
+- **Release builds:** R8 removes or renames what native code looks up by its name, and the app ends where a debug build
+  runs. Put this into `proguard-rules.pro`, and run the golden check in a release build too:
+
+```text
+{chr(10).join(rule for name in pairs for rule in _KEEP[name])}
+```
 
 `kotlin/` has all of it, in the package `conaclip`. Use:
 
@@ -238,6 +244,12 @@ def _onnx_runtime(files: dict[str, ExportedFile]) -> str:
   package of Maven Central, ended with 1.18.0 and is too old for these files."""
 
 
+# runtime -> rules for R8, by ONNX Runtime's docs/build/android.md, and by pull request 22174 of ExecuTorch, whose AAR's
+# own rules leave out a class of fbjni
+_KEEP = {
+    "ONNX Runtime": ("-keep class ai.onnxruntime.** { *; }",),
+    "ExecuTorch": ("-keep class org.pytorch.executorch.** { *; }", "-keep class com.facebook.jni.** { *; }"),
+}
 _WHICH = """\
 - **Which of the two:** the report that `conaclip-edge benchmark` wrote says it. Without one begin with ONNX Runtime,
   whose API is stable; `goldenDifferences` and a stopwatch on your phone tell whether ExecuTorch is worth it. The

@@ -143,6 +143,14 @@ def test_an_app_ships_one_pair_and_its_size_is_said(manifest):
     assert "instead" not in snippet(card_of(only(manifest, "executorch")).partition("### Android")[2], "text")
 
 
+@pytest.mark.parametrize(("target", "kit"), [("onnx", "OnnxTowers.kt"), ("executorch", "ExecutorchTowers.kt")])
+def test_a_release_build_keeps_every_class_of_the_runtime_that_the_kit_imports(manifest, target, kit):
+    kits = kit_files(only(manifest, target))
+    imported = re.findall(r"^import ((?:ai\.onnxruntime|org\.pytorch)[\w.]*)\.\w+$", kits[f"kotlin/{kit}"], re.M)
+    kept = re.findall(r"^-keep class ([\w.]+)\.\*\* ", card_of(only(manifest, target)), re.M)
+    assert set(imported) <= set(kept)
+
+
 def test_core_ai_has_its_systems_and_the_functions_of_its_asset(manifest):
     both = card_of(only(manifest, "coreml", "coreai", notes={"lengths": [8, 12]}))
     assert "iOS 27, macOS 27 or newer. Older ones take the Core ML packages above" in both
