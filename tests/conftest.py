@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.helpers.command_line import Run, command
+from tests.helpers.made_once import MadeOnce, of_this_run
 
 if TYPE_CHECKING:
     from conaclip_edge.config.distill import DistillConfig
@@ -37,11 +38,17 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def searched(tmp_path_factory: pytest.TempPathFactory) -> SearchWorld:
-    """A bundle with real ONNX files, pictures and their index; tests change none."""
-    from tests.helpers.search.search_world import search_world
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
+    """A function that gives a folder which all processes of this run read, made by the first that asks for it."""
+    return of_this_run(tmp_path_factory.getbasetemp())
 
-    return search_world(tmp_path_factory.mktemp("searched"))
+
+@pytest.fixture(scope="session")
+def searched(made_once: MadeOnce) -> SearchWorld:
+    """A bundle with real ONNX files, pictures and their index; tests change none."""
+    from tests.helpers.search.search_world import SearchWorld, make_search_world
+
+    return SearchWorld(made_once("searched", make_search_world))
 
 
 @pytest.fixture(scope="session")

@@ -9,14 +9,23 @@ from pathlib import Path
 import pytest
 
 from tests.helpers import tiny
+from tests.helpers.made_once import MadeOnce
 
 
 @pytest.fixture(scope="session")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def shop(made_once: MadeOnce) -> Iterator[Path]:
     """A folder with data/, teacher/, student/, bundle/ (ONNX int8) and comparison.json, as `demo` leaves them.
 
     The student was fitted to the val pairs, so that there is recall to lose; tests change nothing in it.
     """
+    home = made_once("shop", make_shop)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_DATASETS_CACHE", str(home / "cache"))
+        yield home
+
+
+def make_shop(home: Path) -> None:
+    """Write such a folder."""
     import torch
 
     from conaclip_edge.config.export import ExportConfig
@@ -24,7 +33,6 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     from tests.helpers.bar_pictures import write_checkpoint, write_pictures
 
     torch.set_num_threads(1)
-    home = tmp_path_factory.mktemp("shop")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_DATASETS_CACHE", str(home / "cache"))
         tiny.teacher_folder(home / "teacher")
@@ -39,4 +47,3 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         rows = {"teacher": row, **{name: row | {"mean_recall": [20.0]} for name in ("infonce", "motis", "conaclip")}}
         comparison = {"split": "test", "n": 8, "rows": rows}
         (home / "comparison.json").write_text(json.dumps(comparison), "utf-8")
-        yield home

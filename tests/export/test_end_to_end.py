@@ -84,11 +84,12 @@ def test_the_manifest_says_how_each_file_was_made(shipped):
         assert len(notes[path]["accelerators"]) == count
 
 
-def test_a_second_export_extends_the_bundle_and_keeps_its_embedding_space(bars, shipped):
-    before = read_manifest(shipped)
-    done = command("export", bars / "student", "--target", "onnx", "--precision", "fp16", "--out", shipped, "--json")
+def test_a_second_export_extends_the_bundle_and_keeps_its_embedding_space(bars, shipped, tmp_path):
+    bundle = shutil.copytree(shipped, tmp_path / "bundle")
+    before = read_manifest(bundle)
+    done = command("export", bars / "student", "--target", "onnx", "--precision", "fp16", "--out", bundle, "--json")
     assert done.returncode == 0, done.stderr
-    after = read_manifest(shipped)
+    after = read_manifest(bundle)
     assert json.loads(done.stdout)["embedding_space"] == before.embedding_space == after.embedding_space
     added = {file.path for file in after.files} - {file.path for file in before.files}
     both = {f"onnx/{tower}.fp16.{suffix}" for tower in ("image", "text") for suffix in ("onnx", "ort")}
@@ -96,15 +97,12 @@ def test_a_second_export_extends_the_bundle_and_keeps_its_embedding_space(bars, 
 
 
 @pytest.mark.parametrize("name", ["onnx/image.int8.onnx", "coreai/image.int8.aimodel/main.mlirb"])
-def test_a_flipped_bit_in_a_real_weight_is_found(shipped, name):
-    path = shipped / name
+def test_a_flipped_bit_in_a_real_weight_is_found(shipped, tmp_path, name):
+    path = shutil.copytree(shipped, tmp_path / "bundle") / name
     whole = path.read_bytes()
-    try:
-        path.write_bytes(whole[:-2000] + bytes([whole[-2000] ^ 64]) + whole[-1999:])
-        (problem,) = verify_bundle(shipped).problems
-        assert (problem.kind, problem.member) == ("altered", name)
-    finally:
-        path.write_bytes(whole)
+    path.write_bytes(whole[:-2000] + bytes([whole[-2000] ^ 64]) + whole[-1999:])
+    (problem,) = verify_bundle(tmp_path / "bundle").problems
+    assert (problem.kind, problem.member) == ("altered", name)
 
 
 def test_the_python_of_the_card_runs_on_the_bundle_alone_and_gives_the_golden_embeddings(shipped):

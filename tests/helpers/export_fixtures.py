@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,34 +14,46 @@ import torch
 from conaclip_edge.config.export import ExportConfig
 from conaclip_edge.export.export_bundle import export_bundle
 from tests.helpers.bar_pictures import write_checkpoint, write_pictures
+from tests.helpers.made_once import MadeOnce
 from tests.helpers.stand_in_exporter import StandIn
 
 
 @pytest.fixture(scope="session")
-def bars(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def bars(made_once: MadeOnce) -> Iterator[Path]:
     """A folder with data/ and the checkpoint student/; tests change neither."""
     torch.set_num_threads(1)
-    home = tmp_path_factory.mktemp("export-bars")
+    home = made_once("bars", make_bars)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_DATASETS_CACHE", str(home / "cache"))
-        write_checkpoint(home / "student", write_pictures(home / "data"))
         yield home
 
 
+def make_bars(home: Path) -> None:
+    """Write such a folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_DATASETS_CACHE", str(home / "cache"))
+        write_checkpoint(home / "student", write_pictures(home / "data"))
+
+
 @pytest.fixture(scope="session")
-def shipped(bars: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shipped(bars: Path, made_once: MadeOnce) -> Path:
     """A bundle of all targets in int8, made by the command line; tests change nothing in it."""
-    folder = tmp_path_factory.mktemp("shipped") / "bundle"
-    ship(bars / "student", folder)
-    return folder
+    return made_once("shipped", lambda home: ship(bars / "student", home / "bundle")) / "bundle"
 
 
-def ship(student: Path, bundle: Path) -> None:
-    """Export a student to all targets, by the command line in a process of its own."""
+def ship(student: Path, bundle: Path, hashes: int = 1) -> None:
+    """Export a student to all targets, by the command line in a process of its own.
+
+    Args:
+        student: the checkpoint.
+        bundle: that is made.
+        hashes: seed of Python's hashes, which decide the order of sets.
+    """
     # random towers of few channels, which int8 hurts more than trained ones
     command = ["export", student, "--target", "all", "--out", bundle, "--set", "min_cosine=0.99"]
     called = [sys.executable, "-m", "conaclip_edge.cli.main", *map(str, command)]
-    done = subprocess.run(called, capture_output=True, text=True, check=False)
+    environment = os.environ | {"PYTHONHASHSEED": str(hashes)}
+    done = subprocess.run(called, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 

@@ -12,11 +12,25 @@ import pytest
 
 @dataclass(frozen=True)
 class SearchWorld:
-    """Folders; tests change none of them."""
+    """Folders; tests change none of them.
 
-    bundle: Path
-    pictures: Path
-    index: Path
+    Attributes:
+        home: what `make_search_world` filled.
+    """
+
+    home: Path
+
+    @property
+    def bundle(self) -> Path:
+        return self.home / "bundle"
+
+    @property
+    def pictures(self) -> Path:
+        return self.home / "data"
+
+    @property
+    def index(self) -> Path:
+        return self.home / "index"
 
     def queries(self) -> list[str]:
         """Return captions of the pictures, in their order."""
@@ -24,7 +38,7 @@ class SearchWorld:
         return [json.loads(line)["captions"][0] for line in lines]
 
 
-def search_world(home: Path) -> SearchWorld:
+def make_search_world(home: Path) -> None:
     """Export a student with random towers and index its pictures."""
     import torch
 
@@ -42,7 +56,6 @@ def search_world(home: Path) -> SearchWorld:
         target = ExportConfig(target="onnx", precision="int8", min_cosine=0.99)
         export_bundle(home / "student", [target], home / "bundle")
         index_pictures(home / "bundle", home / "data", home / "index")
-    return SearchWorld(home / "bundle", home / "data", home / "index")
 
 
 def wordpiece(tokenizer: dict[str, Any]) -> dict[str, Any]:
