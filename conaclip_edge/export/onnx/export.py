@@ -62,7 +62,7 @@ def export(towers: Towers, calibration: Calibration, config: ExportConfig, folde
         "versions": {"onnx": onnx.__version__, "onnxruntime": ort.__version__},
         "float_layers": sorted(towers.float_layers),
     }
-    made: list[Path] = []
+    levels: dict[Path, str] = {}
     written, ranges = _in_rms_form(towers, calibration, config)
     for name in ("image", "text"):
         started = time.monotonic()
@@ -76,7 +76,7 @@ def export(towers: Towers, calibration: Calibration, config: ExportConfig, folde
         path = folder / f"{name}.{config.precision}.onnx"
         _save(model, path)
         static = name == "image" and on_grids(towers, config)
-        made.append(save_ort(path, _ort_level(towers, name, config, static)))
+        levels[path] = _ort_level(towers, name, config, static)
         notes[name] = _notes(path, started) | {"batch": batch or "dynamic"}
         if static:
             notes[name]["arithmetic"] = STATIC
@@ -87,6 +87,7 @@ def export(towers: Towers, calibration: Calibration, config: ExportConfig, folde
             _save(form, path)
             lengths = {"lengths": [towers.context]} if name == "text" else {}
             notes[f"{name}.accelerator"] = _notes(path, started) | {"batch": 1} | lengths
+    made = save_ort(levels)
     _write_operators(made, folder / OPERATORS)
     if on_grids(towers, config) and overflows():
         say("onnx: .ort files are left out: this processor (AVX2 without VNNI) cannot check them. Export on another.")

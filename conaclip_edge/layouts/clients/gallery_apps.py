@@ -140,9 +140,10 @@ def _write(app: _App, source: Source, folder: Path) -> Client:
     )
     save(text_graph(source.text, app.ids, ["text_embeds"], EOS, WIDTH), text.with_suffix(".onnx"))
     if image.suffix == ".ort":
-        for path in (image, text):
-            save_ort(path.with_suffix(".onnx"), "ORT_DISABLE_ALL")
-            path.with_suffix(".onnx").unlink()
+        models = [path.with_suffix(".onnx") for path in (image, text)]
+        save_ort(dict.fromkeys(models, "ORT_DISABLE_ALL"))
+        for path in models:
+            path.unlink()
     else:
         write_vocabulary(source, folder)
     return _client(app, source, OnnxFile(image), OnnxFile(text))
