@@ -26,6 +26,8 @@ from tests.helpers.benchmarks.sample import sample_report
 from tests.helpers.command_line import Run, command
 from tests.helpers.made_once import MadeOnce
 
+pytestmark = pytest.mark.long
+
 SUITES = sorted((Path(__file__).parents[2] / "benchmarks" / "suites").glob("*.yaml"))
 TINY: dict[str, Any] = {
     "name": "tiny",

@@ -33,6 +33,8 @@ from conaclip_edge.models.student.checkpoint import load_student
 from conaclip_edge.models.student.clip_names import saved_name
 from tests.helpers.small_students import EOS, drawings
 
+pytestmark = pytest.mark.long
+
 MAC = sys.platform == "darwin"
 RUN_BY = {
     "onnx": "native",

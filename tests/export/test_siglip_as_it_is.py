@@ -14,6 +14,8 @@ from conaclip_edge.bundle.open import open_bundle
 from tests.helpers.command_line import Run
 from tests.helpers.models.tiny_teachers import CONTEXT, siglip, siglip2, siglip2_fixed
 
+pytestmark = pytest.mark.usefixtures("no_other_delegates")
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -74,3 +74,14 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> StandIn:
     made = StandIn()
     made.install(monkeypatch)
     return made
+
+
+@pytest.fixture(scope="module")
+def no_other_delegates() -> Iterator[None]:
+    """Leave out of ExecuTorch's notes what other delegates would take, a third of an export's time.
+
+    That is tested in test_executorch_nodes.py, and that an export notes it, in test_end_to_end.py.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("conaclip_edge.export.executorch.export.executorch_accelerators", lambda *_: ())
+        yield

@@ -18,6 +18,8 @@ import yaml
 
 from tests.helpers import tiny
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "docs" / "extend" / f"{name}.md" for name in ("loss", "format", "tower", "target", "index")]
 PAGE = "\n".join(page.read_text("utf-8") for page in PAGES)

@@ -17,11 +17,15 @@ from conaclip_edge.cli import main as cli
 from tests.helpers import tiny
 from tests.project.test_public_api import SUITE
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", DOCS / "quickstart.md", DOCS / "install.md", *sorted((DOCS / "guides").glob("*.md"))]
 BLOCK = re.compile(r"(<!-- not run: [^>]+ -->\n)?^```(\w*)\n(.*?)^```$", re.M | re.S)
 RUN = ("console", "python")
+# imports every library in processes of its own, half a minute, which test_doctor.py does
+TESTED_APART = ["conaclip-edge", "doctor"]
 SHOWN = ("text", "yaml", "json", "swift", "kotlin", "javascript", "html")
 # what the pages leave to defaults, which take minutes: a student of thirty pixels and rounds without end
 BARS = ["--set", "min_cosine=0", "--set", "min_relative_recall=0"]
@@ -84,7 +88,7 @@ def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
         patch.chdir(home)
         patch.setenv("HOME", str(home))
         patch.setenv("HF_DATASETS_CACHE", str(home / "datasets"))
-        made = Home(home, [])
+        made = Home(home, [TESTED_APART])
         run_page(DOCS / "quickstart.md", made.done, patch)
         yield made
 

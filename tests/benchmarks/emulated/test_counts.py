@@ -21,6 +21,8 @@ from conaclip_edge.runtime.emulated.x86_64 import find_x86_64
 from tests.helpers.benchmarks.devices import emulated_arm64
 from tests.tools.counts import COUNTS, count
 
+pytestmark = pytest.mark.long
+
 UPDATE = "Counts are made again by: python -m tests.tools.counts"
 
 

@@ -20,6 +20,8 @@ from conaclip_edge.export.export_bundle import export_bundle
 from conaclip_edge.runtime.mil.package import read_package
 from conaclip_edge.system.files import read_json
 
+pytestmark = pytest.mark.long
+
 PRECISIONS = {"onnx": "fp32", "executorch": "fp32", "coreml": "fp16"}
 LEAST = {
     "onnx": 0.99999,
@@ -41,7 +43,7 @@ save_file({"texts": np.stack(texts), "pictures": np.stack(pictures)}, sys.argv[1
 
 
 @pytest.fixture(scope="module")
-def bundle(bars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def bundle(bars: Path, tmp_path_factory: pytest.TempPathFactory, no_other_delegates: None) -> Iterator[Path]:
     """Real files of every target."""
     folder = tmp_path_factory.mktemp("card") / "bundle"
     targets = [ExportConfig(target=name, precision=precision) for name, precision in PRECISIONS.items()]

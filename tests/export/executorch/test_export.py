@@ -21,6 +21,7 @@ from conaclip_edge.runtime.executorch_tower import ExecutorchTower
 from conaclip_edge.runtime.open_tower import open_tower
 from tests.helpers.small_students import CONTEXT, EOS, SIZE, calibration, pictures, student, text
 
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("no_other_delegates")]
 MADE = (("vit", "int8"), ("mobile", "int8"), ("vit", "fp32"))
 
 
@@ -29,7 +30,7 @@ def towers_of(kind):
 
 
 @pytest.fixture(scope="module")
-def exports(tmp_path_factory):
+def exports(tmp_path_factory, no_other_delegates):
     """Kind and precision -> folder of exported files, and the exporter's notes."""
     made = {}
     for kind, precision in MADE:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from conaclip_edge.config.export import ExportConfig
 from conaclip_edge.export.executorch.export import export
@@ -13,6 +14,7 @@ from conaclip_edge.runtime.open_tower import open_tower
 from tests.helpers.small_students import calibration, drawings, int8_student
 from tests.oracles import int8_tower
 
+pytestmark = pytest.mark.usefixtures("no_other_delegates")
 PIXELS = (drawings(6, seed=9) / 255.0).numpy()
 
 
