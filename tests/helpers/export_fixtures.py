@@ -19,20 +19,10 @@ from tests.helpers.stand_in_exporter import StandIn
 
 
 @pytest.fixture(scope="session")
-def bars(made_once: MadeOnce) -> Iterator[Path]:
+def bars(made_once: MadeOnce) -> Path:
     """A folder with data/ and the checkpoint student/; tests change neither."""
     torch.set_num_threads(1)
-    home = made_once("bars", make_bars)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HF_DATASETS_CACHE", str(home / "cache"))
-        yield home
-
-
-def make_bars(home: Path) -> None:
-    """Write such a folder."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HF_DATASETS_CACHE", str(home / "cache"))
-        write_checkpoint(home / "student", write_pictures(home / "data"))
+    return made_once("bars", lambda home: write_checkpoint(home / "student", write_pictures(home / "data")))
 
 
 @pytest.fixture(scope="session")

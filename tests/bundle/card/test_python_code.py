@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -43,14 +42,12 @@ save_file({"texts": np.stack(texts), "pictures": np.stack(pictures)}, sys.argv[1
 
 
 @pytest.fixture(scope="module")
-def bundle(bars: Path, tmp_path_factory: pytest.TempPathFactory, no_other_delegates: None) -> Iterator[Path]:
+def bundle(bars: Path, tmp_path_factory: pytest.TempPathFactory, no_other_delegates: None) -> Path:
     """Real files of every target."""
     folder = tmp_path_factory.mktemp("card") / "bundle"
     targets = [ExportConfig(target=name, precision=precision) for name, precision in PRECISIONS.items()]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HF_DATASETS_CACHE", str(bars / "cache"))
-        export_bundle(bars / "student", targets, folder, jobs=0)
-        yield folder
+    export_bundle(bars / "student", targets, folder, jobs=0)
+    return folder
 
 
 @pytest.fixture(scope="module")

@@ -44,7 +44,6 @@ def make_search_world(home: Path) -> None:
 
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HF_DATASETS_CACHE", str(home / "cache"))
         from conaclip_edge.config.export import ExportConfig
         from conaclip_edge.export.export_bundle import export_bundle
         from conaclip_edge.search.commands import index_pictures
