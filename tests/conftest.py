@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.helpers.command_line import Run, command
-from tests.helpers.made_once import MadeOnce, of_this_run
+from tests.helpers.fixtures.made_once import MadeOnce, of_this_run
 
 if TYPE_CHECKING:
     from conaclip_edge.config.distill import DistillConfig
     from tests.helpers.search.search_world import SearchWorld
 
-pytest_plugins = ["tests.helpers.export_fixtures"]
+pytest_plugins = ["tests.helpers.fixtures.export_fixtures"]
 
 # libraries read these when they are imported
 os.environ.setdefault("OMP_NUM_THREADS", "1")

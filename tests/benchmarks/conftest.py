@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers import tiny
-from tests.helpers.made_once import MadeOnce
+from tests.helpers.fixtures.made_once import MadeOnce
 
 
 @pytest.fixture(scope="session")

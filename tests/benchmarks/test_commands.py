@@ -24,7 +24,7 @@ from tests.helpers.benchmarks.devices import LABEL, stand_in
 from tests.helpers.benchmarks.pages import read_page
 from tests.helpers.benchmarks.sample import sample_report
 from tests.helpers.command_line import Run, command
-from tests.helpers.made_once import MadeOnce
+from tests.helpers.fixtures.made_once import MadeOnce
 
 pytestmark = pytest.mark.long
 

@@ -11,7 +11,7 @@ import pytest
 
 from conaclip_edge.system.files import sha256_file
 from tests.helpers import tiny
-from tests.helpers.export_fixtures import ship
+from tests.helpers.fixtures.export_fixtures import ship
 
 pytestmark = pytest.mark.long
 

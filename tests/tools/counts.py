@@ -17,7 +17,7 @@ from pathlib import Path
 from conaclip_edge.benchmarks.report.write import json_text
 from conaclip_edge.benchmarks.schema.report import BenchmarkReport, parse_report
 from tests.helpers.bar_pictures import write_checkpoint, write_pictures
-from tests.helpers.export_fixtures import ship
+from tests.helpers.fixtures.export_fixtures import ship
 
 DEVICES = ("arm64", "x86-64")
 COUNTS = Path(__file__).parents[1] / "benchmarks" / "emulated" / "counts"
