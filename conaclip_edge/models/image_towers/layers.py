@@ -6,6 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+# share of a batch in the running statistics of batch norm. Some models come with the 0.01 that suits a million steps:
+# after two hundred, the statistics are those of weights long gone
+NORM_MOMENTUM = 0.1
+
 
 class ConvNorm(nn.Module):
     """Convolution and batch norm, ReLU6 if `active`; stride 2 pads as TensorFlow's SAME does on even sizes."""
@@ -15,7 +19,7 @@ class ConvNorm(nn.Module):
         self.pad = ((kernel - 2) // 2, (kernel - 1) // 2) * 2 if stride == 2 else ()
         padding = 0 if stride == 2 else kernel // 2
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=False)
-        self.norm = nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.01)
+        self.norm = nn.BatchNorm2d(outputs, eps=1e-3, momentum=NORM_MOMENTUM)
         self.active = active
 
     def forward(self, x: Tensor) -> Tensor:

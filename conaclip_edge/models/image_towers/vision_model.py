@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from conaclip_edge.config.model import ImageTowerConfig
 from conaclip_edge.errors import UserError
 from conaclip_edge.models.image_towers.backbone import Backbone
+from conaclip_edge.models.image_towers.layers import NORM_MOMENTUM
 from conaclip_edge.models.image_towers.positions import resized_positions
 from conaclip_edge.models.image_towers.vision_folder import checked_config, is_blue_first
 
@@ -27,6 +28,9 @@ class VisionModelBackbone(Backbone):
     def __init__(self, config: ImageTowerConfig):
         super().__init__()
         self.model = _model(config.backbone_config, config.size)
+        for module in self.model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = NORM_MOMENTUM  # MobileNetV2 comes with 0.997: statistics of the last batch alone
         self.model.eval()  # so that batch norms take no statistics from the trial
         with torch.no_grad():
             features, maps = self._output(torch.zeros(1, 3, config.size, config.size))

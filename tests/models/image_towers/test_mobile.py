@@ -84,3 +84,15 @@ def test_too_many_blocks_are_refused() -> None:
     tower = MobileBackbone(ImageTowerConfig(kind="mobile", width=32, stages=(*LITE0_STAGES, (6, 320, 1, 3, 1))))
     with pytest.raises(KeyError, match=r"_blocks\.16"):
         from_lite0(lite0_weights(), tower)
+
+
+@torch.no_grad()
+def test_statistics_of_batches_are_kept_up_with_in_a_short_training() -> None:
+    chance = torch.Generator().manual_seed(0)
+    tower = MobileBackbone(ImageTowerConfig(kind="mobile", width=8, stages=LITE0_STAGES[:1]))
+    batches = [3 + 2 * torch.randn(32, 3, 16, 16, generator=chance) for _ in range(60)]
+    tower.train()
+    for batch in batches:
+        tower(batch)
+    seen = tower(torch.cat(batches))  # by the statistics of all that was shown
+    torch.testing.assert_close(tower.eval()(torch.cat(batches)), seen, rtol=0.05, atol=0.02)

@@ -95,6 +95,21 @@ def test_batch_norms_keep_their_statistics_while_the_tower_is_built(folders: Cal
     assert all(norm.num_batches_tracked == 0 and norm.training for norm in norms)
 
 
+@torch.no_grad()
+def test_one_batch_does_not_replace_the_statistics_of_the_others(folders: Callable[[str], Path]) -> None:
+    _, backbone, _ = tower(folders("mobilenet_v2"))
+    statistics = next(module for module in backbone.modules() if isinstance(module, torch.nn.BatchNorm2d))
+    batch = torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    backbone.train()
+    for _ in range(60):
+        backbone(batch)
+    assert statistics.running_var is not None
+    before = statistics.running_var.clone()
+    backbone(torch.zeros_like(batch))  # of which nothing varies
+    ratio = statistics.running_var / before
+    assert 0.8 < ratio.min() <= ratio.max() < 1
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
