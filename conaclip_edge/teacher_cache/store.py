@@ -20,6 +20,7 @@ from conaclip_edge.system.progress import track
 from conaclip_edge.teacher_cache.safetensors_mmap import damaged, map_tensor, read_notes
 from conaclip_edge.teacher_cache.shards import Shard, picture_shards, text_shards
 from conaclip_edge.teacher_cache.share import own_share, wait_for_all
+from conaclip_edge.teacher_cache.vectors import ShardVectors, Vectors
 
 SHARD_ROWS = 512
 MAX_PIXELS = 64_000_000
@@ -57,6 +58,7 @@ class TeacherCache:
         usable: bool [n], false for pictures that could not be decoded.
         first_text: [n + 1]; captions of picture i are the texts first_text[i] .. first_text[i + 1] - 1.
         bad: reasons of the pictures left out, "key: reason".
+        vectors: the embeddings.
     """
 
     folder: Path
@@ -64,21 +66,15 @@ class TeacherCache:
     usable: np.ndarray
     first_text: np.ndarray
     bad: list[str]
-    _pictures: list[list[np.ndarray]]  # by view, then by shard
-    _texts: list[np.ndarray]
+    vectors: Vectors
 
     def pictures(self, rows: np.ndarray, views: np.ndarray | int = 0) -> np.ndarray:
         """Return the teacher's unit vectors [len(rows), d] of pictures, each of its view."""
-        views = np.broadcast_to(np.asarray(views), rows.shape)
-        found = [
-            self._pictures[view][row // SHARD_ROWS][row % SHARD_ROWS]
-            for row, view in zip(rows.tolist(), views.tolist(), strict=True)
-        ]
-        return np.stack(found)
+        return self.vectors.pictures(rows, views)
 
     def texts(self, rows: np.ndarray) -> np.ndarray:
         """Return the teacher's unit vectors [len(rows), d] of texts, counted over all captions in order."""
-        return np.stack([self._texts[row // SHARD_ROWS][row % SHARD_ROWS] for row in rows.tolist()])
+        return self.vectors.texts(rows)
 
 
 def cache_key(pairs: Pairs, teacher: Teacher, views: int, max_pixels: int = MAX_PIXELS) -> str:
@@ -116,9 +112,8 @@ def teacher_cache(
     bad = [*pairs.skipped, *_reasons(home, len(pairs))]
     check_left_out(bad, len(pairs) + len(pairs.skipped), max_bad, pairs.name)
     pictures = [_columns(home, f"pictures-{view}", "embedding", len(pairs)) for view in range(views)]
-    return TeacherCache(
-        home, views, usable, first_text, bad, pictures, _columns(home, "texts", "embedding", int(first_text[-1]))
-    )
+    texts = _columns(home, "texts", "embedding", int(first_text[-1]))
+    return TeacherCache(home, views, usable, first_text, bad, ShardVectors(pictures, texts))
 
 
 def cache_tables(
