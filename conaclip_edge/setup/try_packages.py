@@ -66,6 +66,8 @@ def _problem(modules: tuple[str, ...]) -> str:
     if not done.returncode:
         return ""
     last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
+    if "operator torchvision::" in last[0]:
+        return "torchvision is of another build (CPU or CUDA) than PyTorch: install both from one index"
     return f"cannot be imported ({last[0][:200]})"
 
 

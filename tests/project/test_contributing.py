@@ -23,7 +23,9 @@ pytestmark = pytest.mark.long
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "docs" / "extend" / f"{name}.md" for name in ("loss", "format", "tower", "target", "index")]
 PAGE = "\n".join(page.read_text("utf-8") for page in PAGES)
-STEP = re.compile(r"^New (file|import in|row of `\w+` in) `([\w./]+)`:\n\n```python\n(.*?)^```$", re.M | re.S)
+STEP = re.compile(
+    r"^New (file|import in|function in|row of `\w+` in) `([\w./]+)`:\n\n```python\n(.*?)^```$", re.M | re.S
+)
 IN_A_RECIPE = re.compile(r"^In a recipe:\n\n```yaml\n(.*?)^```$", re.M | re.S)
 COMMANDS = re.compile(r"^conaclip-edge (.*)$", re.M)
 
@@ -65,6 +67,8 @@ def follow(step: str, file: Path, text: str) -> None:
     assert file.exists() == (step != "file"), f"{file} is there already, or is not: {step}"
     if step == "file":
         file.write_text(text, "utf-8")
+    elif step == "function in":
+        file.write_text(f"{file.read_text('utf-8')}\n\n{text}", "utf-8")
     elif step == "import in":
         file.write_text(with_import(file.read_text("utf-8"), text), "utf-8")
     else:
@@ -80,6 +84,10 @@ def merged(values: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
 def _copy(tmp_path_factory: pytest.TempPathFactory) -> Copy:
     home = tmp_path_factory.mktemp("copy")
     shutil.copytree(ROOT / "conaclip_edge", home / "conaclip_edge", ignore=shutil.ignore_patterns("__pycache__"))
+    (home / "tests").mkdir()
+    for name in ("__init__.py", "conftest.py", "helpers", "oracles", "distill"):
+        copied = shutil.copytree if (ROOT / "tests" / name).is_dir() else shutil.copy
+        copied(ROOT / "tests" / name, home / "tests" / name)
     steps = STEP.findall(PAGE)
     for step, path, text in steps:
         follow(step, home / path, text)
@@ -111,7 +119,7 @@ def _used(copy: Copy) -> Copy:
 
 def test_the_page_adds_one_part_of_each_kind(copy: Copy) -> None:
     tables = {step.split("`")[1] for step, _, _ in STEP.findall(PAGE) if "`" in step}
-    assert tables == {"SUPERVISIONS", "FORMATS", "IMAGE_TOWERS", "_TARGETS", "RUNTIMES"}
+    assert tables == {"SUPERVISIONS", "TERMS", "PLACES", "FORMATS", "IMAGE_TOWERS", "_TARGETS", "RUNTIMES"}
 
 
 def test_its_python_is_formatted_as_the_gate_asks(copy: Copy) -> None:
@@ -119,6 +127,12 @@ def test_its_python_is_formatted_as_the_gate_asks(copy: Copy) -> None:
     for command in (["check"], ["format", "--check"]):
         done = copy.python("-m", "ruff", *command, *settings)
         assert done.returncode == 0, done.stdout
+
+
+def test_the_loss_passes_the_tests_of_the_graph(copy: Copy) -> None:
+    done = copy.python("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/distill/graph", "-k", "huber")
+    assert done.returncode == 0, done.stdout
+    assert "passed" in done.stdout
 
 
 def test_a_student_is_trained_on_the_format_with_the_loss_and_the_tower(used: Copy) -> None:

@@ -67,7 +67,7 @@ def test_the_processes_of_a_launch_divide_the_work(made, monkeypatch):
         [*launch, str(ROWS), "cache", str(recipe)], env=os.environ, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert ": 8 of 15 shards written now, complete" in done.stdout
+    assert ": 8 of 15 shards are new, complete" in done.stdout
     build_cache(made("one"))
     assert shards("two") == shards("one")
 

