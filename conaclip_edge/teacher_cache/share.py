@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -52,7 +53,15 @@ def wait_for_all() -> None:
 
 
 def _state() -> PartialState:
+    """Return what accelerate knows of the processes; a UserError where several do not know of each other."""
     from accelerate import PartialState
     from accelerate.utils import parse_flag_from_env
 
-    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))  # as Accelerator, which comes later
+    state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))  # as Accelerator, which comes later
+    launched = os.environ.get("WORLD_SIZE", "1")
+    if launched not in ("1", str(state.num_processes)):
+        raise UserError(
+            f"{launched} processes were launched, and each would do all of the work. Launch one per GPU, or on the "
+            "processor set ACCELERATE_USE_CPU=1."
+        )
+    return state

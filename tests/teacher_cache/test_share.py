@@ -32,3 +32,9 @@ def test_work_is_not_divided_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("accelerate.PartialState", lambda **_: Launched())
     with pytest.raises(UserError, match=r"^accelerate launch divides the work already\. Leave --worker out\.$"):
         share.own_share("1/2")
+
+
+def test_processes_that_do_not_know_of_each_other_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match=r"^2 processes were launched, and each would do all of the work\."):
+        own_share()
