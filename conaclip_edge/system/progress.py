@@ -47,8 +47,9 @@ def quiet() -> Iterator[None]:
 
 
 def say(text: str) -> None:
-    """Print a line on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    """Print a line on stderr; of several processes that train together only the first does."""
+    if os.environ.get("RANK", "0") == "0":
+        print(text, file=sys.stderr, flush=True)
 
 
 def track(items: Sequence[T], label: str, every: float = 10.0) -> Iterator[T]:

@@ -19,6 +19,7 @@ from conaclip_edge import __version__
 from conaclip_edge.cli.main import main
 from conaclip_edge.cli.output import results
 from conaclip_edge.errors import GateFailed, UserError
+from conaclip_edge.system.progress import say
 from tests.helpers.command_line import Run, ended
 
 HEAVY = {"torch", "transformers", "coremltools", "executorch", "onnxruntime", "datasets"}
@@ -140,7 +141,7 @@ def test_only_the_first_of_several_processes_speaks(
 ) -> None:
     for rank, shown in (("0", "table\n"), ("1", "")):
         monkeypatch.setenv("RANK", rank)
-        assert ended(capfd, program(lambda: None)) == (0, shown, "")
+        assert ended(capfd, program(lambda: say("news"))) == (0, shown, "news\n" if shown else "")
 
 
 @pytest.mark.parametrize(
