@@ -8,7 +8,7 @@ import torch
 from conaclip_edge.config.graph import PRESETS, GraphConfig, Term
 from conaclip_edge.distill.graph import compute, expand
 from conaclip_edge.errors import UserError
-from tests.helpers.batches import as_arrays, batch
+from tests.helpers.graph.batches import as_arrays, batch
 from tests.oracles.peers import PEERS, both, cosines, cross_entropy, divergence, times
 
 OWN = {"infonce", "all-types", "conaclip"}

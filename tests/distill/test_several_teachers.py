@@ -21,7 +21,7 @@ from conaclip_edge.models.teacher.load import load_teacher, load_teachers
 from conaclip_edge.teacher_cache.several import cache_of
 from conaclip_edge.teacher_cache.store import cache_key, teacher_cache
 from tests.helpers import tiny
-from tests.helpers.batches import as_arrays, batch
+from tests.helpers.graph.batches import as_arrays, batch
 from tests.oracles.losses import Matrix, cosines, log_softmax, transposed
 from tests.oracles.peers import times
 

@@ -15,7 +15,7 @@ from conaclip_edge.distill.graph import compute, expand, uses_teacher
 from conaclip_edge.distill.supervisions import SUPERVISIONS, Supervision, losses_for
 from conaclip_edge.errors import UserError
 from conaclip_edge.study.cells import all_cells, graph_of
-from tests.helpers.batches import as_arrays, batch
+from tests.helpers.graph.batches import as_arrays, batch
 from tests.oracles import losses as oracle
 
 PAGE = Path(__file__).parents[2] / "docs" / "concepts" / "graph.md"

@@ -130,7 +130,7 @@ def test_its_python_is_formatted_as_the_gate_asks(copy: Copy) -> None:
 
 
 def test_the_loss_passes_the_tests_of_the_graph(copy: Copy) -> None:
-    done = copy.python("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/distill/graph", "-k", "huber")
+    done = copy.python("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/distill/losses", "-k", "huber")
     assert done.returncode == 0, done.stdout
     assert "passed" in done.stdout
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from conaclip_edge.benchmarks.speed.axes.graph_step import every_term
 from conaclip_edge.distill.steps.all_gather import gather
-from tests.helpers.gradients import distil_and_keep
+from tests.helpers.graph.gradients import distil_and_keep
 
 STEPS = 3
 
@@ -32,7 +32,7 @@ def both(world: Path, settings: Any, tmp_path_factory: pytest.TempPathFactory) -
         patch.setenv("ACCELERATE_USE_CPU", "1")
         distil_and_keep(config, home / "one", home / "gradients-one")
         launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-        script = Path(__file__).parents[2] / "helpers" / "gradients.py"
+        script = Path(__file__).parents[2] / "helpers" / "graph" / "gradients.py"
         arguments = [str(home / name) for name in ("recipe.json", "two", "gradients-two")]
         done = subprocess.run([*launch, str(script), *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

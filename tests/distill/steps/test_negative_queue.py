@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from conaclip_edge.distill.steps.negative_queue import TeacherQueue
-from tests.helpers.batches import batch
+from tests.helpers.graph.batches import batch
 
 
 def test_the_oldest_leave_and_the_newest_stay() -> None:

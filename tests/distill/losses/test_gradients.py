@@ -11,8 +11,8 @@ import torch
 from conaclip_edge.distill.embeddings import LEARNING_TYPES, Embeddings
 from conaclip_edge.distill.graph import compute
 from conaclip_edge.distill.supervisions import SUPERVISIONS
-from tests.helpers.batches import batch, unit
-from tests.helpers.graph_terms import SENSIBLE, graph, queue, values
+from tests.helpers.graph.batches import batch, unit
+from tests.helpers.graph.terms import SENSIBLE, graph, queue, values
 
 
 @pytest.mark.parametrize(("edge", "loss"), SENSIBLE)

@@ -13,8 +13,8 @@ from conaclip_edge.config.graph import GraphConfig, Term
 from conaclip_edge.distill.embeddings import LEARNING_TYPES, Embeddings
 from conaclip_edge.distill.graph import compute, expand, uses_teacher
 from conaclip_edge.distill.supervisions import EDGES
-from tests.helpers.batches import as_arrays, batch
-from tests.helpers.graph_terms import BATCHES, SENSIBLE, TEMPERATURE, graph, queue, values
+from tests.helpers.graph.batches import as_arrays, batch
+from tests.helpers.graph.terms import BATCHES, SENSIBLE, TEMPERATURE, graph, queue, values
 from tests.oracles import losses as oracle
 
 

@@ -9,8 +9,8 @@ import torch
 
 from conaclip_edge.distill.embeddings import Embeddings
 from conaclip_edge.distill.graph import compute
-from tests.helpers.batches import batch
-from tests.helpers.graph_terms import SENSIBLE, graph, queue
+from tests.helpers.graph.batches import batch
+from tests.helpers.graph.terms import SENSIBLE, graph, queue
 
 SHARED = {
     "pairs": batch(4, seed=6),

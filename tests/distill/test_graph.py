@@ -12,7 +12,7 @@ from conaclip_edge.distill.embeddings import LEARNING_TYPES
 from conaclip_edge.distill.graph import at_step, expand
 from conaclip_edge.distill.supervisions import EDGES, SUPERVISIONS
 from conaclip_edge.errors import UserError
-from tests.helpers.graph_terms import PLACES, SENSELESS, SENSIBLE, graph
+from tests.helpers.graph.terms import PLACES, SENSELESS, SENSIBLE, graph
 
 
 @pytest.mark.parametrize(("edge", "loss"), SENSELESS)

@@ -10,8 +10,8 @@ import torch
 
 from conaclip_edge.config.graph import GraphConfig, Term
 from conaclip_edge.distill.graph import compute, expand
-from tests.helpers.batches import as_arrays, batch, unit
-from tests.helpers.graph_terms import SENSIBLE, TEMPERATURE, graph, queue, values
+from tests.helpers.graph.batches import as_arrays, batch, unit
+from tests.helpers.graph.terms import SENSIBLE, TEMPERATURE, graph, queue, values
 from tests.oracles import losses as oracle
 
 

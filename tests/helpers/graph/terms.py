@@ -9,7 +9,7 @@ from conaclip_edge.config.graph import GraphConfig, Term
 from conaclip_edge.distill.embeddings import Embeddings
 from conaclip_edge.distill.graph import compute, expand
 from conaclip_edge.distill.supervisions import EDGES
-from tests.helpers.batches import batch, unit
+from tests.helpers.graph.batches import batch, unit
 
 TEMPERATURE = 0.2
 # where two different encoders meet: a pair of an encoder with itself has nothing to find and no distance
