@@ -22,6 +22,7 @@ from conaclip_edge.distill.trainer import distill
 from conaclip_edge.errors import UserError
 from conaclip_edge.system.signals import held_interrupt
 from tests.helpers import tiny
+from tests.helpers.full_disk import full_disk
 
 STEPS = 60
 # everything that has a state: optimiser, average, queue, batches of unpaired rows and views
@@ -131,7 +132,7 @@ def test_a_run_killed_while_it_wrote_its_log_has_no_line_twice(
 
 @pytest.mark.parametrize("place", ["state", "log", "checkpoint"])
 def test_a_full_disk_loses_nothing_that_was_saved(
-    rich: tuple[Path, Path], settings: Any, monkeypatch: pytest.MonkeyPatch, full_disk: Any, place: str
+    rich: tuple[Path, Path], settings: Any, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     recipe, whole = rich
     owner, name, first, last, size = {

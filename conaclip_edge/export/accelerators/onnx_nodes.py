@@ -19,6 +19,7 @@ from onnxruntime.tools.onnx_model_utils import ModelProtoWithShapeInfo, optimize
 
 from conaclip_edge.bundle.card.accelerators import Accelerator
 from conaclip_edge.export.accelerators.documented_operators import DOCUMENTED, Documented
+from conaclip_edge.export.onnx.full_disk import could_not_write
 
 _COREML = {
     "Core ML NeuralNetwork": "coreml_supported_neuralnetwork_ops.md",
@@ -31,10 +32,18 @@ def onnx_accelerators(path: Path) -> tuple[Accelerator, ...]:
 
     Args:
         path: of a .onnx file.
+
+    Raises:
+        OSError: there is no room beside the file for its optimised form.
     """
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # a killed export's folder is removed by the next
         optimised = Path(folder) / path.name
-        optimize_model(path, optimised, use_external_initializers=True)
+        try:
+            optimize_model(path, optimised, use_external_initializers=True)
+        except Exception as error:
+            if could_not_write(str(error)):
+                raise OSError(f"onnxruntime cannot write {optimised}") from error
+            raise
         model = ModelProtoWithShapeInfo(optimised).model_with_shape_info
     own = f"usability checker of onnxruntime {onnxruntime.__version__}"
     checks: dict[str, tuple[Callable[[], Any], str]] = {

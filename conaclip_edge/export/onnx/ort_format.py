@@ -50,13 +50,16 @@ def save_ort(levels: Mapping[Path, str]) -> list[Path]:
 def _in_own_process(form: str, steps: list[tuple[Path, Path, str]]) -> None:
     """Save models, each from a file to another, in a form; one process for all, as most of its time is its start."""
     words = [word for source, target, level in steps for word in (source.name, target.name, level)]
+    # see save_ort
+    from conaclip_edge.export.onnx.full_disk import could_not_write
+
     command, folder = [sys.executable, "-P", __file__, form, *words], steps[0][0].parent
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     with _fixed_addresses():
         done = subprocess.run(command, cwd=folder, env=kept | _SAME, capture_output=True, text=True)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        if "Failed to save" in lines[-1]:
+        if could_not_write(lines[-1]):
             raise OSError(f"onnxruntime cannot write {' or '.join(words[1::3])}")
         raise RuntimeError(f"onnxruntime cannot convert {' or '.join(words[::3])}: {lines[-1]}")
 

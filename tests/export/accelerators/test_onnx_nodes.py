@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from conaclip_edge.bundle.card.accelerators import Accelerator
 from conaclip_edge.export.accelerators.onnx_nodes import onnx_accelerators
+from tests.helpers.full_disk import full_disk
 
 TABLES = ("NNAPI", "Core ML NeuralNetwork", "Core ML MLProgram", "QNN")
 
@@ -49,6 +50,17 @@ def test_a_symbolic_batch_keeps_all_but_xnnpack_away(tmp_path: Path) -> None:
     found = covered(tmp_path, "batch", *CHAIN)
     assert taken(found) == dict.fromkeys(TABLES, 0) | {"XNNPACK": 1}
     assert {found[name].symbolic for name in TABLES} == {3}
+
+
+@pytest.mark.parametrize("room", [0, 100, 5000])  # for nothing, for a part of the graph, for a part of the weights
+def test_a_full_disk_is_an_error_of_the_system(tmp_path: Path, room: int) -> None:
+    weights = numpy_helper.from_array(np.ones((4, 4000), np.float32), "w")
+    given, result = (helper.make_tensor_value_info(*one) for one in (("x", 1, [1, 4]), ("y", 1, [1, 4000])))
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "g", [given], [result], [weights])
+    file = tmp_path / "file.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), file)
+    with full_disk(room), pytest.raises(OSError, match=r"onnxruntime cannot write .*file\.onnx"):
+        onnx_accelerators(file)
 
 
 @pytest.mark.parametrize(("shape", "count"), [((4,), 1), ((5, 4), 0)])
