@@ -19,7 +19,7 @@ from onnxruntime.tools.onnx_model_utils import ModelProtoWithShapeInfo, optimize
 
 from conaclip_edge.bundle.card.accelerators import Accelerator
 from conaclip_edge.export.accelerators.documented_operators import DOCUMENTED, Documented
-from conaclip_edge.export.onnx.full_disk import could_not_write
+from conaclip_edge.runtime.onnxruntime_errors import could_not_write
 
 _COREML = {
     "Core ML NeuralNetwork": "coreml_supported_neuralnetwork_ops.md",
