@@ -169,9 +169,7 @@ def test_a_full_disk_loses_nothing_that_was_saved(
     assert_same(Path("out"), whole)
 
 
-def test_an_older_checkpoint_stays_until_the_new_one_is_whole(
-    settings: Any, monkeypatch: pytest.MonkeyPatch, full_disk: Any
-) -> None:
+def test_an_older_checkpoint_stays_until_the_new_one_is_whole(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     distill(settings(steps=1), Path("out"))
     before = Path("out/model.safetensors").read_bytes()
     real = trainer.write_student
