@@ -40,7 +40,7 @@ def onnx_accelerators(path: Path) -> tuple[Accelerator, ...]:
         optimised = Path(folder) / path.name
         try:
             optimize_model(path, optimised, use_external_initializers=True)
-        except Exception as error:
+        except Exception as error:  # its errors have no common class: Fail, InvalidProtobuf and others
             if could_not_write(str(error)):
                 raise OSError(f"onnxruntime cannot write {optimised}") from error
             raise
