@@ -10,6 +10,7 @@ from conaclip_edge.distill.training_data import TrainingData, usable_rows
 from conaclip_edge.models.quantization.mobile import Int8MobileTower
 from conaclip_edge.models.quantization.post_training import quantize_after_training
 from conaclip_edge.models.student.int8_student import Int8Student
+from conaclip_edge.system.progress import say
 
 PICTURES = 256  # of the train split, that weights and grids are fitted to ...
 PIXELS = 128 * 224 * 224  # ... or fewer large ones: memory grows with their pixels
@@ -31,5 +32,6 @@ def start_int8(data: TrainingData, saved: RunFolder | None = None) -> Int8Studen
     rows = usable_rows(data.pairs, data.cache, "train")
     count = max(1, min(PICTURES, PIXELS // student.config.image.size**2))
     drawn = np.sort(np.random.default_rng(_SEED).permutation(rows)[:count])
+    say(f"int8: fitting the image tower to {len(drawn)} pictures")
     pixels = torch.from_numpy(data.pixels(drawn, np.zeros_like(drawn))).float() / 255
     return Int8Student(student, quantize_after_training(student.image, pixels))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from conaclip_edge.errors import UserError
-from conaclip_edge.models.student.presets import PRESET_USES, PRESETS, larger_than_teacher
+from conaclip_edge.models.student.presets import PRESET_USES, PRESETS
 from conaclip_edge.setup.count_operations import Counts, image_counts, text_counts
 from conaclip_edge.setup.info.models import numbers
 from conaclip_edge.system.result import Result
@@ -58,32 +58,37 @@ class PresetList(Result):
     Attributes:
         presets: the smallest first.
         embedding: how wide their embedding is.
-        warnings: of presets that are not smaller than the teacher that was named, a sentence each.
+        warning: which presets are not smaller than the teacher that was named; "" where all are.
     """
 
     presets: tuple[Preset, ...]
     embedding: str
-    warnings: tuple[str, ...] = ()
+    warning: str = ""
 
 
 def preset_list(teacher: Path | None = None) -> PresetList:
     """Return the student presets, counted from their shapes, the smallest first.
 
     Args:
-        teacher: folder of a teacher; presets that are not smaller than it get a warning.
+        teacher: folder of a teacher; the list warns of presets that are not smaller than it.
 
     Raises:
         UserError: the folder has no weights.
     """
     found = sorted((_preset(name) for name in PRESETS), key=lambda preset: preset.float32_bytes)
-    warnings: list[str] = []
-    if teacher:
-        of_teacher = numbers(teacher)
-        if not of_teacher:
-            raise UserError(f"no teacher at {teacher}: a folder with safetensors weights is needed.")
-        sizes = [(one.name, one.image_parameters + one.text_parameters) for one in found]
-        warnings = [text for name, size in sizes if (text := larger_than_teacher(name, size, of_teacher))]
-    return PresetList(presets=tuple(found), embedding=EMBEDDING_RULE, warnings=tuple(warnings))
+    warning = _warning(found, teacher) if teacher else ""
+    return PresetList(presets=tuple(found), embedding=EMBEDDING_RULE, warning=warning)
+
+
+def _warning(presets: list[Preset], teacher: Path) -> str:
+    of_teacher = numbers(teacher)
+    if not of_teacher:
+        raise UserError(f"no teacher at {teacher}: a folder with safetensors weights is needed.")
+    large = [one.name for one in presets if one.image_parameters + one.text_parameters >= of_teacher]
+    if not large:
+        return ""
+    way_out = "Take a smaller preset, or a larger teacher." if len(large) < len(presets) else "Take a larger teacher."
+    return f"not smaller than the teacher ({of_teacher / 1e6:.1f} M parameters): {', '.join(large)}. {way_out}"
 
 
 def _preset(name: str) -> Preset:
@@ -123,7 +128,7 @@ def presets_text(found: PresetList) -> str:
         f"Text towers have {found.presets[-1].vocabulary:,} ids here; student.vocab keeps those that the captions "
         "need, and the token table shrinks with them.",
         f"{found.embedding[0].upper()}{found.embedding[1:]}.",
-        *(f"Warning: {warning}" for warning in found.warnings),
+        *([f"Warning: {found.warning}"] if found.warning else []),
         "Next: conaclip-edge init PICTURES --teacher MODEL",
     ]
     return "\n".join([head, unit, *rows, "", *uses, "", *end])

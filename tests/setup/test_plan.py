@@ -29,7 +29,7 @@ def data(train: int = 200, captioned: int | None = None, captions: int | None = 
     )
 
 
-def teacher(parameters: int = 151_000_000, text_seconds: float = 0.01) -> TeacherSummary:
+def teacher(parameters: int = 151_000_000, text_seconds: float = 0.01, width: int = 512) -> TeacherSummary:
     return TeacherSummary(
         source="t",
         made=True,
@@ -38,7 +38,7 @@ def teacher(parameters: int = 151_000_000, text_seconds: float = 0.01) -> Teache
         embed_dim=512,
         context=77,
         vocabulary=49_408,
-        text_width=512,
+        text_width=width,
         gives_text_layers=True,
         picture_seconds=0.05,
         text_seconds=text_seconds,
@@ -78,6 +78,20 @@ def test_made_up_texts_take_the_teacher_some_minutes_at_most() -> None:
     assert choose(data(), teacher(text_seconds=0.01), gpu=False).synthetic_texts == 12_000
     assert choose(data(), teacher(text_seconds=0.1), gpu=False).synthetic_texts == 3000
     assert choose(data(captions=100_000), teacher(), gpu=False).synthetic_texts == 0
+
+
+def test_a_vocabulary_that_the_teacher_embeds_takes_it_some_minutes_at_most() -> None:
+    copied, embedded = teacher(text_seconds=0.1), teacher(text_seconds=0.1, width=768)
+    assert choose(data(), copied, gpu=False).frequent == 10_000
+    assert choose(data(), embedded, gpu=False).frequent == 3000
+    assert choose(data(), teacher(text_seconds=1.0, width=768), gpu=False).frequent == 2000
+
+
+def test_a_vocabulary_that_the_teacher_embeds_is_a_part_of_the_cost() -> None:
+    copied, embedded = teacher(), teacher(width=768)  # of one width with the student's, or of another
+    plan = choose(data(), copied, gpu=False)
+    costs = [cost_of(plan, data(), one, 1.0).teacher_seconds for one in (copied, embedded)]
+    assert costs[1] - costs[0] == pytest.approx(plan.frequent * 0.01)
 
 
 def test_the_cost_grows_with_data_and_steps() -> None:

@@ -7,8 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save_file
 from torch.utils.flop_counter import FlopCounterMode
 
 from conaclip_edge.errors import UserError
@@ -76,13 +78,25 @@ def test_the_table_names_what_comes_next_without_torch() -> None:
     assert lines[-1] == "False"
 
 
-def test_a_preset_that_is_not_smaller_than_its_teacher_gets_a_warning(tmp_path: Path) -> None:
-    teacher = teacher_folder(tmp_path / "teacher")
-    found = preset_list(teacher)
-    assert len(found.warnings) == len(found.presets)
-    assert "(mobile, " in " ".join(found.warnings)
-    assert "is not smaller than its teacher" in presets_text(found)
-    assert preset_list().warnings == ()
+def test_presets_that_are_not_smaller_than_the_teacher_are_named_once(tmp_path: Path) -> None:
+    found = preset_list(teacher_folder(tmp_path / "teacher"))  # smaller than every preset
+    names = ", ".join(preset.name for preset in found.presets)
+    (line,) = [line for line in presets_text(found).splitlines() if "Warning" in line]
+    assert line.startswith("Warning: not smaller than the teacher (")
+    assert line.endswith(f": {names}. Take a larger teacher.")
+    assert "Warning" not in presets_text(preset_list())
+
+
+def test_a_preset_that_is_smaller_than_the_teacher_is_not_named(tmp_path: Path) -> None:
+    small, *others = preset_list().presets
+    save_file(
+        {"weight": np.zeros(small.image_parameters + small.text_parameters + 1, np.int8)},
+        tmp_path / "model.safetensors",
+    )
+    warning = preset_list(tmp_path).warning
+    assert f"{small.name}, " not in warning
+    assert all(preset.name in warning for preset in others)
+    assert warning.endswith("Take a smaller preset, or a larger teacher.")
 
 
 def test_a_folder_without_weights_is_no_teacher(tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ from conaclip_edge.system.files import deflated_bytes
 from conaclip_edge.system.progress import say
 
 _TARGETS = {"onnx": "ONNX", "executorch": "ExecuTorch", "coreml": "Core ML", "coreai": "Core AI"}
+# a way out of errors about what a bundle is compared with
+_ALONE = "Where there is only the bundle, compare with nothing: --set comparison=[]"
 
 
 @dataclass(frozen=True)
@@ -142,8 +144,7 @@ def find_student(bundle: Path, manifest: Manifest, suite: BenchmarkConfig) -> Pa
     folder = suite.student or _student_folder(bundle, manifest)
     if not (folder / "config.json").is_file():
         raise UserError(
-            f"no checkpoint at {folder}, which {bundle} is compared with. Name it: --set student=FOLDER. Or compare "
-            "with nothing, which a bundle alone allows: --set comparison=[]"
+            f"no checkpoint at {folder}, which {bundle} is compared with. Name it: --set student=FOLDER. {_ALONE}"
         )
     if embedding_space(load_student(folder)) != manifest.embedding_space:
         raise UserError(f"{bundle} was not exported from the checkpoint {folder}. Name it: --set student=FOLDER")
@@ -171,18 +172,15 @@ def _teacher_of(manifest: Manifest, suite: BenchmarkConfig) -> str | None:
 def _teacher(manifest: Manifest, suite: BenchmarkConfig) -> Candidate:
     source = _teacher_of(manifest, suite)
     if not source:
-        raise UserError(
-            "the bundle does not say who its teacher was. Name it: --set teacher=FOLDER. Or compare with nothing: "
-            "--set comparison=[]"
-        )
+        raise UserError(f"the bundle does not say who its teacher was. Name it: --set teacher=FOLDER. {_ALONE}")
     from conaclip_edge.models.teacher.load import load_teacher
 
     try:
         sizes = _parameters(load_teacher(source))
     except UserError as error:
         raise UserError(
-            "the bundle is compared with its teacher, which cannot be opened. Name it: --set teacher=FOLDER. Or "
-            f"compare with nothing, which a bundle alone allows: --set comparison=[]. The reason: {error}"
+            "the bundle is compared with its teacher, which cannot be opened. Name it: --set teacher=FOLDER. "
+            f"{_ALONE}. The reason: {error}"
         ) from error
     spec = Spec(TEACHER, "teacher", source)
     return Candidate(spec, "Teacher float32", Path(source).name, "torch", "fp32", "", sizes)

@@ -32,8 +32,8 @@ class TeacherSummary(Result):
         embed_dim: width of the embedding, and so of the student's.
         context: largest number of ids of a text.
         vocabulary: rows of the token table.
-        text_width: of the token table.
-        gives_text_layers: whether a student can start from its text layers.
+        text_width: of the token table; a student of the same width can start from it.
+        gives_text_layers: whether it is a CLIP, whose text layers a student of the same width starts from.
         picture_seconds: for a picture.
         text_seconds: for a text.
         caption_ids: of a long caption (all but one of twenty have no more), to which the texts of a step are padded.

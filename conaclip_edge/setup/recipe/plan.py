@@ -13,10 +13,11 @@ from conaclip_edge.setup.recipe.measure import TeacherSummary
 from conaclip_edge.system.result import Result
 
 FREQUENT = 10_000  # pieces that are kept beside those of the captions: a query has words that no caption has
+LEAST_FREQUENT = 2000  # of these, however slow the teacher is
 FROZEN = 5  # blocks, the stem and the first three stages: of few pictures they learn nothing that ImageNet lacks
 FEW = 2000  # train pictures; below, the first blocks are frozen
 HOUR = 3600.0  # of training that a machine without a GPU is asked for at most
-TEACHER_SECONDS = 300.0  # that each of the extra views and the made-up texts may take the teacher
+TEACHER_SECONDS = 300.0  # that the extra views, the made-up texts and the vocabulary may each take the teacher
 
 
 class Plan(Result):
@@ -87,6 +88,8 @@ def choose(data: DataSummary, teacher: TeacherSummary, gpu: bool) -> Plan:
     preset = "mobile" if 2 * _parameters(_shape("mobile", None, None, frequent, 512)) <= teacher.parameters else "demo"
     size = None if gpu or preset == "demo" else 160
     context = teacher.context if teacher.context < PRESETS[preset].text.context else None
+    if _embeds_vocabulary(preset, teacher):
+        frequent = min(frequent, max(LEAST_FREQUENT, _round(_texts_in_time(teacher))))
     most = 256 if gpu else 64 if preset == "mobile" else 128
     batch = min(most, 2 ** int(math.log2(max(4, 0.8 * train))))
     share = 0.0 if not captioned or train == captioned else min(0.5, round(1 - captioned / train, 2))
@@ -148,7 +151,8 @@ class Cost(Result):
 def cost_of(plan: Plan, data: DataSummary, teacher: TeacherSummary, step: float) -> Cost:
     """Estimate time, memory and disk from what a few pictures took."""
     pictures = data.pictures * plan.views
-    texts = data.captions + plan.synthetic_texts + (0 if teacher.gives_text_layers else plan.frequent)
+    vocabulary = plan.frequent if _embeds_vocabulary(plan.preset, teacher) else 0
+    texts = data.captions + plan.synthetic_texts + vocabulary
     shape = plan.shape(teacher.embed_dim)
     image = image_counts(shape.image, shape.embed_dim) or Counts(0, 0, 0)
     text = text_counts(shape.text, shape.embed_dim, teacher.caption_ids)
@@ -183,8 +187,16 @@ def _synthetic_texts(data: DataSummary, teacher: TeacherSummary) -> int:
     """Return how many made-up texts the teacher embeds in some minutes; none where there are captions enough."""
     if data.captions > 20_000:
         return 0
-    texts = int(TEACHER_SECONDS / max(teacher.text_seconds, 1e-6))
-    return max(500, min(12_000, _round(texts)))
+    return max(500, min(12_000, _round(_texts_in_time(teacher))))
+
+
+def _embeds_vocabulary(preset: str, teacher: TeacherSummary) -> bool:
+    """Tell whether a student's token table is what the teacher says of each piece; else it is copied from a CLIP's."""
+    return not (teacher.gives_text_layers and teacher.text_width == PRESETS[preset].text.width)
+
+
+def _texts_in_time(teacher: TeacherSummary) -> int:
+    return int(TEACHER_SECONDS / max(teacher.text_seconds, 1e-6))
 
 
 def _views(data: DataSummary, teacher: TeacherSummary) -> int:
