@@ -17,7 +17,7 @@ def add_setup_commands(app: typer.Typer) -> None:
 
 
 def init(
-    data: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of pictures with captions, or a data file.")],
+    data: Annotated[Path, typer.Argument(metavar="PICTURES", help="Folder of pictures with captions, or a data file.")],
     teacher: Annotated[
         str | None, typer.Option(metavar="MODEL", help="Folder or hub name of a dual encoder; default: the demo's.")
     ] = None,

@@ -131,9 +131,9 @@ def test_folders_of_other_tools_are_named_with_the_way_out(run: Run, world: Path
     assert line.startswith("other is a checkpoint of EasyNLP. Convert it once: conaclip-edge convert other --out ")
     Path("other/config.json").rename("other/open_clip_config.json")
     line = refused(run("export", "other", "--data", world / "data"))
-    assert line.startswith(
-        "other is an OpenCLIP folder, whose layout is not read. Take the same model in transformers'"
-    )
+    assert line.startswith("other is a checkpoint of OpenCLIP.")
+    assert "conaclip-edge convert other --out other-converted" in line
+    assert "conaclip-edge init PICTURES --teacher other" in line
 
 
 def test_quantised_weights_are_refused(run: Run, world: Path, half_clip: Path) -> None:

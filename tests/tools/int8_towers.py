@@ -86,7 +86,7 @@ def written(towers: Towers, folder: Path) -> list[Path]:
     module = StaticImageTower(towers.image, towers.image_grids).eval().requires_grad_(False)
     with quiet():
         example = torch.zeros(1, 3, towers.image_size, towers.image_size)
-        files[1].write_bytes(lower(module, example, None, xnnpack_partitioner())[0])
+        files[1].write_bytes(lower(module, example, None, xnnpack_partitioner()).program)
     return files
 
 

@@ -251,9 +251,9 @@ _KEEP = {
     "ExecuTorch": ("-keep class org.pytorch.executorch.** { *; }", "-keep class com.facebook.jni.** { *; }"),
 }
 _WHICH = """\
-- **Which of the two:** the report that `conaclip-edge benchmark` wrote says it. Without one begin with ONNX Runtime,
-  whose API is stable; `goldenDifferences` and a stopwatch on your phone tell whether ExecuTorch is worth it. The
-  `implementation` line of the other goes."""
+- **Which of the two:** the one that the report of `conaclip-edge benchmark` names. Without a report begin with ONNX
+  Runtime, whose API is stable; a stopwatch on your phone says whether ExecuTorch is worth the change. Leave out the
+  `implementation` line of the other."""
 _EXECUTORCH_RUNTIME = """\
 - **ExecuTorch:** `executorch-android`, minSdk 23, ABIs arm64-v8a and x86_64, with XNNPACK; not older than the one that
   exported. What it adds to an app is not known here: Android Studio's APK Analyzer shows it. Its Kotlin API is marked

@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from executorch.exir import EdgeCompileConfig, ExecutorchBackendConfig, to_edge_transform_and_lower
@@ -30,6 +30,20 @@ from conaclip_edge.export.towers.towers import MobileTower, Towers
 from conaclip_edge.system.progress import quiet
 
 NAMES = ("image", "text")
+
+
+class Lowered(NamedTuple):
+    """A program for ExecuTorch.
+
+    Attributes:
+        program: content of a .pte file.
+        delegates: calls of a delegate.
+        left_over: op that no delegate takes -> how often it is called; the portable kernels run it.
+    """
+
+    program: bytes
+    delegates: int
+    left_over: dict[str, int]
 
 
 def export(towers: Towers, calibration: Calibration, config: ExportConfig, folder: Path) -> dict[str, Any]:
@@ -67,8 +81,9 @@ def export(towers: Towers, calibration: Calibration, config: ExportConfig, folde
                 module, about = _for_xnnpack(towers, name, calibration, config)
                 partitioner = xnnpack_partitioner()
             modules[name] = module
-            program, left = lower(module, _example(towers, name), _lengths(towers, name), partitioner)
-        (folder / f"{name}.{config.precision}.pte").write_bytes(program)
+            lowered = lower(module, _example(towers, name), _lengths(towers, name), partitioner)
+        (folder / f"{name}.{config.precision}.pte").write_bytes(lowered.program)
+        left = {"delegates": lowered.delegates, "left_over": lowered.left_over}
         notes[name] = about | left | {"seconds": round(time.monotonic() - started, 1)}
     for name, module in modules.items():  # after both are written: other delegates' libraries leave state behind
         found = executorch_accelerators(module, _example(towers, name), _lengths(towers, name))
@@ -108,8 +123,15 @@ def _lengths(towers: Towers, name: str) -> tuple[dict[int, Any], ...] | None:
     return ({1: torch.export.Dim("length", min=2, max=towers.context)},)
 
 
-def lower(module: nn.Module, example: Tensor, lengths: Any, partitioner: Any) -> tuple[bytes, dict[str, Any]]:
-    """Export a module and hand what a delegate takes to it; returns the program and what was left."""
+def lower(module: nn.Module, example: Tensor, lengths: Any, partitioner: Any) -> Lowered:
+    """Export a module and hand what a delegate takes to it.
+
+    Args:
+        module: a tower, or a part of one.
+        example: an input.
+        lengths: dynamic dimensions of each input, as torch.export takes them; None where there are none.
+        partitioner: of the delegate.
+    """
     exported = torch.export.export(module, (example,), dynamic_shapes=lengths)
     # both flags only leave out checks and layout copies that these towers do not need, a third of the time
     edge = to_edge_transform_and_lower(
@@ -124,7 +146,7 @@ def lower(module: nn.Module, example: Tensor, lengths: Any, partitioner: Any) ->
     names.pop("getitem", None)
     # XNNPACK's constants are segments of their own, a hundred and more; it needs 16 bytes where the default is 128
     program = edge.to_executorch(ExecutorchBackendConfig(extract_delegate_segments=True, segment_alignment=16))
-    return bytes(program.buffer), {"delegates": delegates, "left_over": dict(sorted(names.items()))}
+    return Lowered(bytes(program.buffer), delegates, dict(sorted(names.items())))
 
 
 def _coreml_partitioner(config: ExportConfig) -> Any:

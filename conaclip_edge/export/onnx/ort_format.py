@@ -49,10 +49,9 @@ def save_ort(levels: Mapping[Path, str]) -> list[Path]:
 
 def _in_own_process(form: str, steps: list[tuple[Path, Path, str]]) -> None:
     """Save models, each from a file to another, in a form; one process for all, as most of its time is its start."""
-    words = [word for source, target, level in steps for word in (source.name, target.name, level)]
-    # see save_ort
-    from conaclip_edge.runtime.onnxruntime_errors import could_not_write
+    from conaclip_edge.runtime.onnxruntime_errors import could_not_write  # not at the top: see save_ort
 
+    words = [word for source, target, level in steps for word in (source.name, target.name, level)]
     command, folder = [sys.executable, "-P", __file__, form, *words], steps[0][0].parent
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     with _fixed_addresses():

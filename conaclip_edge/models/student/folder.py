@@ -59,8 +59,9 @@ def check_checkpoint(folder: Path) -> dict[str, Any]:
         raise UserError(f"no checkpoint at {folder}. Make one: conaclip-edge distill --out {folder}")
     if not (folder / "config.json").is_file() and (folder / "open_clip_config.json").is_file():
         raise UserError(
-            f"{folder} is an OpenCLIP folder, whose layout is not read. Take the same model in transformers' layout: "
-            "most are published in both (config.json with model_type clip, beside model.safetensors)."
+            f"{folder} is a checkpoint of OpenCLIP. A plain ViT is converted once: conaclip-edge convert {folder} "
+            f"--out {folder}-converted. Of another tower distil a student: conaclip-edge init PICTURES --teacher "
+            f"{folder}"
         )
     content = read_json(folder / "config.json", "checkpoint config") if (folder / "config.json").exists() else None
     if content is not None and not isinstance(content, dict):

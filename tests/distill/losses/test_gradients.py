@@ -19,8 +19,6 @@ from tests.helpers.graph.terms import SENSIBLE, graph, queue, values
 def test_what_the_table_says_of_pairs_holds(edge: str, loss: str) -> None:
     """Without a single pair a loss that needs them gives nothing to learn, and every other one does."""
     made = batch(0, unpaired_pictures=4, unpaired_texts=4, seed=5)
-    if made.si.grad is not None:
-        made.si.grad = None
     found = torch.stack(list(compute(graph((edge, loss)), made, torch.tensor(10.0)).values())).sum()
     gradients = torch.autograd.grad(found, [made.si, made.st], allow_unused=True) if found.requires_grad else ()
     learns = any(one is not None and bool(torch.nan_to_num(one).abs().sum() > 0) for one in gradients)

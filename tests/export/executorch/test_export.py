@@ -158,8 +158,8 @@ class FloatThenInt8(nn.Module):
 def test_int8_pixels_after_float_ones_run(tmp_path):
     module = FloatThenInt8().eval().requires_grad_(False)
     x = torch.rand(1, 8, 6, 6)
-    program, left = lower(module, x, None, xnnpack_partitioner())
-    assert left == {"delegates": 1, "left_over": {}}
+    program, delegates, left_over = lower(module, x, None, xnnpack_partitioner())
+    assert (delegates, left_over) == (1, {})
     (tmp_path / "mixed.pte").write_bytes(program)
     found = ExecutorchTower(tmp_path / "mixed.pte")(x.numpy())
     np.testing.assert_allclose(found, module(x).numpy(), atol=0.02)

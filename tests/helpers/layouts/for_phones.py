@@ -51,7 +51,7 @@ def sources(home: Path) -> dict[str, Source]:
     texts = ({1: torch.export.Dim("length", min=2, max=shape.text.context)},)
     examples = {"image": (torch.zeros(1, 3, SIZE, SIZE), None), "text": (torch.ones(1, 4, dtype=torch.int32), texts)}
     for tower, (example, lengths) in examples.items():
-        program, _ = executorch.lower(towers[tower], example, lengths, xnnpack_partitioner())
-        (home / "executorch" / f"{tower}.int8.pte").write_bytes(program)
+        lowered = executorch.lower(towers[tower], example, lengths, xnnpack_partitioner())
+        (home / "executorch" / f"{tower}.int8.pte").write_bytes(lowered.program)
     tokenizer = TextTokenizer(home / "student" / "tokenizer.json", shape.text.context)
     return {name: Source(home, name, manifest, Preprocess(SIZE), tokenizer) for name in ("coreml", "executorch")}

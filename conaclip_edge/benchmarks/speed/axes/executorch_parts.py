@@ -99,7 +99,7 @@ def lower_without_parts(
         }
         with quiet_exporter():
             fitted = fit_xnnpack(tower, products)
-            program, _ = lower(fitted, torch.zeros(1, 3, size, size), None, xnnpack_partitioner())
+            program = lower(fitted, torch.zeros(1, 3, size, size), None, xnnpack_partitioner()).program
         files[name] = folder / f"part-{number}.pte"
         files[name].write_bytes(program)
     return files
