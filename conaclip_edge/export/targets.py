@@ -79,8 +79,7 @@ _TARGETS = (
             "fp32": "as trained",
             "fp16": "weights and activations float16, normalisation float32",
             "int8": "linear layers: int8 weights, activations quantised as they come; blocks of picture transformers: "
-            "all products in int8, calibrated ranges; convolutions and token table: "
-            "int8 weights, float arithmetic",
+            "all products in int8, calibrated ranges; convolutions and token table: int8 weights, float arithmetic",
         },
         backend="onnxruntime",
     ),
@@ -90,8 +89,8 @@ _TARGETS = (
         precisions={
             "fp32": "as trained",
             "int8": "linear layers and 1x1 convolutions: int8 weights, activations quantised as they come; other "
-            "convolutions: weights and activations int8 with calibrated ranges; token table: int8 rows, float "
-            "arithmetic",
+            "convolutions, and blocks of picture transformers: all products in int8, calibrated ranges; token table: "
+            "int8 rows, float arithmetic",
         },
         backend="xnnpack",
         other_backends=("coreml",),

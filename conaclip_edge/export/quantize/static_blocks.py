@@ -1,4 +1,7 @@
-"""Which blocks of an image transformer may compute in int8 throughout, and over which ranges: see `static_block`."""
+"""Which blocks of an image transformer may compute in int8 throughout, and over which ranges.
+
+`static_block` of each exporter writes them.
+"""
 
 from __future__ import annotations
 
