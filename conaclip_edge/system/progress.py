@@ -46,9 +46,14 @@ def quiet() -> Iterator[None]:
         logging.disable(level)
 
 
+def is_first_process() -> bool:
+    """Tell whether this process speaks and writes: alone, or as the first of several that train together."""
+    return os.environ.get("RANK", "0") == "0"  # set by accelerate launch and torch.distributed.run
+
+
 def say(text: str) -> None:
-    """Print a line on stderr; of several processes that train together only the first does."""
-    if os.environ.get("RANK", "0") == "0":
+    """Print a line on stderr, once for several processes that train together."""
+    if is_first_process():
         print(text, file=sys.stderr, flush=True)
 
 

@@ -18,9 +18,12 @@ _LOW, _HIGH = -128, 127  # XNNPACK computes with signed activations; the grids o
 
 
 class Grid:
-    """A grid's two directions: numbers to int8, and back; they are real ones, or whole steps of the grid.
+    """A grid in both directions: numbers to int8, and back.
 
-    unit: what one of the numbers is.
+    The numbers are real ones, or count steps of the grid.
+
+    Attributes:
+        unit: the real number that 1 stands for.
     """
 
     def __init__(self, grid: ActivationGrid, in_steps: bool = False):

@@ -142,7 +142,8 @@ class Int8Patches(nn.Module):
         batch, channels, height, width = x.shape
         tall, wide = self.stride
         rows, columns = height // tall, width // wide
-        x = x[:, :, : rows * tall, : columns * wide] if (rows * tall, columns * wide) != (height, width) else x
+        if (rows * tall, columns * wide) != (height, width):  # what fills no patch is left out, as by a convolution
+            x = x[:, :, : rows * tall, : columns * wide]
         x = x.view(batch, channels, rows, tall, columns, wide).permute(0, 2, 4, 1, 3, 5).contiguous()
         y: Tensor = self.linear(x.view(batch, rows * columns, channels * tall * wide))
         return y.transpose(1, 2).contiguous().view(batch, -1, rows, columns)
