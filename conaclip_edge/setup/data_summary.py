@@ -64,7 +64,7 @@ class DataSummary(Result):
 
     @property
     def broken_share(self) -> float:
-        """Share of the pictures that cannot be used, as far as can be told from those that were decoded."""
+        """Share of the pictures that cannot be used, as far as those that were decoded show it."""
         named = self.pictures + self.missing
         return (self.missing + self.pictures * self.broken / max(1, self.decoded)) / max(1, named)
 

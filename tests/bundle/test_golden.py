@@ -175,7 +175,7 @@ def test_json_and_tensors_that_do_not_fit_are_refused(folder):
         read_golden(folder)
 
 
-def test_broken_tensors_are_told_in_one_line(folder):
+def test_broken_tensors_are_named_in_one_line(folder):
     (folder / "golden.safetensors").write_bytes(b"\xff" * 64)
     with pytest.raises(UserError, match="cannot read the golden vectors"):
         read_golden(folder)

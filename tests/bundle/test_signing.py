@@ -226,7 +226,7 @@ def test_a_copy_of_the_key_in_the_bundle_is_refused_even_if_the_manifest_lists_i
     assert Path("bundle", SIGNATURE).read_bytes() == before
 
 
-def test_a_linked_key_is_told_as_one(signed):
+def test_a_linked_key_is_named_as_one(signed):
     os.symlink("key", "link")
     os.symlink("circle", "circle")
     for name in ("link", "circle"):
@@ -271,7 +271,7 @@ BAD_KEYS = {
 
 
 @pytest.mark.parametrize("name", BAD_KEYS)
-def test_a_file_that_is_no_key_is_told(cli, name):
+def test_a_file_that_is_no_key_is_named(cli, name):
     data, message = BAD_KEYS[name]
     Path("key").write_bytes(data)
     Path("key").chmod(0o600)
@@ -284,7 +284,7 @@ def test_a_file_that_is_no_key_is_told(cli, name):
     assert "is no public ed25519 key in PEM" in err or "is a private key" in err
 
 
-def test_a_key_that_others_can_read_or_that_is_not_there_is_told(signed):
+def test_a_key_that_others_can_read_or_that_is_not_there_is_named(signed):
     Path("key").chmod(0o640)
     assert "can be read by others. Make it yours alone: chmod 600 key" in signed("sign", "bundle", "--key", "key")[2]
     assert "no key at none. Make one: conaclip-edge keygen none" in signed("sign", "bundle", "--key", "none")[2]

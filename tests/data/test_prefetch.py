@@ -1,4 +1,4 @@
-"""Batches made ahead by worker processes: the same ones, in order, and what goes wrong is told in a line."""
+"""Batches made ahead by worker processes: the same ones, in order, and what goes wrong is one line."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_an_error_of_the_user_s_comes_through_in_its_own_words(workers: int) -> 
         next(made)
 
 
-def test_a_worker_that_dies_is_told_in_a_line() -> None:
+def test_a_worker_that_dies_is_named_in_a_line() -> None:
     made = prefetched(lambda item: os.kill(os.getpid(), signal.SIGKILL), range(2), 1)
     with pytest.raises(UserError, match=r"^a process that prepares pictures ended: .*Lower train\.workers; 0 starts"):
         list(made)

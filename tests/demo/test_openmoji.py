@@ -130,7 +130,7 @@ def test_folds_share_no_test_picture_and_cut_no_group(seed: int) -> None:
     assert times_tested.sum() >= 495
 
 
-def test_a_fold_for_which_no_picture_is_left_is_told() -> None:
+def test_a_fold_for_which_no_picture_is_left_is_named() -> None:
     with pytest.raises(UserError, match=r"data\.fold = 3: folds 0 to 1 have had every picture in test"):
         split_families(np.arange(10), DataConfig(format="openmoji", test_fraction=0.5, fold=3))
 

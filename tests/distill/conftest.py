@@ -11,7 +11,7 @@ from accelerate.state import AcceleratorState
 
 @pytest.fixture(autouse=True)
 def _fresh_accelerator() -> Iterator[None]:
-    """Let each test choose its precision anew: accelerate keeps the first choice of a process."""
+    """Let each test choose its own precision: accelerate keeps the first choice of a process."""
     yield
     AcceleratorState._reset_state(reset_partial_state=True)
 

@@ -143,7 +143,7 @@ def test_a_pickled_checkpoint_is_refused_and_never_opened(vit: Path, tmp_path: P
 
 
 @pytest.mark.parametrize("damage", ["truncated", "other shape", "missing"])
-def test_weights_that_do_not_fit_are_told_in_a_line(vit: Path, tmp_path: Path, damage: str) -> None:
+def test_weights_that_do_not_fit_are_named_in_a_line(vit: Path, tmp_path: Path, damage: str) -> None:
     folder = tmp_path / "bad"
     folder.mkdir()
     for path in vit.iterdir():

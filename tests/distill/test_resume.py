@@ -188,7 +188,7 @@ def test_an_older_checkpoint_stays_until_the_new_one_is_whole(settings: Any, mon
     assert [path.name for path in Path().iterdir()] == ["out"]
 
 
-def test_nothing_to_resume_is_told(settings: Any) -> None:
+def test_nothing_to_resume_is_named(settings: Any) -> None:
     with pytest.raises(UserError, match=r"nothing to resume at out\.run\. Start without --resume\."):
         distill(settings(), Path("out"), resume=True)
 

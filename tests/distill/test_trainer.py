@@ -298,7 +298,7 @@ def test_the_step_of_the_bad_term_is_named_even_if_it_comes_late(
         distill(settings(), Path("out"))
 
 
-def test_a_validation_split_without_captions_is_told_before_training(
+def test_a_validation_split_without_captions_is_named_before_training(
     settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tiny.image_folder(tmp_path / "data")
@@ -313,7 +313,9 @@ def test_a_validation_split_without_captions_is_told_before_training(
         distill(settings(data={"path": str(tmp_path / "data")}), Path("out"))
 
 
-def test_an_unknown_preset_is_told_before_the_teacher_is_loaded(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_preset_is_named_before_the_teacher_is_loaded(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(inputs, "load_teachers", lambda _: pytest.fail("loaded"))
     with pytest.raises(UserError, match=r"unknown student preset 'vit-s16-text3l'\. Did you mean 'vit-s16-text"):
         distill(settings(student={"preset": "vit-s16-text3l"}), Path("out"))

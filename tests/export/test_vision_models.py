@@ -57,7 +57,7 @@ class Turned(Backbone):
         ("something else broke", ""),
     ],
 )
-def test_a_converter_s_refusal_names_the_layer_where_it_can_be_told(message: str, where: str) -> None:
+def test_a_converter_s_refusal_names_the_layer_where_it_is_known(message: str, where: str) -> None:
     model = student("mobile")
     model.image.mobile, model.image.projection = Turned().eval(), nn.Linear(3, 16)
     error = refusal(OtherImageTower(model).eval(), 16, "Core ML fp16", NotImplementedError(message))

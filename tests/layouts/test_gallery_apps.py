@@ -95,7 +95,7 @@ def test_an_export_lays_its_bundle_out(clip_shaped: Path) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_bundle_that_does_not_fit_is_told_what_to_train(searched: SearchWorld, tmp_path: Path, name: str) -> None:
+def test_a_bundle_that_does_not_fit_says_what_to_train(searched: SearchWorld, tmp_path: Path, name: str) -> None:
     with pytest.raises(
         UserError, match=r"49,408 pieces of CLIP's vocabulary, a context of 77, pictures of 224"
     ) as caught:

@@ -110,7 +110,7 @@ def test_a_client_runs_its_packages_and_says_by_what(written: Written, made: dic
 
 
 @pytest.mark.parametrize("write", WRITE.values())
-def test_a_bundle_that_does_not_fit_is_told_what_to_train(
+def test_a_bundle_that_does_not_fit_says_what_to_train(
     made: dict[str, Source], tmp_path: Path, write: Callable[[Source, Path], Client]
 ) -> None:
     small = made["coreml"].manifest.model_copy(update={"image_size": 96, "vocab_size": 12128})

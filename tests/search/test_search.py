@@ -240,7 +240,7 @@ def test_a_wrong_indexing_ends_in_one_clear_line(bundle: Path, made: Path, cli: 
     _told(cli("index", *arguments(bundle, made, tmp_path)), line)
 
 
-def test_an_unreadable_folder_is_told(bundle: Path, made: Path, cli: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_folder_is_named(bundle: Path, made: Path, cli: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(folder: Path) -> None:
         raise PermissionError(13, "Permission denied")
 

@@ -13,7 +13,7 @@ from tests.security.subject import Subject, all_of
 
 
 def bundle_file(file: str, *more: bytes) -> Callable[[], Subject]:
-    """A file of a bundle, in one that fits it otherwise: its members are hashed anew, as whoever changed it could."""
+    """A file of a bundle, in one that fits it otherwise: its members are hashed again, as whoever changed it could."""
 
     def make() -> Subject:
         from conaclip_edge.bundle.verify import require_ok, verify_bundle, verify_table

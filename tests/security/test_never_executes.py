@@ -337,7 +337,7 @@ def test_a_bundle_whose_golden_files_point_outside_is_refused(tmp_path):
             read_golden(Path())
 
 
-def test_a_picture_of_which_a_tower_makes_nan_is_left_out_of_the_index_and_told(tmp_path):
+def test_a_picture_of_which_a_tower_makes_nan_is_left_out_of_the_index_and_named(tmp_path):
     from conaclip_edge.search.commands import index_pictures, search_pictures
     from tests.helpers.search.small_index import write_bundle
 

@@ -33,7 +33,7 @@ def test_the_command_tries_the_packages_and_says_what_works(run: Run) -> None:
     assert ("pictures", "HEIC") in works
 
 
-def test_a_base_install_is_told_what_each_extra_brings() -> None:
+def test_a_base_install_is_named_what_each_extra_brings() -> None:
     def ask() -> Accelerators:
         raise AssertionError("PyTorch is not there to be asked")
 

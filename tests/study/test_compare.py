@@ -132,7 +132,7 @@ def test_the_recipe_s_own_graph_is_compared_with_a_preset(settings: Any, tmp_pat
     assert found.recipe["graph"] == own.model_dump(mode="json")
 
 
-def test_an_unknown_graph_is_told_before_anything_trains(settings: Any) -> None:
+def test_an_unknown_graph_is_named_before_anything_trains(settings: Any) -> None:
     with pytest.raises(UserError, match=r"unknown graph preset 'moits' in --graphs\. Did you mean 'motis'\?"):
         compare(settings(), ["infonce", "moits"], [0], Path("out"))
     assert not Path("out").exists()

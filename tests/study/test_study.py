@@ -258,7 +258,7 @@ def without(values: dict[str, Any], key: str) -> dict[str, Any]:
         ({"sizes": ({"name": "a"}, {"name": "a"})}, r"the study \(sizes\) has a name twice"),
     ],
 )
-def test_a_wrong_study_is_told_before_anything_trains(settings: Any, changes: dict[str, Any], message: str) -> None:
+def test_a_wrong_study_is_named_before_anything_trains(settings: Any, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         study(config(settings, **changes), Path("out"), workers=here)
     assert not Path("out").exists()

@@ -85,14 +85,14 @@ def test_files_of_safetensors_may_be_read_by_whom_the_umask_lets(tmp_path: Path)
         assert file.stat().st_mode & 0o777 == 0o640
 
 
-def test_what_the_system_refuses_is_told_with_the_path(tmp_path: Path) -> None:
+def test_what_the_system_refuses_is_named_with_the_path(tmp_path: Path) -> None:
     (tmp_path / "file").mkdir()
     with pytest.raises(UserError, match=r"^cannot write .*/file: Is a directory\. Free some space or choose another"):
         write_json(tmp_path / "file", {})
     assert names(tmp_path) == ["file"]
 
 
-def test_json_comes_back_and_what_is_none_is_told(tmp_path: Path) -> None:
+def test_json_comes_back_and_what_is_none_is_named(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"b": ["猫", 1.5, None]})
     assert read_json(tmp_path / "a.json", "thing") == {"b": ["猫", 1.5, None]}
     with pytest.raises(UserError, match=r"^no thing at .*none\.json\.$"):
@@ -118,7 +118,7 @@ def test_an_unknown_name_comes_with_the_nearest_and_all_known() -> None:
 
 
 @pytest.mark.parametrize("writer", [atomic_file, atomic_folder])
-def test_a_parent_that_cannot_be_made_is_told_with_the_path(tmp_path: Path, writer: Any) -> None:
+def test_a_parent_that_cannot_be_made_is_named_with_the_path(tmp_path: Path, writer: Any) -> None:
     (tmp_path / "file").touch()
     where = writer(tmp_path / "file" / "run" / "out")
     with pytest.raises(UserError, match=r"^cannot write .*/file/run/out: Not a directory\. Free some space"), where:

@@ -66,7 +66,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_second_run_is_told_which_folder_is_taken(tmp_path: Path) -> None:
+def test_a_second_run_is_named_which_folder_is_taken(tmp_path: Path) -> None:
     process = holder(tmp_path / "out")
     message = r"another run is writing .*/out\. Wait until it ends, or choose another --out\."
     with pytest.raises(UserError, match=message), locked(tmp_path / "out"):
@@ -123,7 +123,7 @@ def test_only_the_main_one_of_processes_that_train_together_takes_the_lock(
     assert names_beside(tmp_path / "out") == []
 
 
-def test_a_place_that_cannot_be_written_is_told() -> None:
+def test_a_place_that_cannot_be_written_is_named() -> None:
     with (
         pytest.raises(UserError, match=r"^cannot write /proc/here/out: .*choose another --out\.$"),
         locked(Path("/proc/here/out")),

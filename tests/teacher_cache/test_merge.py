@@ -141,7 +141,7 @@ def test_a_part_of_another_recipe_is_no_part(made):
 
 
 @pytest.mark.parametrize("worker", ["", "2", "0/4", "5/4", "a/b", "1/4/2"])
-def test_a_worker_that_is_none_is_told(made, worker):
+def test_a_worker_that_is_none_is_named(made, worker):
     with pytest.raises(UserError, match=r"is none of I/N\. Example: --worker 2/4"):
         build_cache(made("cache"), worker=worker or "/")
 

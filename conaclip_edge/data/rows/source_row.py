@@ -41,7 +41,7 @@ def file_row(name: str, captions: list[str], split: str) -> Row:
 
 
 def content_row(data: Any, name: str, captions: list[str], split: str, file: str, start: int, length: int = -1) -> Row:
-    """Make the row of a picture that is told by its bytes (a buffer); its key is `name#hash`, or the hash alone."""
+    """Make the row of a picture that is known by its bytes (a buffer); its key is `name#hash`, or the hash alone."""
     picture = hashlib.blake2b(data, digest_size=16).hexdigest()
     return Row(picture, f"{name}#{picture[:16]}" if name else picture, captions, split, file, start, length)
 

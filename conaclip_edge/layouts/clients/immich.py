@@ -99,7 +99,7 @@ def open_client(source: Source, folder: Path, name: str) -> Client:
         source.preprocess,
         (
             f"immich's names are a fixed list: put the folder into its model cache as clip/{name}, choose that model "
-            "in its settings, and let it search anew for all pictures.",
+            "in its settings, and let it index all pictures again.",
             "immich runs the file without onnxruntime's precise mode: on a server with AVX2 and without VNNI, 8-bit "
             "sums overflow (docs/clients.md).",
         ),

@@ -1,4 +1,4 @@
-"""The first look at a checkpoint: what can be told by names and JSON, before any library is loaded."""
+"""The first look at a checkpoint: what names and JSON say, before any library is loaded."""
 
 from __future__ import annotations
 

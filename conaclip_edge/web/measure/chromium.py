@@ -31,7 +31,7 @@ def find_chromium() -> str:
 
 
 @contextmanager
-def _profile() -> Iterator[Path]:
+def profile_folder() -> Iterator[Path]:
     """Yield a folder that is gone afterwards; helpers of the browser may outlive it by a moment and write there."""
     folder = Path(tempfile.mkdtemp(prefix="conaclip-edge-"))
     try:
@@ -51,7 +51,7 @@ def page_report(site: Path, page: str, seconds: float = 180) -> bytes:
     """
     program = find_chromium()
     came: queue.Queue[bytes] = queue.Queue()
-    with serve_folder(site, came.put) as address, _profile() as profile:
+    with serve_folder(site, came.put) as address, profile_folder() as profile:
         command = [program, *FLAGS, f"--user-data-dir={profile}", f"{address}/{page}"]
         browser = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:

@@ -68,7 +68,7 @@ def test_every_file_stands_there_with_what_it_measured(manifest):
     assert "22 held-out pictures and 33 captions" in card
 
 
-def test_origin_licence_use_and_limits_are_told(manifest):
+def test_origin_licence_use_and_limits_are_named(manifest):
     card = card_of(manifest)
     stated = ["a teacher of bars", "1,234 + 5,678 parameters", "Bars: CC0.", "322 train pictures"]
     headings = [

@@ -53,7 +53,7 @@ def test_captions_find_their_pictures_whatever_their_order(tmp_path):
     assert list(read_pairs(DataConfig(format="coco", path=tmp_path)).captions) == [("2", "1"), (), ("3",)]
 
 
-def test_instances_file_is_told(tmp_path):
+def test_instances_file_is_named(tmp_path):
     (tmp_path / "captions_train2017.json").write_text(json.dumps({"images": [], "categories": []}))
     with pytest.raises(UserError, match=r"captions_train2017\.json: 'annotations' must be a list, but it is missing"):
         read_pairs(DataConfig(format="coco", path=tmp_path))
@@ -74,7 +74,7 @@ def test_instances_file_is_told(tmp_path):
         ([], [{"image_id": 1, "caption": "x"}], r"annotations name image 1, which is not among its images"),
     ],
 )
-def test_annotations_of_another_shape_are_told(tmp_path, images, notes, message):
+def test_annotations_of_another_shape_are_named(tmp_path, images, notes, message):
     (tmp_path / "captions_train2017.json").write_text(json.dumps({"images": images, "annotations": notes}))
     with pytest.raises(UserError, match=message):
         read_pairs(DataConfig(format="coco", path=tmp_path))

@@ -69,7 +69,7 @@ def test_broken_base64_is_a_skipped_picture(tmp_path, broken):
         ([b"\xff\tQUJD"], r"a\.tsv line 1: its text is not UTF-8 \(byte 0xff at 0\)"),
     ],
 )
-def test_malformed_table_is_told_with_its_line(tmp_path, lines, message):
+def test_malformed_table_is_named_with_its_line(tmp_path, lines, message):
     with pytest.raises(UserError, match=message):
         read_pairs(table(tmp_path / "a.tsv", *lines))
 

@@ -95,18 +95,18 @@ def test_splits_stay_when_pictures_are_added(write, samples, tmp_path):
     assert 41 < len(few.rows("train")) < 93 + 6
 
 
-def test_empty_data_set_is_told(write, tmp_path):
+def test_empty_data_set_is_named(write, tmp_path):
     with pytest.raises(UserError, match=r"no picture in .*data|no member of .*data is named like a picture"):
         read_pairs(write(tmp_path / "data", []))
 
 
-def test_data_set_without_any_caption_is_told(write, samples, tmp_path):
+def test_data_set_without_any_caption_is_named(write, samples, tmp_path):
     rows = [sample._replace(captions=()) for sample in samples]
     with pytest.raises(UserError, match=r"none of the 7 pictures in .*data.* has a caption\. Format '"):
         read_pairs(write(tmp_path / "data", rows))
 
 
-def test_missing_path_is_told(write, samples, tmp_path):
+def test_missing_path_is_named(write, samples, tmp_path):
     config = write(tmp_path / "data", samples)
     with pytest.raises(UserError, match=r"no file or folder .*nowhere\. Correct data\.path"):
         read_pairs(config.model_copy(update={"path": tmp_path / "nowhere"}))
@@ -114,7 +114,7 @@ def test_missing_path_is_told(write, samples, tmp_path):
         read_pairs(config.model_copy(update={"path": None}))
 
 
-def test_folder_of_another_format_is_told(write, samples, tmp_path):
+def test_folder_of_another_format_is_named(write, samples, tmp_path):
     config = write(tmp_path / "data", samples)
     (tmp_path / "other").mkdir()
     with pytest.raises(UserError, match=r"no .*\.(jsonl|parquet|tar|json|tsv).* in .*other\. Correct data\.path or"):

@@ -71,7 +71,7 @@ def test_split_column_wins_over_the_folder(tmp_path):
     assert list(read_pairs(config).splits) == ["val", "test", "train"]
 
 
-def test_strange_split_is_told_with_the_nearest(tmp_path):
+def test_strange_split_is_named_with_the_nearest(tmp_path):
     config = folder_of(tmp_path / "data", [{"file_name": "a.jpg", "text": "x", "split": "vall"}])
     with pytest.raises(UserError, match=r"unknown split 'vall' in .*metadata\.jsonl line 1\. Did you mean 'val'\?"):
         read_pairs(config)
@@ -99,7 +99,7 @@ def test_file_that_comes_back_is_no_longer_skipped(tmp_path):
     assert len(read_pairs(config)) == 2
 
 
-def test_all_files_missing_is_told(tmp_path):
+def test_all_files_missing_is_named(tmp_path):
     config = folder_of(tmp_path / "data", [{"file_name": "gone.jpg", "text": "x"}], ())
     with pytest.raises(UserError, match=r"no picture in .*data\. First of 1 skipped: gone\.jpg: no such file in"):
         read_pairs(config)
@@ -150,7 +150,7 @@ def test_file_name_that_leaves_the_folder_is_refused(tmp_path, name, kind):
         ("[" * 100_000, r"metadata\.jsonl line 1: is not JSON: maximum recursion"),
     ],
 )
-def test_malformed_row_is_told_with_its_line(tmp_path, text, message):
+def test_malformed_row_is_named_with_its_line(tmp_path, text, message):
     (tmp_path / "metadata.jsonl").write_text(text)
     with pytest.raises(UserError, match=message):
         read_pairs(DataConfig(format="imagefolder", path=tmp_path))
@@ -165,7 +165,7 @@ def test_malformed_row_is_told_with_its_line(tmp_path, text, message):
         (b"name,text\na.jpg,x\n", r"metadata\.csv line 2: names no picture file \('file_name'\)\. It has: name, text"),
     ],
 )
-def test_malformed_csv_is_told(tmp_path, data, message):
+def test_malformed_csv_is_named(tmp_path, data, message):
     (tmp_path / "metadata.csv").write_bytes(data)
     with pytest.raises(UserError, match=message):
         read_pairs(DataConfig(format="imagefolder", path=tmp_path))
@@ -316,7 +316,7 @@ def test_tables_of_splits_give_the_splits(tmp_path):
     assert list(alone.keys) == ["train.jpg"]  # no picture of the other tables is unpaired data
 
 
-def test_a_file_of_another_kind_is_told(tmp_path):
+def test_a_file_of_another_kind_is_named(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"x")
     for kind in ("imagefolder", "webdataset", "parquet", "coco", "karpathy", "easynlp"):
         with pytest.raises(

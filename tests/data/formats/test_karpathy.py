@@ -55,13 +55,13 @@ def test_folder_with_two_data_sets_is_refused(tmp_path):
         read_pairs(config.model_copy(update={"path": tmp_path}))
 
 
-def test_missing_picture_folder_is_told(tmp_path):
+def test_missing_picture_folder_is_named(tmp_path):
     config = data_set(tmp_path, [image("a.jpg")])
     with pytest.raises(UserError, match=r"no picture folder .*nowhere\. Correct data\.images"):
         read_pairs(config.model_copy(update={"images": tmp_path / "nowhere"}))
 
 
-def test_wrong_picture_folder_is_told(tmp_path):
+def test_wrong_picture_folder_is_named(tmp_path):
     config = data_set(tmp_path, [image("a.jpg")])
     with pytest.raises(
         UserError, match=r"First of 1 skipped: a\.jpg: no such file in .*Format 'karpathy' is .*data\.im"
@@ -91,14 +91,14 @@ def test_file_name_that_leaves_the_picture_folder_is_refused(tmp_path, one):
         ),
     ],
 )
-def test_json_of_another_shape_is_told(tmp_path, document, message):
+def test_json_of_another_shape_is_named(tmp_path, document, message):
     (tmp_path / "dataset_x.json").write_text(json.dumps(document))
     with pytest.raises(UserError, match=message):
         read_pairs(DataConfig(format="karpathy", path=tmp_path))
 
 
 @pytest.mark.parametrize("data", [b"", b'{"images": [', b"\xff", b"[" * 100_000])
-def test_file_that_is_no_json_is_told(tmp_path, data):
+def test_file_that_is_no_json_is_named(tmp_path, data):
     (tmp_path / "dataset_x.json").write_bytes(data)
     with pytest.raises(UserError, match=r"cannot read data set .*dataset_x\.json: "):
         read_pairs(DataConfig(format="karpathy", path=tmp_path))

@@ -78,7 +78,7 @@ FILES = {
 @pytest.mark.parametrize("which", FILES)
 @FEW
 @given(data=st.data())
-def test_damaged_file_is_told(which, data, writers, samples):
+def test_damaged_file_is_named(which, data, writers, samples):
     kind, name = FILES[which]
     with tempfile.TemporaryDirectory() as place:
         writers[which](Path(place, "data"), samples[:3])
@@ -89,13 +89,13 @@ def test_damaged_file_is_told(which, data, writers, samples):
 @pytest.mark.parametrize("which", FILES)
 @FEW
 @given(data=st.binary(max_size=200))
-def test_arbitrary_bytes_are_told(which, data):
+def test_arbitrary_bytes_are_named(which, data):
     survives(*FILES[which], data)
 
 
 @pytest.mark.parametrize("which", ["imagefolder (jsonl)", "karpathy", "coco"])
 @MANY
 @given(value=VALUES)
-def test_json_of_any_shape_is_told(which, value):
+def test_json_of_any_shape_is_named(which, value):
     kind, name = FILES[which]
     survives(kind, name, json.dumps(value).encode())

@@ -80,7 +80,7 @@ def test_file_name_with_signs_of_a_pattern_is_taken_as_it_is(tmp_path):
     assert pairs.read(0) == b"yes"
 
 
-def test_changed_file_of_the_same_path_is_read_anew(tmp_path):
+def test_changed_file_of_the_same_path_is_read_again(tmp_path):
     before = read_pairs(write(tmp_path / "a.parquet", image=[b"one"], text=["x"]))
     after = read_pairs(write(tmp_path / "a.parquet", image=[b"other one"], text=["x"]))
     assert (before.read(0), after.read(0)) == (b"one", b"other one")
@@ -102,7 +102,7 @@ def test_changed_file_of_the_same_path_is_read_anew(tmp_path):
         ),
     ],
 )
-def test_other_columns_are_told(tmp_path, columns, message):
+def test_other_columns_are_named(tmp_path, columns, message):
     with pytest.raises(UserError, match=message):
         read_pairs(write(tmp_path / "a.parquet", **columns))
 
@@ -123,7 +123,7 @@ def test_captions_of_several_columns_are_joined_and_said(tmp_path, capsys):
     assert "a.parquet are those in caption_0, caption_1, caption_2; text only where that is empty." in said
 
 
-def test_file_that_is_no_parquet_is_told(tmp_path):
+def test_file_that_is_no_parquet_is_named(tmp_path):
     write(tmp_path / "a.parquet", image=[b"x"], text=["x"])
     (tmp_path / "b.parquet").write_bytes(b"PAR1 and then nothing")
     with pytest.raises(UserError, match=r"cannot read .*: ArrowInvalid: .* Repair or remove the file"):

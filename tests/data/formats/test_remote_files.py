@@ -185,7 +185,7 @@ def test_a_store_that_fails_is_asked_again_and_never_costs_a_picture(monkeypatch
     ],
 )
 @pytest.mark.usefixtures("shards")
-def test_what_cannot_be_read_is_told_in_a_line(values: dict[str, Any], message: str) -> None:
+def test_what_cannot_be_read_is_named_in_a_line(values: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         read_pairs(DataConfig(**values))
 

@@ -78,7 +78,7 @@ def test_no_fraction_leaves_all_in_train():
     assert set(filled(val_fraction=0, test_fraction=0)) == {"train"}
 
 
-def test_fractions_that_leave_nothing_are_told():
+def test_fractions_that_leave_nothing_are_named():
     with pytest.raises(
         UserError, match=r"data\.val_fraction = 0\.5 and data\.test_fraction = 0\.5 leave nothing to tra"
     ):

@@ -163,12 +163,12 @@ def test_a_shard_that_is_added_is_the_only_one_read(tmp_path, monkeypatch):
         ({"a__jpg": b"1", "a__txt": b"x" * 2_000_000}, r"member 'a\.txt': has 2,000,000 bytes\. A caption has at most"),
     ],
 )
-def test_malformed_member_is_told(tmp_path, members, message):
+def test_malformed_member_is_named(tmp_path, members, message):
     with pytest.raises(UserError, match=message):
         read_pairs(shard(tmp_path / "00000.tar", **members))
 
 
-def test_truncated_shard_is_told(tmp_path):
+def test_truncated_shard_is_named(tmp_path):
     config = shard(tmp_path / "00000.tar", a__jpg=b"1" * 5000, a__txt=b"x")
     whole = config.path.read_bytes()
     config.path.write_bytes(whole[:3000])

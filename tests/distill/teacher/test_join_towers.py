@@ -77,7 +77,7 @@ def test_the_cache_it_leaves_is_what_it_says_itself(
     assert np.allclose(cache.texts(np.arange(len(texts))), texts, atol=1e-5)
 
 
-def test_damaged_weights_are_told_in_a_line(
+def test_damaged_weights_are_named_in_a_line(
     joined: tuple[TeacherConfig, Path, TeacherTraining], tmp_path: Path
 ) -> None:
     folder = tmp_path / "teacher"

@@ -51,7 +51,7 @@ def test_a_dropped_picture_finds_itself_and_escape_forgets_it(page, searched):
     assert page.run("document.getElementById('chip').hidden")
 
 
-def test_a_dropped_file_that_is_no_picture_is_told(page, searched):
+def test_a_dropped_file_that_is_no_picture_is_named(page, searched):
     page.drop(searched.pictures / "metadata.jsonl")
     page.until("!document.getElementById('error').hidden")
     assert "cannot be decoded" in page.run(SHOWN.format("error"))

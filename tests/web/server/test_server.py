@@ -131,7 +131,7 @@ def bomb() -> bytes:
         ({"like": "x"}, b"", 400, "numbers"),
     ],
 )
-def test_bad_input_is_told_in_one_line(parameters, body, status, words, client):
+def test_bad_input_is_named_in_one_line(parameters, body, status, words, client):
     answer = client.post("/search", params=parameters, content=bomb() if body == "bomb" else body)
     assert answer.status_code == status
     assert words in answer.json()["error"]

@@ -182,7 +182,7 @@ def test_a_browser_that_says_nothing_is_given_up(tmp_path, monkeypatch):
 
 
 def test_the_browser_s_folder_goes_though_a_helper_still_writes_there():
-    with chromium._profile() as folder:
+    with chromium.profile_folder() as folder:
         program = f"mkdir {folder}/Default; for i in $(seq 3000); do echo x > {folder}/Default/$i; done"
         helper = subprocess.Popen(["sh", "-c", program], stderr=subprocess.DEVNULL)
         while not (folder / "Default/1").exists():

@@ -20,7 +20,7 @@ def test_no_op_is_defined_twice() -> None:
     assert len(OPS) == len(MATH) + len(SHAPE) + len(LAYERS) + len(WEIGHTS)
 
 
-def test_inputs_that_an_op_does_not_take_are_told() -> None:
+def test_inputs_that_an_op_does_not_take_are_named() -> None:
     assert unknown_inputs("softmax", ["x", "novel", "axis", "extra"]) == ["extra", "novel"]
     assert unknown_inputs("softmax", ["x", "axis"]) == []
 
