@@ -120,7 +120,7 @@ def choose(data: DataSummary, teacher: TeacherSummary, gpu: bool) -> Plan:
 
 
 def within(plan: Plan, step: float, gpu: bool) -> Plan:
-    """Cut the steps to what a machine without a GPU does in an hour, int8 steps with them, but never below 100.
+    """Cut the float steps so that a machine without a GPU ends all steps in an hour, but never below 100.
 
     Args:
         plan: the choices.
