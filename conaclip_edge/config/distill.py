@@ -22,6 +22,12 @@ class QatConfig(Config):
 
     steps: int = Field(20, gt=0, description="steps after train.steps")
     lr: float = Field(1e-4, gt=0, description="peak rate of all weights, pretrained ones too")
+    prune: float = Field(
+        0.1,
+        ge=0,
+        lt=1,
+        description="share of a block's inner channels, at most, left out first: those needed least",
+    )
 
 
 class TrainConfig(Growing):

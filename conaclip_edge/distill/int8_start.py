@@ -17,11 +17,12 @@ PIXELS = 128 * 224 * 224  # ... or fewer large ones: memory grows with their pix
 _SEED = 31
 
 
-def start_int8(data: TrainingData, saved: RunFolder | None = None) -> Int8Student:
+def start_int8(data: TrainingData, prune: float, saved: RunFolder | None = None) -> Int8Student:
     """Return the student of a finished float training with an int8 image tower.
 
     Args:
         data: of the recipe; its student is trained.
+        prune: share of the image tower's inner channels that is left out.
         saved: the run that holds weights and grids of an interrupted phase; None: they are fitted to train pictures.
     """
     student = data.student.cpu()  # where a device was used, the pictures are still here
@@ -34,4 +35,4 @@ def start_int8(data: TrainingData, saved: RunFolder | None = None) -> Int8Studen
     drawn = np.sort(np.random.default_rng(_SEED).permutation(rows)[:count])
     say(f"int8: fitting the image tower to {len(drawn)} pictures")
     pixels = torch.from_numpy(data.pixels(drawn, np.zeros_like(drawn))).float() / 255
-    return Int8Student(student, quantize_after_training(student.image, pixels))
+    return Int8Student(student, quantize_after_training(student.image, pixels, prune))

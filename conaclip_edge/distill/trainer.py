@@ -139,7 +139,7 @@ class Trainer:
         if done <= settings.steps:
             self._run(self._float_phase(), queue, done)
         if settings.qat is not None:
-            int8 = start_int8(self.data, self.folder if done > settings.steps else None)
+            int8 = start_int8(self.data, settings.qat.prune, self.folder if done > settings.steps else None)
             self._run(self._int8_phase(int8, settings.qat), queue, done)
             int8.write_back()
             self.int8 = int8_student(self.student, int8.quantization.image)  # as whoever loads it will have it

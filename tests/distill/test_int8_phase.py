@@ -14,6 +14,7 @@ from conaclip_edge.distill import training_data
 from conaclip_edge.distill.run_folder import RunFolder
 from conaclip_edge.distill.trainer import Trainer, distill
 from conaclip_edge.errors import UserError
+from conaclip_edge.export.towers.towers import build_towers
 from conaclip_edge.models.quantization.int8_weights import round_weight
 from conaclip_edge.models.quantization.record import QUANTIZATION
 from conaclip_edge.models.student.checkpoint import load_student
@@ -72,6 +73,19 @@ def test_the_student_loads_with_weights_that_are_int8_values(whole: Path) -> Non
             if name.endswith("stem"):
                 weight = weight / student.model.image.std
             torch.testing.assert_close(round_weight(weight), weight, rtol=1e-5, atol=0, msg=name)
+
+
+def test_channels_that_are_left_out_stay_out(settings: Any) -> None:
+    distill(settings(**TRAIN, qat={"steps": 2, "lr": 1e-3, "prune": 0.2}, **SECTIONS), Path("pruned"))
+    student = load_student(Path("pruned"))
+    read = {
+        name: int(layer.conv.weight.flatten(1).any(dim=0).sum())
+        for name, layer in student.model.image.named_modules()
+        if name.endswith(".project")
+    }
+    assert list(read.values())[1:] == [80, 128]
+    tower = build_towers(student.model, "pruned", student.quantization).image
+    assert [block.depthwise.conv.in_channels for block in tower.blocks] == [32, 80, 128]
 
 
 def test_the_record_has_the_recall_of_both_forms(whole: Path, config: DistillConfig) -> None:

@@ -114,7 +114,7 @@ def ranks_of(folder: Path, qat: QatConfig, scratch: Path) -> dict[str, Ranks]:
     trainer = trainers[None]
     finished = trainer.student
     finished.load_state_dict(load_student(folder).model.state_dict())
-    fitted = start_int8(replace(trainer.data, student=copy.deepcopy(finished)))
+    fitted = start_int8(replace(trainer.data, student=copy.deepcopy(finished)), qat.prune)
     found = {name: trainer.evaluate("val", student) for name, student in (("float", finished), ("fitted", fitted))}
     for name, cell in CELLS.items():
         student = copy.deepcopy(finished)
@@ -131,7 +131,7 @@ def ranks_of(folder: Path, qat: QatConfig, scratch: Path) -> dict[str, Ranks]:
         if cell.weights:
             int8 = int8_student(student, tower.grids)
         else:
-            int8 = start_int8(replace(trainer.data, student=student))
+            int8 = start_int8(replace(trainer.data, student=student), qat.prune)
         found[name] = trainer.evaluate("val", int8)
         print(f"{folder.name} {name}: {found[name].mean_recall():.2f}", file=sys.stderr, flush=True)
     return found

@@ -18,6 +18,7 @@ from conaclip_edge.export.towers.batch_norms import fold_batch_norms
 from conaclip_edge.export.towers.layers import MASKED, InvertedResidual, TokenTable, Unit
 from conaclip_edge.export.towers.siglip import SiglipTextTower, SiglipTower
 from conaclip_edge.export.towers.trained_layers import convolution, copied, copied_block, folded, frozen
+from conaclip_edge.export.towers.unread_channels import without_unread_channels
 from conaclip_edge.models.image_towers.layers import ConvNorm
 from conaclip_edge.models.quantization.record import ActivationGrid, Quantization
 from conaclip_edge.models.student.dual_encoder import DualEncoder
@@ -161,11 +162,13 @@ class MobileTower(nn.Module):
         self.stem = folded(source.stem)
         self.stem.conv.weight.div_(pixels.std)
         self.blocks = nn.ModuleList(
-            InvertedResidual(
-                None if block.expand is None else folded(block.expand),
-                folded(block.depthwise),
-                folded(block.project),
-                block.residual,
+            without_unread_channels(
+                InvertedResidual(
+                    None if block.expand is None else folded(block.expand),
+                    folded(block.depthwise),
+                    folded(block.project),
+                    block.residual,
+                )
             )
             for block in source.blocks
         )

@@ -3,6 +3,7 @@
 Layer after layer the weights are fitted to give the float tower's outputs from what the int8 layers before deliver
 (see `gptq`), and the grid of what the layer then gives is chosen, so that no layer passes on an error that the next
 one can make up for. On the demo's student that gives a cosine of 0.997 where weights rounded to the nearest give 0.78.
+Channels that are left out (see `prune`) keep their place with weights of zero; an export has none of them.
 """
 
 from __future__ import annotations
@@ -17,20 +18,23 @@ from conaclip_edge.models.image_towers.mobile import MobileBackbone
 from conaclip_edge.models.quantization.fake_quantize import STEPS, FakeQuantize, whole_weight
 from conaclip_edge.models.quantization.gptq import fit_convolution
 from conaclip_edge.models.quantization.mobile import Int8Block, Int8Conv, Int8MobileTower
+from conaclip_edge.models.quantization.prune import least_needed
 from conaclip_edge.models.quantization.record import ActivationGrid
 
 TRIES = 16  # ranges that are tried for a grid, from all values down to a quarter of them
 VALUES = 100_000  # activations that they are tried on
+WEIGHED = 64  # pictures that channels are weighed on
 _SEED = 17
 
 
 @torch.no_grad()
-def quantize_after_training(source: ImageTower, pixels: Tensor) -> Int8MobileTower:
+def quantize_after_training(source: ImageTower, pixels: Tensor, prune: float = 0.0) -> Int8MobileTower:
     """Return a float tower's int8 form, its weights and grids fitted to pictures.
 
     Args:
         source: a mobile tower; left as it is.
         pixels: pictures of the train split float32 [n, 3, H, W] in [0, 1]; memory grows with them.
+        prune: share of the inner channels of each block that expands which is left out.
 
     Raises:
         UserError: a tower of another kind.
@@ -47,7 +51,8 @@ def quantize_after_training(source: ImageTower, pixels: Tensor) -> Int8MobileTow
     for block, target in zip(backbone.blocks, tower.blocks, strict=True):
         assert isinstance(block, InvertedResidual)
         assert isinstance(target, Int8Block)
-        x, y = _fit_block(block, target, x, y, at)
+        gone = least_needed(block, x[:WEIGHED], prune) if prune and block.expand is not None else None
+        x, y = _fit_block(block, target, x, y, at, gone)
         at = target.output
     if backbone.head is not None and tower.head is not None:
         x, y = _fit(backbone.head, tower.head, x, y, at)
@@ -90,7 +95,7 @@ def best_grid(values: Tensor) -> ActivationGrid:
 
 
 def _fit_block(
-    block: InvertedResidual, target: Int8Block, x: Tensor, y: Tensor, at: FakeQuantize
+    block: InvertedResidual, target: Int8Block, x: Tensor, y: Tensor, at: FakeQuantize, gone: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     inputs, given = (x, y), at
     for name in ("expand", "depthwise", "project"):
@@ -99,7 +104,9 @@ def _fit_block(
             continue
         # the projection also makes up for what the residual that it is added to has lost
         lost = inputs[0] - inputs[1] * given.scale if name == "project" and target.sum is not None else 0.0
-        x, y = _fit(layer, fitted, x, y, at, lost)
+        if gone is not None and name == "project":
+            fitted.weight[:, gone] = 0  # which stay, as nothing comes from there
+        x, y = _fit(layer, fitted, x, y, at, lost, None if name == "project" else gone)
         at = fitted.output
     if target.sum is None:
         return x, y
@@ -108,12 +115,23 @@ def _fit_block(
 
 
 def _fit(
-    layer: ConvNorm, target: Int8Conv, x: Tensor, y: Tensor, given: FakeQuantize, lost: Tensor | float = 0.0
+    layer: ConvNorm,
+    target: Int8Conv,
+    x: Tensor,
+    y: Tensor,
+    given: FakeQuantize,
+    lost: Tensor | float = 0.0,
+    gone: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Fit an int8 convolution to give what the float one gives of `x`, and `lost`, from `y`; returns what both give."""
+    """Fit an int8 convolution to give what the float one gives of `x`, and `lost`, from `y`; returns what both give.
+
+    Channels that are `gone` get weights of zero in the int8 one.
+    """
     wanted = layer.before_activation(x)
     padded = F.pad(target.padded(y * given.scale), (target.padding,) * 4)
     weight, bias = fit_convolution(target.weight, padded, wanted + lost, target.stride, target.groups)
+    if gone is not None:
+        weight[gone], bias[gone] = 0, 0
     target.weight.copy_(weight)
     target.bias.copy_(bias)
     sums, step = target.sums(y, given)

@@ -30,6 +30,19 @@ def test_image_tower_equals_the_trained_student(kind, activation):
     torch.testing.assert_close(image_tower(model)(x), model.encode_image(x), atol=EXACT, rtol=0)
 
 
+@pytest.mark.parametrize(("unread", "left"), [(0, 48), (15, 48), (16, 32), (20, 32), (32, 16), (48, 48)])
+def test_channels_that_nothing_reads_are_left_out_in_whole_groups(unread, left):
+    model = student("mobile")
+    block = model.image.mobile.blocks[2]
+    with torch.no_grad():
+        block.project.conv.weight[:, torch.randperm(48)[:unread]] = 0
+    tower = image_tower(model)
+    layers = (tower.blocks[2].expand, tower.blocks[2].depthwise)
+    assert {layer.conv.out_channels for layer in layers} == {left}
+    assert tower.blocks[2].project.conv.in_channels == left
+    torch.testing.assert_close(tower(pictures(3)), model.encode_image(pictures(3)), atol=EXACT, rtol=0)
+
+
 @pytest.mark.parametrize("activation", ["gelu", "quick_gelu"])
 def test_text_tower_equals_the_trained_student_at_every_length(activation):
     model = student(activation=activation)
