@@ -26,7 +26,7 @@ class QatConfig(Config):
         0.1,
         ge=0,
         lt=1,
-        description="share of a block's inner channels, at most, left out first: those needed least",
+        description="share of the blocks' weights, at most, left out first, by channels needed least",
     )
 
 

@@ -178,7 +178,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    qat = QatConfig()
+    qat = QatConfig(prune=0)  # what steps gain is asked here, not what channels cost
     found = []
     for folder in arguments.students:
         with tempfile.TemporaryDirectory() as scratch:

@@ -3,7 +3,8 @@
     python tests/tools/int8_towers.py PRESET... --out distill/results/int8-towers.json
 
 Counts do not depend on what a tower has learned. So each starts from EfficientNet-Lite0's weights, is fitted to int8 on
-random pictures, written for onnxruntime and ExecuTorch, and run on the emulated processor of docs/guides/emulated.md.
+random pictures as int8 steps begin, written for onnxruntime and ExecuTorch, and run on the emulated processor of
+docs/guides/emulated.md.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 import onnx
 import torch
 
+from conaclip_edge.config.distill import QatConfig
 from conaclip_edge.config.export import ExportConfig
 from conaclip_edge.export.executorch.export import lower
 from conaclip_edge.export.executorch.partitioner import xnnpack_partitioner
@@ -56,7 +58,7 @@ def entry(name: str) -> dict[str, Any]:
     model.image.backbone.start_pretrained()
     size = model.config.image.size
     pictures = torch.randint(0, 256, (PICTURES, 3, size, size), dtype=torch.uint8)
-    fitted = quantize_after_training(model.image, pictures / 255)
+    fitted = quantize_after_training(model.image, pictures / 255, QatConfig().prune)
     fitted.write_to(model.image)
     towers = build_towers(model, name, Quantization(image=fitted.grids))
     kinds = torch.nn.Conv2d | torch.nn.Linear

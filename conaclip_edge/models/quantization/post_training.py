@@ -23,7 +23,6 @@ from conaclip_edge.models.quantization.record import ActivationGrid
 
 TRIES = 16  # ranges that are tried for a grid, from all values down to a quarter of them
 VALUES = 100_000  # activations that they are tried on
-WEIGHED = 64  # pictures that channels are weighed on
 _SEED = 17
 
 
@@ -34,7 +33,7 @@ def quantize_after_training(source: ImageTower, pixels: Tensor, prune: float = 0
     Args:
         source: a mobile tower; left as it is.
         pixels: pictures of the train split float32 [n, 3, H, W] in [0, 1]; memory grows with them.
-        prune: share of the inner channels of each block that expands which is left out.
+        prune: share of the weights inside of blocks that is left out, at most.
 
     Raises:
         UserError: a tower of another kind.
@@ -48,10 +47,10 @@ def quantize_after_training(source: ImageTower, pixels: Tensor, prune: float = 0
     x, y, at = source.normalise(pixels), tower.first_steps(pixels), tower.pixels
     x, y = _fit(backbone.stem, tower.stem, x, y, at)
     at = tower.stem.output
-    for block, target in zip(backbone.blocks, tower.blocks, strict=True):
+    unneeded = least_needed(source, pixels, prune)
+    for block, target, gone in zip(backbone.blocks, tower.blocks, unneeded, strict=True):
         assert isinstance(block, InvertedResidual)
         assert isinstance(target, Int8Block)
-        gone = least_needed(block, x[:WEIGHED], prune) if prune and block.expand is not None else None
         x, y = _fit_block(block, target, x, y, at, gone)
         at = target.output
     if backbone.head is not None and tower.head is not None:
@@ -95,7 +94,7 @@ def best_grid(values: Tensor) -> ActivationGrid:
 
 
 def _fit_block(
-    block: InvertedResidual, target: Int8Block, x: Tensor, y: Tensor, at: FakeQuantize, gone: Tensor | None
+    block: InvertedResidual, target: Int8Block, x: Tensor, y: Tensor, at: FakeQuantize, gone: Tensor
 ) -> tuple[Tensor, Tensor]:
     inputs, given = (x, y), at
     for name in ("expand", "depthwise", "project"):
@@ -104,7 +103,7 @@ def _fit_block(
             continue
         # the projection also makes up for what the residual that it is added to has lost
         lost = inputs[0] - inputs[1] * given.scale if name == "project" and target.sum is not None else 0.0
-        if gone is not None and name == "project":
+        if name == "project":
             fitted.weight[:, gone] = 0  # which stay, as nothing comes from there
         x, y = _fit(layer, fitted, x, y, at, lost, None if name == "project" else gone)
         at = fitted.output
