@@ -17,7 +17,7 @@ from conaclip_edge.bundle.embeddings import (
     norm_error,
     summary,
 )
-from conaclip_edge.bundle.gate_words import CHANCE, GRID_COSINE, by_chance
+from conaclip_edge.bundle.gate_words import CHANCE, by_chance, grid_cosine
 from conaclip_edge.bundle.golden import Golden
 from conaclip_edge.bundle.manifest import Gate, Retrieval
 from conaclip_edge.config.export import ExportConfig
@@ -149,8 +149,8 @@ def gate_failures(gate: Gate, tower: str, config: ExportConfig, golden: Golden) 
         failures.append(f"{gate.not_finite} embeddings are NaN or infinite")
     if gate.norm_error > NORM_ERROR:
         failures.append(f"embeddings are not normalised (a length is off by {gate.norm_error:.3g})")
-    if gate.on_grids is not None and gate.on_grids.mean < GRID_COSINE:
-        failures.append(f"mean cosine to the tower as trained {gate.on_grids.mean:.5f} is below {GRID_COSINE}")
+    if gate.on_grids is not None and gate.on_grids.mean < (trained := grid_cosine(config.target)):
+        failures.append(f"mean cosine to the tower as trained {gate.on_grids.mean:.5f} is below {trained}")
     if gate.on_grids is None and gate.cosine.mean < bar:
         failures.append(f"mean cosine {gate.cosine.mean:.5f} is below {bar}")
     if gate.golden.min < least:
