@@ -22,7 +22,7 @@ def start_int8(data: TrainingData, prune: float, saved: RunFolder | None = None)
 
     Args:
         data: of the recipe; its student is trained.
-        prune: share of the image tower's inner channels that is left out.
+        prune: share of the weights inside of the image tower's blocks that is left out, at most.
         saved: the run that holds weights and grids of an interrupted phase; None: they are fitted to train pictures.
     """
     student = data.student.cpu()  # where a device was used, the pictures are still here

@@ -95,7 +95,5 @@ def _outputs(modules: list[nn.Module]) -> Iterator[list[Tensor]]:
 
 
 def _weights_per_channel(block: InvertedResidual) -> int:
-    layers = (
-        [block.depthwise, block.project] if block.expand is None else [block.expand, block.depthwise, block.project]
-    )
+    layers = [layer for layer in (block.expand, block.depthwise, block.project) if layer is not None]
     return sum(layer.conv.weight.numel() for layer in layers) // block.depthwise.conv.out_channels
