@@ -44,6 +44,10 @@ def parse(kind: type[C], values: object, where: str) -> C:
             field = _fields(kind, path[:-1]).get(path[-1])
             meant = f": {field.description}" if field and field.description else ""
             raise UserError(f"{where} has no '{'.'.join(path)}'{meant}.") from None
+        if first["type"] == "model_type":
+            keys = ", ".join(sorted(_fields(kind, path)))
+            shown = _shown(first["input"])
+            raise UserError(f"{where}: '{'.'.join(path)}' has keys of its own ({keys}), got {shown}.") from None
         raise UserError(f"{where}: '{'.'.join(path)}': {first['msg']}, got {_shown(first['input'])}.") from None
 
 

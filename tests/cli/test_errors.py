@@ -225,7 +225,11 @@ FILES = [
         r"^cannot read recipe\.yaml: could not determine a con",
     ),
     ("not text", b"\xff\xfe\x00", r"^cannot read recipe\.yaml: "),
-    ("a section that is a value", "train: 3", r"^recipe\.yaml: 'train': Input should be a valid dictionary"),
+    (
+        "a section that is a value",
+        "train: 3",
+        r"^recipe\.yaml: 'train' has keys of its own \(accumulate, .*\), got 3\.$",
+    ),
 ]
 
 

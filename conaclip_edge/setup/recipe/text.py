@@ -119,7 +119,7 @@ def _train(plan: Plan) -> list[str]:
         lines.append(_line(f"  teacher_views: {plan.views}", "augmentations per picture"))
     if plan.bf16:
         lines.append("  bf16: true")
-    why = "then the image tower learns to compute in int8 throughout; null leaves it in float"
+    why = "then the image tower loses a tenth of its weights and learns int8; null leaves it as it is"
     lines.append(_line(f"  qat: {{steps: {plan.int8_steps}}}", why))
     return [*lines, "  lr: 0.001", _line(f"  eval_every: {plan.eval_every}", "steps between two looks at val")]
 
